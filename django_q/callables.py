@@ -1,0 +1,99 @@
+"""Dotted name to callable, and back."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Callable
+from difflib import get_close_matches
+from types import ModuleType
+from typing import Any
+
+from django_q.exceptions import TaskNotFound, TimeoutException
+
+PATH_LIMIT = 256
+_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+
+
+def resolve(path: str) -> Callable[..., Any]:
+    """The callable that a dotted path names: a function, a class, a class's method.
+
+    Raises TaskNotFound with the reason, whatever the import itself raised, unless it
+    was the time limit of the task.
+    """
+    if len(path) > PATH_LIMIT or not _PATH.fullmatch(path):
+        shown = path if len(path) <= 80 else path[:79] + "…"
+        message = f"{shown!r} is not the path of a function, like 'shop.tasks.send'."
+        raise TaskNotFound(message)
+    module, rest = _import_longest(path)
+    found: Any = module
+    for name in rest:
+        found = _attribute(path, found, name)
+    if not callable(found):
+        raise TaskNotFound(f"{path} is not a function: it is a {type(found).__name__}.")
+    return found  # type: ignore[no-any-return]
+
+
+def name_of(func: Callable[..., Any] | str) -> str:
+    """The text by which rows and log lines call a function (contract 4.4)."""
+    if isinstance(func, str):
+        return func
+    if inspect.isfunction(func):
+        return f"{func.__module__}.{func.__name__}"
+    if inspect.ismethod(func) and inspect.isclass(func.__self__):
+        return f"{func.__self__.__module__}.{func.__self__.__name__}.{func.__name__}"
+    return print_safely(func)
+
+
+def print_safely(thing: object, how: Callable[[object], str] = str) -> str:
+    """`str()` or `repr()` of something foreign, or a text that says whose failed."""
+    try:
+        return how(thing)
+    except BaseException:  # noqa: BLE001 - its own code runs, and may raise anything
+        return f"<{type(thing).__module__}.{type(thing).__qualname__} without text>"
+
+
+def _import_longest(path: str) -> tuple[ModuleType, list[str]]:
+    """Import the longest part of the path that is a module; what is left are names."""
+    names = path.split(".")
+    for size in range(len(names) - 1, 0, -1):
+        candidate = ".".join(names[:size])
+        try:
+            return importlib.import_module(candidate), names[size:]
+        except ModuleNotFoundError as error:
+            missing = error.name or ""
+            if size > 1 and f"{candidate}.".startswith(f"{missing}."):
+                continue
+            raise _not_found(path, error) from error
+        except TimeoutException:
+            raise
+        except (Exception, SystemExit) as error:
+            raise _not_found(path, error) from error
+    raise AssertionError
+
+
+def _not_found(path: str, error: BaseException) -> TaskNotFound:
+    reason = f"{type(error).__name__}: {error}"
+    if isinstance(error, ModuleNotFoundError):
+        reason = str(error)
+    return TaskNotFound(f"Function {path} is not defined: {reason}")
+
+
+def _attribute(path: str, owner: Any, name: str) -> Any:
+    try:
+        return getattr(owner, name)
+    except AttributeError:
+        where = getattr(owner, "__name__", type(owner).__name__)
+        reason = f"{where} has no {name!r}"
+        close = get_close_matches(name, _names_in(owner), n=1)
+        if close:
+            reason += f". Did you mean {close[0]!r}?"
+        raise TaskNotFound(f"Function {path} is not defined: {reason}") from None
+
+
+def _names_in(owner: Any) -> list[str]:
+    """What it has; a package also has modules that were not imported yet."""
+    modules = pkgutil.iter_modules(getattr(owner, "__path__", []))
+    return [*dir(owner), *(module.name for module in modules)]

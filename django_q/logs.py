@@ -1,0 +1,64 @@
+"""The logger; a console handler only when a command asks for one."""
+
+from __future__ import annotations
+
+import logging
+import unicodedata
+from typing import TextIO
+
+LINE_FORMAT = "%(asctime)s [Q] %(levelname)s %(message)s"
+TIME_FORMAT = "%H:%M:%S"
+CONSOLE = "django-q console "
+
+logger = logging.getLogger("django-q")
+logger.addHandler(logging.NullHandler())
+
+
+def attach_console(level: str, stream: TextIO | None = None) -> None:
+    """Print the log on stderr, unless the project's LOGGING already handles it."""
+    if _has_handler(logger):
+        return
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter(LINE_FORMAT, TIME_FORMAT))
+    handler.set_name(CONSOLE + level)
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    logger.propagate = False
+
+
+def clean(text: object, limit: int = 200) -> str:
+    """Text that is safe in a log line, a title or a terminal.
+
+    Line breaks, escape codes and bidirectional controls become visible escapes, and
+    the text is cut to `limit` characters.
+    """
+    shown = str(text)
+    if len(shown) > limit:
+        shown = shown[: limit - 1] + "…"
+    if shown.isascii() and shown.isprintable():
+        return shown
+    return "".join(map(_visible, shown))
+
+
+def _visible(character: str) -> str:
+    """The character, or its escape when a terminal would act on it."""
+    if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
+        return character.encode("unicode_escape").decode("ascii")
+    return character
+
+
+def _has_handler(candidate: logging.Logger) -> bool:
+    """Whether anything but the library's own NullHandler would print its records."""
+    current: logging.Logger | None = candidate
+    while current is not None:
+        if any(not isinstance(h, logging.NullHandler) for h in current.handlers):
+            return True
+        current = current.parent if current.propagate else None
+    return False
+
+
+def console_level() -> str | None:
+    """The level with which attach_console was called; None if it attached nothing."""
+    names = [handler.get_name() or "" for handler in logger.handlers]
+    own = [name for name in names if name.startswith(CONSOLE)]
+    return own[0].removeprefix(CONSOLE) if own else None

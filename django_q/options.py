@@ -1,0 +1,189 @@
+"""Options: every setting of Q_CLUSTER, typed, with its default and its meaning."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+LEASE_LIMIT = 30.0
+"""Seconds: no lease is longer, so that a dead host's tasks run again soon."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Everything Q_CLUSTER can say. Durations are seconds unless the name says more."""
+
+    name: str = "default"
+    """Name of the site: salt of the signatures, prefix of the vital signs."""
+
+    cluster_name: str | None = None
+    """Name of this cluster and of the queue it serves; None: the same as `name`."""
+
+    workers: int | None = None
+    """Worker processes; None or 0: one for each processor."""
+
+    daemonize_workers: bool = True
+    """False lets tasks start child processes of their own through multiprocessing."""
+
+    recycle: int = 500
+    """A worker is replaced after so many tasks; 0: never."""
+
+    max_rss: int | None = None
+    """A worker is replaced once its resident memory reaches so many kilobytes."""
+
+    timeout: float | None = None
+    """How long a task may run, fractions allowed; None: for ever."""
+
+    timeout_grace: float = 5.0
+    """After the timeout, a task that does not end in so long is killed."""
+
+    stop_timeout: float | None = None
+    """How long a stopping cluster waits for running tasks; None: until they end."""
+
+    retry: float = 60
+    """How long a broker waits for a silent cluster before another one takes over."""
+
+    max_attempts: int | None = None
+    """Runs a failing task gets; None: 1, or no limit with `ack_failures: False`."""
+
+    retry_delay: float = 1.0
+    """Upper bound of the pause before the second attempt; doubles for each next one."""
+
+    retry_delay_max: float = 600.0
+    """No pause between two attempts is longer."""
+
+    max_deliveries: int = 3
+    """A task whose worker died so many times ends as a failure."""
+
+    ack_failures: bool | None = None
+    """False, without `max_attempts`: failing tasks are repeated for ever."""
+
+    compress: bool = False
+    """Compress packages before they are signed."""
+
+    max_package_size: int = 10 * 1024 * 1024
+    """Bytes that a package may have, packed or unpacked, when it is sent or read."""
+
+    save_limit: int = 250
+    """Successes that are kept; 0: all, negative: none. Failures are always kept."""
+
+    save_limit_per: str | None = None
+    """"group", "name" or "func": the limit counts for each of its values."""
+
+    guard_cycle: float = 0.5
+    """The longest pause of the sentinel between two looks at its processes."""
+
+    scheduler: bool = True
+    """False: this cluster runs no schedules."""
+
+    sync: bool = False
+    """True: async_task runs the task at once in the calling process."""
+
+    queue_limit: int | None = None
+    """Packages held in a cluster at once; None: enough for a fraction of a second."""
+
+    bulk: int | None = None
+    """Packages asked of the broker at once; None: as many as there is room for."""
+
+    poll: float = 0.2
+    """Pause between two looks into a queue that can't call the cluster."""
+
+    label: str = "Django Q"
+    """Name of the app in the admin."""
+
+    catch_up: bool = True
+    """False: after a downtime a schedule runs once instead of once for each slot."""
+
+    cpu_affinity: int = 0
+    """Processors that each worker may use; 0: all."""
+
+    log_level: str = "INFO"
+    """Level of the console log of qcluster."""
+
+    cache: str = "default"
+    """Cache for cached results, and for vital signs that have no other place."""
+
+    cached: bool | int = False
+    """Keep results in the cache, not the database: True, or seconds until expiry."""
+
+    time_zone: str | None = None
+    """Zone of cron and calendar schedules; None: TIME_ZONE of the project."""
+
+    error_reporter: dict[str, Any] = field(default_factory=dict)
+    """Name of an error reporter's entry point -> its keyword arguments."""
+
+    start_method: str | None = None
+    """How processes start: "fork", "forkserver" or "spawn"; None: the best here."""
+
+    testing: bool = False
+    """Show queued tasks in the admin without the ORM broker."""
+
+    broker_class: str | None = None
+    """Dotted path of a broker of your own; wins over the settings below."""
+
+    iron_mq: dict[str, Any] | None = None
+    """Connection of the IronMQ broker."""
+
+    sqs: dict[str, Any] | None = None
+    """Connection of the Amazon SQS broker; an empty dict selects it too."""
+
+    orm: str | None = None
+    """Alias of the database that holds the queue."""
+
+    mongo: dict[str, Any] | None = None
+    """Connection of the MongoDB broker."""
+
+    mongo_db: str | None = None
+    """Database of the MongoDB broker."""
+
+    redis: dict[str, Any] | str | None = None
+    """Connection of the Redis broker: keywords or a URL."""
+
+    django_redis: str | None = None
+    """Alias of a django-redis cache whose connections the Redis broker uses."""
+
+    disque_nodes: list[str] | None = None
+    """Addresses `host:port` of the Disque broker."""
+
+    disque_auth: str | None = None
+    """Password of the Disque broker."""
+
+    disque_fastack: bool = False
+    """Acknowledge to Disque without waiting for its other nodes."""
+
+    @property
+    def queue(self) -> str:
+        """The queue that this process serves and puts its tasks on."""
+        return self.cluster_name or self.name
+
+    @property
+    def worker_count(self) -> int:
+        """Size of the pool, never 0."""
+        return self.workers or count_processors()
+
+    @property
+    def lease(self) -> float:
+        """Length of the lease that a living cluster keeps renewing."""
+        return max(1.0, min(self.retry or LEASE_LIMIT, LEASE_LIMIT))
+
+    @property
+    def keeps_successes(self) -> bool:
+        return self.save_limit >= 0
+
+    @property
+    def repeats_failures(self) -> bool:
+        """Failing tasks come back for ever, as in the earlier releases."""
+        return self.ack_failures is False and not self.max_attempts
+
+    @property
+    def stat_prefix(self) -> str:
+        """First part of the keys of all clusters' vital signs."""
+        return f"django_q:{self.name}:cluster"
+
+
+def count_processors() -> int:
+    """The processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0)) or 1
+    return os.cpu_count() or 4

@@ -1,0 +1,37 @@
+"""The five signals of a task's life. The sender is always the text "django_q"."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.dispatch import Signal
+
+__all__ = [
+    "post_execute",
+    "post_execute_in_worker",
+    "post_spawn",
+    "pre_enqueue",
+    "pre_execute",
+]
+
+SENDER: Final = "django_q"
+
+pre_enqueue = Signal()
+"""`task`: the dict, before it is signed. Receivers may change it, or raise to veto."""
+
+post_spawn = Signal()
+"""`proc_name`: sent once in every worker process."""
+
+pre_execute = Signal()
+"""`func` (resolved, or None) and `task`: in the worker, before the call."""
+
+post_execute_in_worker = Signal()
+"""`func` and `task` with its result: in the worker, after the call."""
+
+post_execute = Signal()
+"""`task` with its result: after the result was saved and acknowledged."""
+
+
+def announce(signal: Signal, **details: Any) -> None:
+    """Send one of the signals; the only caller of Signal.send. Errors propagate."""
+    signal.send(sender=SENDER, **details)

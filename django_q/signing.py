@@ -1,0 +1,141 @@
+"""SignedPackage: an object becomes signed, optionally compressed text, and back.
+
+The text is that of django.core.signing (contract 3.1), salted with the site's name.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+from django.conf import settings
+from django.core import signing
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signing import BadSignature, b64_decode
+
+from django_q.conf import Conf, get_options
+from django_q.exceptions import ConfigurationError, PackageTooLarge, UnreadablePackage
+from django_q.options import Options
+
+__all__ = ["BadSignature", "PickleSerializer", "SignedPackage"]
+
+
+class PickleSerializer:
+    """Pickle at the highest protocol, as the wire format wants it."""
+
+    @staticmethod
+    def dumps(obj: Any) -> bytes:
+        return pickle.dumps(obj, protocol=pickle.HIGHEST_PROTOCOL)
+
+    @staticmethod
+    def loads(data: bytes) -> Any:
+        """Only ever called with bytes whose signature was checked."""
+        return pickle.loads(data)  # noqa: S301
+
+
+class SignedPackage:
+    """Objects in, signed text out; the signature is checked before anything is read."""
+
+    @staticmethod
+    def dumps(obj: Any, compressed: bool | None = None) -> str:
+        """Sign an object. `compressed`: None takes the setting `compress`.
+
+        Raises PackageTooLarge above `max_package_size`, and what pickle raises for an
+        object that can't be pickled.
+        """
+        options = get_options()
+        packed = signing.dumps(
+            obj,
+            key=_require_key(),
+            salt=options.name,
+            serializer=PickleSerializer,
+            compress=options.compress if compressed is None else compressed,
+        )
+        _refuse_oversize(len(packed), options)
+        return packed
+
+    @staticmethod
+    def loads(package: str | bytes) -> Any:
+        """The object in a package.
+
+        Raises UnreadablePackage (a BadSignature) before anything is unpickled when the
+        signature is neither of SECRET_KEY nor of SECRET_KEY_FALLBACKS, or it is too
+        large; then whatever unpickling raises.
+        """
+        return PickleSerializer.loads(SignedPackage.verify(package))
+
+    @staticmethod
+    def verify(package: str | bytes) -> bytes:
+        """The pickled bytes in a package whose signature is right. Unpickles nothing.
+
+        Raises UnreadablePackage.
+        """
+        options = get_options()
+        text = _as_text(package, options.max_package_size)
+        try:
+            body = _signer(options.name).unsign(text)
+        except BadSignature:
+            raise UnreadablePackage from None
+        return _unpack(body, options.max_package_size)
+
+
+def _signer(salt: str) -> signing.TimestampSigner:
+    fallbacks: Sequence[str | bytes] = settings.SECRET_KEY_FALLBACKS
+    return signing.TimestampSigner(
+        key=_require_key(), salt=salt, fallback_keys=list(fallbacks)
+    )
+
+
+def _require_key() -> str:
+    try:
+        key: str = Conf.SECRET_KEY
+    except ImproperlyConfigured:
+        key = ""
+    if not key:
+        message = "SECRET_KEY is empty: task packages can't be signed."
+        raise ConfigurationError(message, hint="Set a long random SECRET_KEY.")
+    return key
+
+
+def _as_text(package: str | bytes, limit: int) -> str:
+    if len(package) > limit:
+        raise _too_large(len(package), limit)
+    if isinstance(package, str):
+        return package
+    try:
+        return bytes(package).decode("ascii")
+    except UnicodeDecodeError:
+        raise UnreadablePackage from None
+
+
+def _unpack(body: str, limit: int) -> bytes:
+    """Undo base64 and compression, never making more than `limit` bytes."""
+    compressed = body.startswith(".")
+    try:
+        data = b64_decode(body.lstrip(".").encode("ascii"))
+        if not compressed:
+            return data
+        inflater = zlib.decompressobj()
+        data = inflater.decompress(data, limit)
+    except (ValueError, zlib.error):
+        raise UnreadablePackage from None
+    if inflater.unconsumed_tail:
+        raise _too_large(limit + 1, limit)
+    if not inflater.eof:
+        raise UnreadablePackage
+    return data
+
+
+def _too_large(size: int, limit: int) -> UnreadablePackage:
+    message = f"A package was refused: it has {size:,} bytes or more, the limit is"
+    return UnreadablePackage(f"{message} {limit:,} (setting 'max_package_size').")
+
+
+def _refuse_oversize(size: int, options: Options) -> None:
+    limit = options.max_package_size
+    if size > limit:
+        message = f"The package needs {size:,} bytes; the limit is {limit:,}."
+        hint = "Pass a file name or an id, or raise Q_CLUSTER['max_package_size']."
+        raise PackageTooLarge(message, hint=hint)

@@ -1,0 +1,217 @@
+"""Writing: one transaction, begun so that SQLite neither refuses nor starves anybody."""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from time import monotonic, sleep
+from typing import Any, Final, Self
+from urllib.parse import unquote, urlsplit
+
+from django.db import OperationalError, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+if sys.platform == "win32":
+    import msvcrt
+
+    TRY_EVERY: Final = 0.005
+else:
+    import fcntl
+
+    TRY_EVERY: Final = 0.001
+
+SHORTEST_REST: Final = 0.002
+"""Seconds that our writers leave the database to others after each of their writes."""
+
+LONGEST_REST: Final = 1.0
+"""No rest is longer, so a longer one is a leftover from before the machine started."""
+
+LOCK_BYTE: Final = 64
+"""Windows locks bytes, and forbids others to read them: lock one behind the time."""
+
+
+@contextmanager
+def writing(alias: str, *, patient: bool = False) -> Iterator[None]:
+    """One transaction on the database `alias`; joins the caller's where there is one.
+
+    On SQLite it takes the write lock at its beginning: a transaction that reads first
+    and wants to write later fails at once, however long the timeout is. `patient` is
+    for processes that write again and again: they queue up at a turnstile beside the
+    database and leave pauses in which everybody else gets in.
+    """
+    connection = connections[alias]
+    if connection.in_atomic_block or connection.vendor != "sqlite":
+        with transaction.atomic(using=alias, savepoint=False):
+            yield
+        return
+    patience = _read_busy_timeout(connection) if patient else None
+    with Turnstile(connection) as turnstile, ExitStack() as stack:
+        if patience is not None:
+            turnstile.enter(limit=patience)
+        stack.push(_begin_at_once(connection, patience))
+        turnstile.begin()
+        yield
+
+
+class Turnstile:
+    """Lets the writers of one SQLite database through one at a time.
+
+    A file beside the database: its lock says that one of us writes, its content until
+    when the next of us has to wait. The system frees the lock of a process that dies,
+    and whoever waits too long goes past it: it is politeness, nothing rests on it.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._file: int | None = None
+        self._begun: float | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._file is None:
+            return
+        try:
+            self._write_rest()
+        finally:
+            # Closing the file frees its lock.
+            os.close(self._file)
+
+    def enter(self, *, limit: float) -> None:
+        """Wait until it is our turn, but no longer than `limit` seconds."""
+        if self._connection.is_in_memory_db():
+            return
+        try:
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+            path = f"{_file_of(self._connection)}-turnstile"
+            self._file = os.open(path, flags, 0o666)
+            self._wait(self._file, monotonic() + limit)
+        except OSError:
+            # A folder or a system that knows no such lock: we do without.
+            return
+
+    def begin(self) -> None:
+        """The writing begins: the longer it takes, the longer the rest after it."""
+        self._begun = monotonic()
+
+    def _wait(self, file: int, deadline: float) -> None:
+        while monotonic() < deadline:
+            pause = TRY_EVERY
+            if _try_to_lock(file):
+                pause = self._read_rest(file)
+                if not pause:
+                    return
+                # Everybody waits for the end of the rest with the same right, so that
+                # the last writer isn't always the next one.
+                _unlock(file)
+            sleep(pause)
+
+    def _read_rest(self, file: int) -> float:
+        os.lseek(file, 0, os.SEEK_SET)
+        content = os.read(file, 8)
+        if len(content) < 8:
+            return 0.0
+        rest: float = struct.unpack("d", content)[0] - monotonic()
+        return rest if 0 < rest <= LONGEST_REST else 0.0
+
+    def _write_rest(self) -> None:
+        if self._file is None or self._begun is None:
+            return
+        now = monotonic()
+        rest = min(max(now - self._begun, SHORTEST_REST), LONGEST_REST)
+        os.lseek(self._file, 0, os.SEEK_SET)
+        os.write(self._file, struct.pack("d", now + rest))
+
+
+def _begin_at_once(
+    connection: BaseDatabaseWrapper, patience: float | None
+) -> transaction.Atomic:
+    """A transaction that has the write lock already."""
+    connection.ensure_connection()
+    block = transaction.atomic(using=connection.alias)
+    if patience is None:
+        _begin(connection, block)
+    else:
+        _begin_patiently(connection, block, patience)
+    return block
+
+
+def _begin(connection: Any, block: transaction.Atomic) -> None:
+    usual = connection.transaction_mode
+    connection.transaction_mode = "IMMEDIATE"
+    try:
+        block.__enter__()
+    finally:
+        connection.transaction_mode = usual
+
+
+def _begin_patiently(connection: Any, block: transaction.Atomic, limit: float) -> None:
+    """Ask for the lock every millisecond: SQLite's own pauses grow up to 100 ms."""
+    deadline = monotonic() + limit
+    usual = connection.errors_occurred
+    _set_busy_timeout(connection, 0)
+    try:
+        while not _has_begun(connection, block, last=monotonic() >= deadline):
+            sleep(TRY_EVERY)
+        connection.errors_occurred = usual
+    finally:
+        _set_busy_timeout(connection, limit)
+
+
+def _has_begun(connection: Any, block: transaction.Atomic, *, last: bool) -> bool:
+    try:
+        _begin(connection, block)
+    except OperationalError as error:
+        if last or "locked" not in str(error):
+            raise
+        return False
+    return True
+
+
+def _read_busy_timeout(connection: BaseDatabaseWrapper) -> float:
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA busy_timeout")
+        milliseconds: int = cursor.fetchone()[0]
+    return milliseconds / 1000
+
+
+def _set_busy_timeout(connection: BaseDatabaseWrapper, seconds: float) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
+        cursor.fetchone()
+
+
+def _file_of(connection: BaseDatabaseWrapper) -> str:
+    name = str(connection.settings_dict["NAME"])
+    return unquote(urlsplit(name).path) if name.startswith("file:") else name
+
+
+if sys.platform == "win32":
+
+    def _try_to_lock(file: int) -> bool:
+        os.lseek(file, LOCK_BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+    def _unlock(file: int) -> None:
+        os.lseek(file, LOCK_BYTE, os.SEEK_SET)
+        msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
+
+else:
+
+    def _try_to_lock(file: int) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _unlock(file: int) -> None:
+        fcntl.flock(file, fcntl.LOCK_UN)
