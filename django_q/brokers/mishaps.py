@@ -1,0 +1,112 @@
+"""Mishaps: what went wrong in a database, and whether to try again or to tell."""
+
+from __future__ import annotations
+
+import enum
+import random
+from collections.abc import Callable
+from time import sleep
+from typing import Final, TypeVar
+
+from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from django_q.exceptions import BrokerError, BrokerUnavailable
+
+Value = TypeVar("Value")
+
+PAUSES: Final = (0.005, 0.02, 0.08)
+"""Seconds before each new try of a statement that fell victim to a deadlock."""
+
+DEADLOCKS: Final = frozenset({"40001", "40P01", 1213, 1020})
+LOST: Final = frozenset({2002, 2003, 2006, 2013, 2055, 1053, 1077, 1079, 1927, 4031})
+NO_TABLE: Final = frozenset({"42P01", "42703", 1146, 1054})
+"""SQLSTATEs of PostgreSQL and numbers of MySQL and MariaDB."""
+
+
+class Mishap(enum.Enum):
+    """What an error of a database means for a queue."""
+
+    DEADLOCK = enum.auto()
+    LOST = enum.auto()
+    """The connection is gone."""
+
+    NO_TABLE = enum.auto()
+    OTHER = enum.auto()
+
+
+def attempt(
+    connection: BaseDatabaseWrapper, work: Callable[[], Value], *, twice: bool = False
+) -> Value:
+    """The value of `work()`, tried again after a deadlock.
+
+    With `twice` also once after a lost connection: only for work that may be repeated
+    although it was perhaps done. Inside the caller's transaction nothing is tried again
+    and errors stay Django's: the caller's whole transaction is to be repeated. Raises
+    BrokerUnavailable, or BrokerError when the tables are missing.
+    """
+    if connection.in_atomic_block:
+        return work()
+    for pause in (*PAUSES, None):
+        try:
+            return work()
+        except (OperationalError, InterfaceError, ProgrammingError) as error:
+            mishap = judge(error)
+            if mishap is Mishap.LOST:
+                connection.close()
+            if mishap is Mishap.LOST and twice:
+                twice = False
+            elif mishap is Mishap.DEADLOCK and pause is not None:
+                # Not all at the same moment: they would collide again.
+                sleep(random.uniform(pause / 2, pause))  # noqa: S311
+            elif isinstance(error, ProgrammingError) and mishap is Mishap.OTHER:
+                raise
+            else:
+                raise told(error, connection.alias) from error
+    raise AssertionError
+
+
+def judge(error: DatabaseError | InterfaceError) -> Mishap:
+    """What this error means."""
+    code = _code_of(error)
+    if code in DEADLOCKS:
+        return Mishap.DEADLOCK
+    if code in NO_TABLE or "no such" in str(error) or "has no column" in str(error):
+        return Mishap.NO_TABLE
+    if _is_lost(error, code):
+        return Mishap.LOST
+    return Mishap.OTHER
+
+
+def told(error: DatabaseError | InterfaceError, alias: str) -> BrokerError:
+    """The same error, in words that tell what to do."""
+    mishap = judge(error)
+    if mishap is Mishap.NO_TABLE:
+        message = (
+            f"The tables of django_q are not (all) in database {alias!r}: {error}."
+        )
+        return BrokerError(message, hint="Run: python manage.py migrate")
+    reason = str(error).strip() or type(error).__name__
+    return BrokerUnavailable(
+        f"The queue in database {alias!r} can't be used: {reason}."
+    )
+
+
+def _code_of(error: Exception) -> str | int | None:
+    """SQLSTATE or number that the driver gave."""
+    cause = error.__cause__
+    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    if state:
+        return str(state)
+    first = error.args[0] if error.args else None
+    return first if isinstance(first, int) else None
+
+
+def _is_lost(error: Exception, code: str | int | None) -> bool:
+    if isinstance(error, InterfaceError) or code in LOST:
+        return True
+    if isinstance(code, str):
+        return code.startswith(("08", "57P"))
+    # The drivers of PostgreSQL give no SQLSTATE when the server has said nothing.
+    cause = type(error.__cause__).__module__
+    return isinstance(error, OperationalError) and cause.startswith("psycopg")

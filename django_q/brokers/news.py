@@ -1,0 +1,188 @@
+"""News: how a waiting cluster learns that a package may have come to a database."""
+
+from __future__ import annotations
+
+import select
+from time import monotonic
+from typing import Any, Final
+
+from django.db import DatabaseError, InterfaceError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from django_q.logs import logger
+
+PULSE: Final = 0.005
+"""Seconds between two looks at the version of an SQLite database: microseconds each."""
+
+SLOW_PULSE: Final = 1.0
+"""Seconds between two looks where PostgreSQL calls us."""
+
+PROBE_TIMEOUT: Final = 1.0
+LONGEST_PAUSE: Final = 30.0
+
+TROUBLE: Final = (DatabaseError, InterfaceError, OSError)
+
+
+class News:
+    """Knows nothing, so that there may be news at each look: every `poll` seconds."""
+
+    def __init__(self, poll: float) -> None:
+        self.poll = poll
+        self._next_look = 0.0
+
+    def fd(self) -> int | None:
+        """A descriptor that becomes readable with news."""
+        return None
+
+    def pulse(self) -> float:
+        """Seconds between two looks."""
+        return self.poll
+
+    def has_any(self) -> bool:
+        """Whether there may be news since the last look."""
+        now = monotonic()
+        if now < self._next_look:
+            return False
+        self._next_look = now + self.poll
+        return True
+
+    def close(self) -> None:
+        """Close what is open; the next look opens it anew."""
+
+
+class SQLiteNews(News):
+    """Asks SQLite whether another connection has written: a look into shared memory."""
+
+    def __init__(self, connection: BaseDatabaseWrapper, poll: float) -> None:
+        super().__init__(poll)
+        self._private = private_copy(connection)
+        self._version = -1
+
+    def pulse(self) -> float:
+        return PULSE
+
+    def has_any(self) -> bool:
+        if self._private.connection is None:
+            self._private.connect()
+        [version] = self._raw.execute("PRAGMA data_version").fetchone()
+        seen, self._version = self._version, version
+        return bool(seen != version)
+
+    @property
+    def _raw(self) -> Any:
+        # Past Django's cursor: no logging, no wrapping, two hundred times a second.
+        return self._private.connection
+
+    def close(self) -> None:
+        self._private.close()
+        self._version = -1
+
+
+class PostgresNews(News):
+    """PostgreSQL calls, on a connection of its own that only listens.
+
+    Where that can't work (psycopg2, or a pooler that hands connections round) a look
+    may bring news at any time, as in any other database.
+    """
+
+    def __init__(
+        self, connection: BaseDatabaseWrapper, channel: str, poll: float
+    ) -> None:
+        super().__init__(poll)
+        self._connection = connection
+        self._channel = channel
+        self._listening: Any = None
+        self._is_useless = False
+        self._pause = 1.0
+        self._next_try = 0.0
+
+    def fd(self) -> int | None:
+        self._ensure()
+        return None if self._listening is None else self._listening.connection.fileno()
+
+    def pulse(self) -> float:
+        return super().pulse() if self._listening is None else SLOW_PULSE
+
+    def has_any(self) -> bool:
+        self._ensure()
+        if self._listening is None:
+            return super().has_any()
+        try:
+            return self._receive()
+        except TROUBLE:
+            self._lose()
+        except Exception as error:
+            # The driver's own errors: we go past Django, which would wrap them.
+            if type(error).__module__.partition(".")[0] != "psycopg":
+                raise
+            self._lose()
+        return True
+
+    def close(self) -> None:
+        if self._listening is not None:
+            self._listening.close()
+            self._listening = None
+
+    def _receive(self) -> bool:
+        raw = self._listening.connection.pgconn
+        raw.consume_input()
+        called = False
+        while raw.notifies() is not None:
+            called = True
+        return called
+
+    def _ensure(self) -> None:
+        if self._listening is not None or self._is_useless:
+            return
+        if monotonic() < self._next_try or self._connection.in_atomic_block:
+            return
+        try:
+            self._listen()
+        except TROUBLE:
+            self._lose()
+
+    def _listen(self) -> None:
+        listening = private_copy(self._connection)
+        self._listening = listening
+        with listening.cursor() as cursor:
+            cursor.execute(f"LISTEN {self._channel}")
+        self._pause = 1.0
+        if not hasattr(listening.connection, "pgconn") or not self._hears():
+            self._is_useless = True
+            self.close()
+            text = "database %r can't call (a pooler?): looking every %s s instead"
+            logger.info(text, self._connection.alias, self.poll)
+
+    def _hears(self) -> bool:
+        """Whether a call that goes out on the other connection arrives on this one."""
+        with self._connection.cursor() as cursor:
+            cursor.execute("SELECT pg_notify(%s, '')", (self._channel,))
+        deadline = monotonic() + PROBE_TIMEOUT
+        while (rest := deadline - monotonic()) > 0:
+            select.select([self._listening.connection.fileno()], [], [], rest)
+            if self._receive():
+                return True
+        return False
+
+    def _lose(self) -> None:
+        self.close()
+        self._next_try = monotonic() + self._pause
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+
+
+def private_copy(connection: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
+    """Another connection to the same database, outside any pool and any transaction."""
+    private = connection.copy()
+    private.settings_dict["OPTIONS"].pop("pool", None)
+    private.settings_dict["AUTOCOMMIT"] = True
+    return private
+
+
+def open_news(alias: str, channel: str, poll: float) -> News:
+    """The best way to learn of news that this database has."""
+    connection: Any = connections[alias]
+    if connection.vendor == "postgresql":
+        return PostgresNews(connection, channel, poll)
+    if connection.vendor == "sqlite" and not connection.is_in_memory_db():
+        return SQLiteNews(connection, poll)
+    return News(poll)

@@ -1,0 +1,315 @@
+"""ORM: the database is the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from time import monotonic, sleep
+from typing import Final, TypeVar
+
+from django.db import connections, router
+from django.db.models import QuerySet
+
+from django_q import clock, humanhash
+from django_q.brokers.base import Broker, Consignment, Delivery
+from django_q.brokers.mishaps import attempt
+from django_q.brokers.news import News, open_news
+from django_q.brokers.postgres_table import channel_of
+from django_q.brokers.signs import Signs
+from django_q.brokers.table import SQL, Change, Row, Table
+from django_q.brokers.tables import open_table
+from django_q.conf import get_options
+from django_q.exceptions import BrokerUnavailable, UnknownReceipt
+from django_q.models import OrmQ
+
+Value = TypeVar("Value")
+
+LONGEST_GAP: Final = 2 / 3
+"""Part of a lease. A longer silence between us and the database may have cost others
+their leases; a shorter one can't: they renew them after a third.
+"""
+
+
+class ORM(Broker):
+    """Carries packages in the table OrmQ of the database that the setting `orm` names.
+
+    `enqueue` joins the caller's transaction. What is taken is leased by the database's
+    clock; the receipt names the row and its delivery, and with the cluster's id it is
+    the token that every later verb must show. Order: by the moment a package is due,
+    then by id.
+    """
+
+    supports_receipts = True
+    supports_leases = True
+    supports_delay = True
+    supports_ids = True
+
+    def __init__(self, list_key: str | None = None) -> None:
+        super().__init__(list_key)
+        self._prepare()
+
+    def __setstate__(self, state: tuple[str, str | None]) -> None:
+        super().__setstate__(state)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        self.database: str = self.connection.db
+        self._holder: str | None = None
+        self._lease = float(get_options().retry)
+        self._reached_since: float | None = None
+        self._reached_last = 0.0
+        self._news: News | None = None
+
+    @staticmethod
+    def get_connection(list_key: str | None = None) -> QuerySet[OrmQ]:
+        """The table, on a connection that is not stale; asked for by every verb."""
+        alias = get_options().orm or router.db_for_write(OrmQ)
+        connection = connections[alias]
+        # With CONN_MAX_AGE = 0 every connection counts as too old at once: between two
+        # requests it is closed anyway, and elsewhere it should live.
+        may_age = connection.settings_dict["CONN_MAX_AGE"] != 0
+        if not connection.in_atomic_block and (may_age or connection.errors_occurred):
+            connection.close_if_unusable_or_obsolete()
+        return OrmQ.objects.using(alias)
+
+    # -- producing and consuming
+
+    def enqueue(
+        self, package: str, *, task_id: str | None = None, delay: float = 0
+    ) -> int:
+        def insert(table: Table) -> int:
+            return table.insert(package, task_id, delay)
+
+        return self._use(insert, twice=task_id is not None)
+
+    def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
+        if consignments:
+            named = all(consignment.task_id for consignment in consignments)
+            self._use(lambda table: table.insert_many(consignments), twice=named)
+
+    def dequeue(self, count: int | None = None) -> list[Delivery]:
+        rows = self._claim(count or get_options().bulk or 1)
+        if not rows and self._holder is None:
+            # Whoever asks for one cluster's turn after another's is not called.
+            sleep(get_options().poll)
+        return [deliver(row) for row in rows]
+
+    def timeout(self, row: OrmQ) -> datetime:
+        """Until when a row is leased to whoever takes it; subclasses may override."""
+        return clock.now() + timedelta(seconds=self._lease)
+
+    def acknowledge(self, receipt: str) -> bool:
+        if ":" not in str(receipt):
+            # The id that enqueue gave, as the earlier releases took it.
+            return bool(self._remove(lambda table: table.ids([int(receipt)])))
+        return bool(self.acknowledge_many([receipt]))
+
+    def acknowledge_many(self, receipts: Sequence[str]) -> set[str]:
+        if not receipts:
+            return set()
+        pairs = [parse(receipt) for receipt in receipts]
+        return names(self._remove(lambda table: table.ours(pairs)))
+
+    fail = delete = acknowledge
+
+    # -- the queue as a whole
+
+    def queue_size(self) -> int:
+        return self._count("<=")
+
+    def lock_size(self) -> int:
+        return self._count(">")
+
+    def purge_queue(self) -> None:
+        self._remove(lambda table: SQL(f"{table.quoted('key')} = %s", (table.key,)))
+
+    delete_queue = purge_queue
+
+    def ping(self) -> bool:
+        self._use(lambda table: table.fetch("SELECT 1", ()))
+        return True
+
+    def info(self) -> str:
+        self._info = self._info or f"ORM {self.database}"
+        return self._info
+
+    # -- leases
+
+    def enlist(self, cluster: str, lease: float) -> None:
+        self._holder, self._lease = cluster, lease
+        self._reached_since = None
+
+    def renew(self, receipts: Sequence[str]) -> set[str]:
+        if not receipts:
+            return set()
+        pairs = [parse(receipt) for receipt in receipts]
+        return names(self._use(lambda table: table.renew(pairs, self._lease)))
+
+    def held(self) -> list[Delivery]:
+        return [deliver(row) for row in self._use(lambda table: table.held())]
+
+    def redeliver(self, receipt: str) -> Delivery | None:
+        def start_again(table: Table) -> list[Row]:
+            lock = table.moment(self._lease)
+            counts = ("deliveries", "starts")
+            change = Change(lock, counts=counts, reads_payload=True)
+            return table.change(table.ours([parse(receipt)]), change)
+
+        rows = self._use(start_again)
+        return deliver(rows[0]) if rows else None
+
+    def mark_started(self, receipts: Sequence[str]) -> None:
+        self._change(receipts, lambda _table: Change(counts=("starts",)))
+
+    def release(
+        self, receipts: Sequence[str], *, delay: float = 0, failed: bool = False
+    ) -> set[str]:
+        def give_back(table: Table) -> Change:
+            waits = delay or failed
+            # What goes back as it came goes to the head of the queue.
+            lock = table.moment(delay) if waits else table.head()
+            counts = ("attempts",) if failed else ()
+            return Change(lock, frees=True, counts=counts, wakes=True)
+
+        return self._change(receipts, give_back)
+
+    def rescue(self) -> list[str]:
+        lapsed = self._use(lambda table: table.find_lapsed())
+        if not lapsed or not self._is_steady():
+            return []
+        freed = self._use(lambda table: table.free_lapsed([row for row, *_ in lapsed]))
+        return [
+            f"task {task_id or f'of row {row}'} from {humanhash.humanize(holder)}"
+            for row, holder, task_id in lapsed
+            if row in freed
+        ]
+
+    # -- waking up
+
+    def news_fd(self) -> int | None:
+        return self._open_news().fd()
+
+    def has_news(self) -> bool:
+        return self._open_news().has_any()
+
+    def pulse(self) -> float:
+        return self._open_news().pulse()
+
+    def next_due(self) -> float | None:
+        return self._use(lambda table: table.next_due())
+
+    def close(self) -> None:
+        if self._news is not None:
+            self._news.close()
+            self._news = None
+
+    # -- vital signs
+
+    def set_stat(self, key: str, value: str, timeout: float = 3) -> None:
+        self._use(lambda table: Signs(table).write(key, value, timeout), twice=True)
+
+    def get_stat(self, key: str) -> str | None:
+        return self._use(lambda table: Signs(table).read(key), twice=True)
+
+    def get_stats(self, pattern: str) -> list[str]:
+        start = pattern.removesuffix("*")
+        return self._use(lambda table: Signs(table).read_all(start), twice=True)
+
+    # -- the table
+
+    def _use(self, verb: Callable[[Table], Value], *, twice: bool = False) -> Value:
+        """What a verb of the table gives; errors say what to do.
+
+        `twice`: it may be done again when the connection was lost meanwhile.
+        """
+        alias = self.get_connection(self.list_key).db
+        table = open_table(alias, self.list_key, self._holder)
+        try:
+            value = attempt(table.connection, lambda: verb(table), twice=twice)
+        except BrokerUnavailable:
+            self._reached_since = None
+            raise
+        self._note_contact()
+        return value
+
+    def _claim(self, count: int) -> list[Row]:
+        is_nobody = self._holder is None
+
+        def claim(table: Table) -> list[Row]:
+            lock = table.moment(self._lease)
+            change = Change(
+                lock, self._holder, is_nobody, ("deliveries",), reads_payload=True
+            )
+            return table.claim(table.free(all_lapsed=is_nobody), count, change)
+
+        rows = sorted(self._use(claim))
+        if type(self).timeout is not ORM.timeout:
+            self._lease_as_told(rows)
+        return rows
+
+    def _lease_as_told(self, rows: Iterable[Row]) -> None:
+        """A subclass has its own idea of how long it takes."""
+        for row in rows:
+            taken = self.get_connection(self.list_key).filter(
+                pk=row.id, deliveries=row.deliveries
+            )
+            facts = OrmQ(id=row.id, key=self.list_key, payload=row.payload)
+            taken.update(lock=self.timeout(facts))
+
+    def _change(
+        self, receipts: Sequence[str], change: Callable[[Table], Change]
+    ) -> set[str]:
+        """Change what is still ours, and give its receipts."""
+        if not receipts:
+            return set()
+        pairs = [parse(receipt) for receipt in receipts]
+        rows = self._use(lambda table: table.change(table.ours(pairs), change(table)))
+        return names((row.id, row.deliveries) for row in rows)
+
+    def _remove(self, where: Callable[[Table], SQL]) -> list[tuple[int, int]]:
+        return self._use(lambda table: table.remove(where(table)))
+
+    def _count(self, comparison: str) -> int:
+        return self._use(lambda table: table.count(comparison))
+
+    # -- who may rescue
+
+    def _note_contact(self) -> None:
+        now = monotonic()
+        silence = now - self._reached_last
+        if self._reached_since is None or silence > self._lease * LONGEST_GAP:
+            self._reached_since = now
+        self._reached_last = now
+
+    def _is_steady(self) -> bool:
+        """Whether others could have renewed their leases just as well."""
+        since = self._reached_since
+        return since is not None and monotonic() - since >= self._lease
+
+    def _open_news(self) -> News:
+        if self._news is None:
+            channel = channel_of(self.list_key)
+            poll = get_options().poll
+            self._news = open_news(self.database, channel, poll)
+        return self._news
+
+
+def deliver(row: Row) -> Delivery:
+    """A row as it is handed out."""
+    receipt = f"{row.id}:{row.deliveries}"
+    return Delivery(receipt, *row[1:])
+
+
+def parse(receipt: str) -> tuple[int, int]:
+    """Id and delivery that a receipt names."""
+    row, _, delivery = receipt.partition(":")
+    try:
+        return int(row), int(delivery)
+    except ValueError:
+        message = f"{receipt!r} is no receipt of the ORM broker."
+        raise UnknownReceipt(message) from None
+
+
+def names(pairs: Iterable[tuple[int, int]]) -> set[str]:
+    """The receipts of these rows and deliveries."""
+    return {f"{row}:{delivery}" for row, delivery in pairs}

@@ -1,0 +1,22 @@
+"""The tables: ended tasks, schedules, and the queue of the database broker."""
+
+from __future__ import annotations
+
+from django_q.models.hooks import call_hook
+from django_q.models.ormq import OrmQ
+from django_q.models.schedule import Schedule
+from django_q.models.task import Failure, Success, Task
+from django_q.models.validators import validate_cron, validate_kwarg
+from django_q.models.vitals import VitalSign
+
+__all__ = [
+    "Failure",
+    "OrmQ",
+    "Schedule",
+    "Success",
+    "Task",
+    "VitalSign",
+    "call_hook",
+    "validate_cron",
+    "validate_kwarg",
+]

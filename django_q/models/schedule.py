@@ -1,0 +1,221 @@
+"""Schedule: a function that is to run later, once or again and again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+
+from django_q import clock, recurrence
+from django_q.models.literals import parse_args, parse_kwargs
+from django_q.models.task import Task
+from django_q.models.validators import validate_cron, validate_kwarg
+from django_q.recurrence import Recurrence, Slot
+
+
+class Schedule(models.Model):
+    """A plan to run a function. Its arguments are Python literals, written as text."""
+
+    ONCE = recurrence.ONCE
+    MINUTES = recurrence.MINUTES
+    HOURLY = recurrence.HOURLY
+    DAILY = "D"
+    WEEKLY = "W"
+    BIWEEKLY = "BW"
+    MONTHLY = "M"
+    BIMONTHLY = "BM"
+    QUARTERLY = "Q"
+    YEARLY = recurrence.YEARLY
+    CRON = recurrence.CRON
+    TYPE = (
+        (ONCE, _("Once")),
+        (MINUTES, _("Minutes")),
+        (HOURLY, _("Hourly")),
+        (DAILY, _("Daily")),
+        (WEEKLY, _("Weekly")),
+        (BIWEEKLY, _("Biweekly")),
+        (MONTHLY, _("Monthly")),
+        (BIMONTHLY, _("Bimonthly")),
+        (QUARTERLY, _("Quarterly")),
+        (YEARLY, _("Yearly")),
+        (CRON, _("Cron")),
+    )
+
+    name = models.CharField(  # noqa: DJ001 - the schema is that of all releases
+        verbose_name=_("name"), max_length=100, null=True, blank=True
+    )
+    func = models.CharField(
+        verbose_name=_("function"),
+        max_length=256,
+        help_text=_("Dotted path of the function, for example shop.tasks.send"),
+    )
+    hook = models.CharField(  # noqa: DJ001 - the schema is that of all releases
+        verbose_name=_("hook"),
+        max_length=256,
+        null=True,
+        blank=True,
+        help_text=_("Dotted path of a function that is called with the ended task"),
+    )
+    args = models.TextField(  # noqa: DJ001 - the schema is that of all releases
+        verbose_name=_("arguments"),
+        null=True,
+        blank=True,
+        help_text=_("Plain Python values, for example 1, 2, 'John'"),
+    )
+    kwargs = models.TextField(  # noqa: DJ001 - the schema is that of all releases
+        verbose_name=_("keyword arguments"),
+        null=True,
+        blank=True,
+        help_text=_("Plain Python values, for example x=1, y=2, name='John'"),
+    )
+    schedule_type = models.CharField(
+        verbose_name=_("schedule type"), max_length=2, choices=TYPE, default=ONCE
+    )
+    minutes = models.PositiveSmallIntegerField(
+        verbose_name=_("minutes"),
+        null=True,
+        blank=True,
+        help_text=_("Number of minutes for the Minutes type"),
+    )
+    repeats = models.IntegerField(
+        verbose_name=_("repeats"),
+        default=-1,
+        help_text=_("n = n times, 0 = paused, -1 = forever"),
+    )
+    next_run = models.DateTimeField(
+        verbose_name=_("next run"), default=timezone.now, null=True
+    )
+    cron = models.CharField(  # noqa: DJ001 - the schema is that of all releases
+        verbose_name=_("cron expression"),
+        max_length=100,
+        null=True,
+        blank=True,
+        validators=[validate_cron],
+        help_text=_("Cron expression for the Cron type, for example 0 22 * * 1-5"),
+    )
+    task = models.CharField(  # noqa: DJ001 - the schema is that of all releases
+        verbose_name=_("last task"), max_length=100, null=True, editable=False
+    )
+    cluster = models.CharField(  # noqa: DJ001 - the schema is that of all releases
+        verbose_name=_("cluster"),
+        max_length=100,
+        null=True,
+        blank=True,
+        default=None,
+        help_text=_("Name of the cluster that runs it; empty for the default cluster"),
+    )
+    intended_date_kwarg = models.CharField(  # noqa: DJ001 - as in all releases
+        verbose_name=_("keyword of the intended date"),
+        max_length=100,
+        null=True,
+        blank=True,
+        validators=[validate_kwarg],
+        help_text=_("Name of the keyword argument that gets the planned time"),
+    )
+    error = models.TextField(  # noqa: DJ001 - an older release inserts no value
+        verbose_name=_("error"), null=True, blank=True, editable=False
+    )
+    """Why the schedule could not run when it was due; None while all is well."""
+
+    anchor = models.CharField(  # noqa: DJ001 - an older release inserts no value
+        verbose_name=_("intended time"), max_length=32, null=True, editable=False
+    )
+    """The wall-clock time that `next_run` stands for where that does not exist.
+
+    ISO 8601 without a zone; only when the clocks skip the time that was meant.
+    """
+
+    class Meta:
+        app_label = "django_q"
+        verbose_name = _("Scheduled task")
+        verbose_name_plural = _("Scheduled tasks")
+        ordering = ("next_run",)
+
+    def __str__(self) -> str:
+        return self.func
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save. A new cron schedule starts at the first match from `next_run` on.
+
+        Raises ValueError for a new one whose expression can't be read.
+        """
+        is_cron = self.schedule_type == self.CRON
+        if self._state.adding and is_cron and self.next_run:
+            start, zone = self.next_run, clock.zone()
+            self.next_run = recurrence.first_match(self.cron or "", start, zone)
+        super().save(*args, **kwargs)
+
+    def clean(self) -> None:
+        """Raise ValidationError for arguments that don't parse and a missing cron."""
+        super().clean()
+        problems: dict[str, str] = {}
+        for field, parse in (("args", self.parse_args), ("kwargs", self.parse_kwargs)):
+            try:
+                parse()
+            except ValueError as error:
+                problems[field] = str(error)
+        if self.schedule_type == self.CRON and not self.cron:
+            problems["cron"] = str(_("The Cron type needs a cron expression."))
+        if problems:
+            raise ValidationError(problems)
+
+    def parse_args(self) -> tuple[Any, ...]:
+        """The positional arguments. Raises ValueError if the text does not parse."""
+        return parse_args(self.args)
+
+    def parse_kwargs(self) -> dict[str, Any]:
+        """The keyword arguments. Raises ValueError if the text does not parse."""
+        return parse_kwargs(self.kwargs)
+
+    def calculate_next_run(self, next_run: datetime | None = None) -> datetime:
+        """The run after the given one, or after this schedule's own next run.
+
+        Raises ValueError for what runs once.
+        """
+        rhythm = Recurrence(
+            schedule_type=self.schedule_type,
+            minutes=self.minutes,
+            cron=self.cron,
+            zone=clock.zone(),
+        )
+        slot = Slot(next_run) if next_run else self._own_slot()
+        return rhythm.following(slot).moment
+
+    def _own_slot(self) -> Slot:
+        meant = datetime.fromisoformat(self.anchor) if self.anchor else None
+        return Slot(self.next_run or clock.now(), meant)
+
+    def success(self) -> bool | None:
+        """Whether the last task succeeded; None while there is none to look at."""
+        rows = Task.objects.filter(id=self.task) if self.task else Task.objects.none()
+        return rows.values_list("success", flat=True).first()
+
+    def last_run(self) -> str | None:
+        """A link to the last task in the admin; None while there is none to look at."""
+        if not self.task:
+            return None
+        rows = Task.objects.filter(id=self.task)
+        found = rows.values_list("id", "name", "success").first()
+        return None if found is None else link_to_task(*found)
+
+    last_run.short_description = _("last run")  # type: ignore[attr-defined]
+
+
+def link_to_task(
+    task_id: str, name: str, success: bool, *, site: str | None = None
+) -> str:
+    """A link to a task's page in an admin site; its name alone where there is none."""
+    page = "success" if success else "failure"
+    try:
+        address = reverse(
+            f"admin:django_q_{page}_change", args=[task_id], current_app=site
+        )
+    except NoReverseMatch:
+        return format_html("[{}]", name)
+    return format_html('<a href="{}">[{}]</a>', address, name)
