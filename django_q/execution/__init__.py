@@ -1,0 +1,7 @@
+"""Execution: one envelope becomes one outcome, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+from django_q.execution.runner import Runner
+
+__all__ = ["Runner"]

@@ -1,0 +1,173 @@
+"""Runner: executes one envelope to one outcome, as a pipeline of steps."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import Any
+
+from django_q import clock
+from django_q.callables import print_safely, resolve
+from django_q.envelope import KNOWN_KEYS, Envelope
+from django_q.exceptions import TaskNotFound, TimeoutException
+from django_q.execution.connections import Aliases, tidy_connections
+from django_q.execution.coroutines import EventLoop, run_inline
+from django_q.execution.failures import describe, explain_missing, shorten, summarise
+from django_q.execution.reporters import load_reporters
+from django_q.execution.timeouts import TimeLimit
+from django_q.logs import clean, logger
+from django_q.options import Options
+from django_q.outcome import Cause, Outcome
+from django_q.signals import announce, post_execute_in_worker, pre_execute
+
+Function = Callable[..., Any]
+
+
+@dataclass
+class Run:
+    """One run of a task, while it goes on."""
+
+    task: dict[str, Any]
+    """The dict that receivers get."""
+
+    func: Function | None = None
+    """The function, once it was found."""
+
+
+class Runner:
+    """Runs tasks, one after the other. Whatever a task does, there is an outcome."""
+
+    def __init__(self, options: Options, *, owns_process: bool = True) -> None:
+        """`owns_process`: False in an application's own process, which is left as it
+        was found: signal handler, timer, event loop, connections.
+        """
+        self.options = options
+        self._born = clock.now().timestamp()
+        self._owns_process = owns_process
+        self._functions: dict[str, Function] = {}
+        self._limit = TimeLimit(owns_process=owns_process)
+        self._event_loop = EventLoop()
+        self._reporter = load_reporters(options.error_reporter)
+
+    def close(self) -> None:
+        """End the event loop of the coroutines, and what still runs in it."""
+        self._event_loop.close()
+
+    def execute(self, envelope: Envelope, *, attempt: int = 1) -> Outcome:
+        """Run a task. Never raises: what the task raises becomes a failure."""
+        outer = self._tidy_up(envelope)
+        # Error reporters look for a local variable of this name in the frames.
+        task = envelope.as_dict()
+        run = Run(task)
+        began = monotonic()
+        try:
+            value = self.call_within(self.limit_of(envelope), self._perform, run)
+            ending = {"success": True, "result": value}
+        except BaseException as error:  # noqa: BLE001 - tasks raise anything at all
+            ending = self._failure(error)
+        outcome = Outcome(
+            envelope=envelope,
+            stopped=clock.now(),
+            ran=monotonic() - began,
+            attempt=attempt,
+            **ending,
+        )
+        outcome = self._announce_end(outcome, run)
+        self._tidy_up(envelope, outer)
+        return outcome
+
+    def lost(
+        self, envelope: Envelope, cause: Cause, text: str, *, attempt: int = 1
+    ) -> Outcome:
+        """The outcome of a task whose worker died, as `text` tells."""
+        return Outcome(
+            envelope=envelope,
+            success=False,
+            result=shorten(text),
+            stopped=clock.now(),
+            cause=cause,
+            attempt=attempt,
+            summary=clean(text.partition("\n")[0]),
+        )
+
+    def call_within(self, seconds: float | None, func: Function, *args: Any) -> Any:
+        """`func(*args)`; TimeoutException is raised inside it after so many seconds."""
+        return self._limit.call(seconds, func, *args)
+
+    def limit_of(self, envelope: Envelope) -> float | None:
+        """Seconds that a task may run: its own limit, else the cluster's; None: any."""
+        own, general = envelope.timeout, self.options.timeout
+        limit = general if own is None else own
+        return limit if limit is not None and limit > 0 else None
+
+    # -- the steps, all of them within the time limit
+
+    def _perform(self, run: Run) -> Any:
+        """Resolve, announce, call. Receivers may still change the arguments."""
+        try:
+            func = run.func = self._find(run.task["func"])
+        except TaskNotFound:
+            announce(pre_execute, func=None, task=run.task)
+            raise
+        announce(pre_execute, func=func, task=run.task)
+        value = func(*run.task["args"], **run.task["kwargs"])
+        return self._wait_for(value) if inspect.isawaitable(value) else value
+
+    def _find(self, func: Function | str) -> Function:
+        """The function. Raises TaskNotFound."""
+        if not isinstance(func, str):
+            if callable(func):
+                return func
+            raise TaskNotFound(f"{print_safely(func)} is not a function.")
+        if func not in self._functions:
+            try:
+                self._functions[func] = resolve(func)
+            except TaskNotFound as error:
+                advice = explain_missing(func, self._born)
+                raise TaskNotFound(str(error), hint=advice) from error.__cause__
+        return self._functions[func]
+
+    def _wait_for(self, awaitable: Any) -> Any:
+        if self._owns_process:
+            return self._event_loop.run(awaitable)
+        return run_inline(awaitable)
+
+    # -- what came of it
+
+    def _failure(self, error: BaseException) -> dict[str, Any]:
+        """What an outcome says of an error. Called where it is caught."""
+        if self._reporter is not None:
+            self._reporter.report()
+        is_late = isinstance(error, TimeoutException)
+        return {
+            "success": False,
+            "result": describe(error),
+            "cause": Cause.TIMED_OUT if is_late else Cause.RAISED,
+            "error": error,
+            "summary": summarise(error),
+        }
+
+    def _announce_end(self, outcome: Outcome, run: Run) -> Outcome:
+        """Tell the receivers; keys that any receiver added stay with the task."""
+        if not (post_execute_in_worker.receivers or pre_execute.receivers):
+            return outcome
+        task = run.task
+        ended = outcome.ending()
+        task.update(ended)
+        try:
+            announce(post_execute_in_worker, func=run.func, task=task)
+        except BaseException:  # noqa: BLE001 - a receiver may raise anything
+            text = "a receiver of post_execute_in_worker failed on [%s]"
+            logger.exception(text, clean(outcome.envelope.name))
+        known = KNOWN_KEYS.union(ended)
+        extra = {key: value for key, value in task.items() if key not in known}
+        if extra == outcome.envelope.extra:
+            return outcome
+        return replace(outcome, envelope=replace(outcome.envelope, extra=extra))
+
+    def _tidy_up(self, envelope: Envelope, outer: Aliases | None = None) -> Aliases:
+        if envelope.sync or not self._owns_process:
+            return frozenset()
+        return tidy_connections(outer)

@@ -1,0 +1,30 @@
+"""Results: what came of tasks is encoded, saved, cached, looked up, told to hooks."""
+
+from __future__ import annotations
+
+from django_q.results.cache import ResultCache, part_id
+from django_q.results.conclusion import conclude, open_cache
+from django_q.results.database import prune, save, write_alias
+from django_q.results.encoding import make_record
+from django_q.results.hooks import finish, needs_finish
+from django_q.results.record import Record
+from django_q.results.refusals import rejected_record, unloadable_record
+from django_q.results.waiting import wait_for, wait_for_async
+
+__all__ = [
+    "Record",
+    "ResultCache",
+    "conclude",
+    "finish",
+    "make_record",
+    "needs_finish",
+    "open_cache",
+    "part_id",
+    "prune",
+    "rejected_record",
+    "save",
+    "unloadable_record",
+    "wait_for",
+    "wait_for_async",
+    "write_alias",
+]

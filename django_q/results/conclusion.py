@@ -1,0 +1,96 @@
+"""Conclusion: what an ended run leaves: a record, a cached result, a collated iterable."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from django_q.brokers.stats import find_cache
+from django_q.envelope import Envelope
+from django_q.logs import clean, logger
+from django_q.options import Options
+from django_q.outcome import Outcome
+from django_q.results.cache import ResultCache
+from django_q.results.encoding import keep_in_row, make_record
+from django_q.results.record import Record
+
+
+def conclude(
+    outcome: Outcome, options: Options, list_key: str | None = None
+) -> tuple[Outcome, Record]:
+    """The record to save, and the outcome to finish once it is saved. Never raises.
+
+    A cached result is in the cache when this returns. The part of an iterable that
+    ended last gives the record of the whole. `list_key`: the broker's, where it is not
+    simply the queue.
+    """
+    outcome, record = make_record(outcome, options)
+    is_last_run = record.pause is None or not record.attempts_allowed
+    if not (outcome.envelope.cached and is_last_run):
+        return outcome, record
+    try:
+        return _save_cached(outcome, record, options, list_key)
+    except Exception as error:  # noqa: BLE001 - clients of caches raise what they like
+        name, reason = clean(outcome.envelope.name), clean(error)
+        text = "the result of [%s] can't be cached: %s. It goes into the database"
+        logger.exception(text, name, reason)
+        return outcome, keep_in_row(outcome, record)
+
+
+def open_cache(options: Options, list_key: str | None = None) -> ResultCache:
+    """The cached results of a queue. Raises LookupError when there is no such cache."""
+    cache = find_cache(options.cache)
+    if cache is None:
+        message = f"CACHES has no {options.cache!r}, which Q_CLUSTER['cache'] names."
+        raise LookupError(message)
+    return ResultCache(cache, list_key or options.queue)
+
+
+def _save_cached(
+    outcome: Outcome, record: Record, options: Options, list_key: str | None
+) -> tuple[Outcome, Record]:
+    store = open_cache(options, list_key)
+    store.save(outcome)
+    parts = store.find_parts(outcome.envelope) if outcome.envelope.iter_count else None
+    if parts is None:
+        return outcome, record
+    arguments = store.find_arguments(str(outcome.envelope.group))
+    whole = collate(outcome, parts, arguments or [part["args"] for part in parts])
+    collated, record = make_record(whole, options)
+    if collated.envelope.cached:
+        store.save(collated)
+    return collated, record
+
+
+def collate(last: Outcome, parts: list[dict[str, Any]], arguments: Any) -> Outcome:
+    """All parts of an iterable as one task, which has the iterable's id.
+
+    Its result is the list of theirs; failed ones contribute the text of their error.
+    Its arguments are shown as they were given: as a list.
+    """
+    part = last.envelope
+    envelope = Envelope(
+        id=str(part.group),
+        name=part.name,
+        func=part.func,
+        args=arguments,
+        kwargs=part.kwargs,
+        started=part.started,
+        hook=part.iter_hook,
+        group=part.iter_group,
+        cluster=part.cluster,
+        cached=part.iter_cached,
+        save=part.save,
+        sync=part.sync,
+        # Each part has been tried again as often as it may.
+        max_attempts=1,
+    )
+    results = [part["result"] for part in parts]
+    return replace(
+        last, envelope=envelope, result=results, attempt=1, error=None, last_part=last
+    )
+
+
+def forget_parts(last: Outcome, options: Options, list_key: str | None) -> None:
+    """Delete what a collated iterable no longer needs."""
+    open_cache(options, list_key).delete_parts(last.envelope)

@@ -1,0 +1,181 @@
+"""Rows of results: save them in few statements, and prune old successes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from django.db import (
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    connections,
+    router,
+    transaction,
+)
+from django.db.models import F, Window
+from django.db.models.functions import RowNumber
+from picklefield.fields import dbsafe_encode
+
+from django_q import clock
+from django_q.logs import clean, logger
+from django_q.models import Success, Task
+from django_q.options import Options
+from django_q.results.record import Record
+from django_q.results.upserts import upsert
+from django_q.transactions import writing
+
+LARGE: Final = 1024 * 1024
+"""Characters; MySQL may refuse larger rows, and ends the connection then."""
+
+AT_ONCE: Final = 500
+"""Rows that are deleted in one go: SQLite lets nobody else write meanwhile."""
+
+MOST_ATTEMPTS: Final = 2**31 - 1
+"""What the column holds."""
+
+REFUSALS: Final = (DataError, IntegrityError, ValueError, OverflowError, InterfaceError)
+"""What an unfit value leads to, depending on database and driver."""
+
+REFUSED_TEXT: Final = frozenset({1366, 1153, 1301, 3854, 3988})
+"""Numbers of MySQL and MariaDB for text that a column can't hold."""
+
+
+class TooLarge(ValueError):
+    """A record is larger than what the database takes at once."""
+
+
+def write_alias() -> str:
+    """The database that results are written to."""
+    return router.db_for_write(Success)
+
+
+def save(records: Sequence[Record], *, using: str) -> None:
+    """Make these records durable, all in one transaction; joins the caller's.
+
+    Of several records of one task the best is kept: a success beats a failure, then the
+    higher attempt counts. What the database refuses does not stop its neighbours: it
+    becomes a failure that says why. Raises what Django raises when the database is away.
+    """
+    chosen = list(best(records).values())
+    if not chosen:
+        return
+    with writing(using):
+        if not _is_accepted(chosen, using):
+            for record in chosen:
+                _save_alone(record, using)
+
+
+def saved_ids(ids: Iterable[str], *, using: str) -> set[str]:
+    """Those of these tasks that have a row."""
+    rows = Task.objects.using(using).filter(pk__in=list(ids))
+    return set(rows.values_list("pk", flat=True))
+
+
+def prune(options: Options, *, using: str) -> None:
+    """Delete the oldest successes beyond `save_limit`, all that are too many."""
+    if options.save_limit <= 0:
+        return
+    per = options.save_limit_per
+    rows = Success.objects.using(using).order_by()
+    if not per and rows.count() <= options.save_limit:
+        return
+    newest_first = [F("stopped").desc(), F("id").desc()]
+    place = Window(
+        RowNumber(), partition_by=[F(per)] if per else None, order_by=newest_first
+    )
+    surplus = rows.annotate(place=place).filter(place__gt=options.save_limit)
+    ids = list(surplus.values_list("pk", flat=True))
+    for begin in range(0, len(ids), AT_ONCE):
+        with writing(using, patient=True):
+            # Through Django: other applications may point at these rows, or watch.
+            some = Task.objects.using(using).filter(pk__in=ids[begin : begin + AT_ONCE])
+            some.delete()
+
+
+def best(records: Iterable[Record]) -> dict[str, Record]:
+    """The record of each task that counts."""
+    chosen: dict[str, Record] = {}
+    for record in records:
+        rival = chosen.get(record.id)
+        if rival is None or _rank(record) > _rank(rival):
+            chosen[record.id] = record
+    return chosen
+
+
+def _rank(record: Record) -> tuple[bool, int]:
+    return record.success, record.attempt
+
+
+def _save_alone(record: Record, using: str) -> None:
+    reasons: list[Exception] = []
+    if _is_accepted([record], using, reasons):
+        return
+    logger.error("the result of %s can't be saved: %s", clean(record.id), reasons[0])
+    if not _is_accepted([refused(record, reasons[0])], using, reasons):
+        logger.error("nor can a note about it: %s", reasons[-1])
+
+
+def _is_accepted(
+    records: Sequence[Record], using: str, reasons: list[Exception] | None = None
+) -> bool:
+    """Save in one go; False when the database refuses a value, with the reason."""
+    try:
+        _check_size(records, using)
+        with transaction.atomic(using=using):
+            upsert(connections[using], records)
+    except (*REFUSALS, OperationalError) as error:
+        if not is_refusal(error):
+            raise
+        if reasons is not None:
+            reasons.append(error)
+        return False
+    return True
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether a database refused a value, rather than being away or busy."""
+    if isinstance(error, OperationalError):
+        return bool(error.args) and error.args[0] in REFUSED_TEXT
+    if isinstance(error, InterfaceError):
+        # SQLite's word for a value that it can't bind; elsewhere the connection is gone.
+        return "binding" in str(error)
+    return isinstance(error, REFUSALS)
+
+
+def _check_size(records: Sequence[Record], using: str) -> None:
+    if connections[using].vendor != "mysql":
+        return
+    largest = max(len(r.result) + len(r.args) + len(r.kwargs) for r in records)
+    if largest < LARGE:
+        return
+    with connections[using].cursor() as cursor:
+        cursor.execute("SELECT @@max_allowed_packet")
+        [limit] = cursor.fetchone()
+    if largest > limit - LARGE // 4:
+        message = f"it needs {largest:,} bytes; max_allowed_packet is {limit:,}"
+        raise TooLarge(message)
+
+
+def refused(record: Record, error: Exception) -> Record:
+    """The failure that is saved in place of a record that can't be."""
+    text = f"The database refused the result of this task: {clean(error, 1000)}"
+    now = clock.now().isoformat()
+    return replace(
+        record,
+        id=clean(record.id, 32),
+        name=clean(record.name, 100),
+        func=clean(record.func, 256),
+        hook=record.hook and clean(record.hook, 256),
+        group=record.group and clean(record.group, 100),
+        cluster=record.cluster and clean(record.cluster, 100),
+        args=str(dbsafe_encode(())),
+        kwargs=str(dbsafe_encode({})),
+        result=str(dbsafe_encode(text)),
+        started=now,
+        stopped=now,
+        success=False,
+        attempt=min(record.attempt, MOST_ATTEMPTS),
+    )

@@ -1,0 +1,239 @@
+"""Encoding: an outcome becomes a record, column by column, whatever is in it."""
+
+from __future__ import annotations
+
+import pickle
+from base64 import b64encode
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from django.conf import settings
+from django.utils import timezone
+
+from django_q.callables import print_safely
+from django_q.envelope import Envelope
+from django_q.exceptions import PackageTooLarge, UnsendableResult
+from django_q.logs import clean, logger
+from django_q.options import Options
+from django_q.outcome import Cause, Outcome
+from django_q.results.record import Record
+from django_q.retrying import (
+    attempts_allowed,
+    pause_before_retry,
+    repeats_for_ever,
+)
+
+ID_SIZE: Final = 32
+NAME_SIZE: Final = 100
+FUNC_SIZE: Final = 256
+"""Characters that the columns of the table hold."""
+
+LONGEST_REPR: Final = 2000
+
+NOTHING: Final = ""
+"""Stands for what is not encoded because no row will hold it."""
+
+
+def make_record(outcome: Outcome, options: Options) -> tuple[Outcome, Record]:
+    """The record of an outcome, and the outcome as it is recorded. Never raises.
+
+    A result that can't be stored makes a failure of a success, one that says so.
+    """
+    encoded = NOTHING
+    if is_wanted(outcome, options):
+        outcome, encoded = encode_result(outcome, options)
+    pause = _pause(outcome, options)
+    keep = _is_kept(outcome, options, pause)
+    link = next_package(outcome, options) if pause is None else None
+    envelope = outcome.envelope
+    record = Record(
+        id=column_text(envelope.id, ID_SIZE),
+        name=column_text(envelope.name, NAME_SIZE),
+        func=column_text(envelope.func_name, FUNC_SIZE),
+        hook=_optional_text(envelope.hook_name, FUNC_SIZE),
+        args=encode_arguments(envelope.args) if keep else NOTHING,
+        kwargs=encode_arguments(envelope.kwargs) if keep else NOTHING,
+        result=encoded if keep else NOTHING,
+        group=_optional_text(envelope.group, NAME_SIZE),
+        cluster=_optional_text(envelope.cluster, NAME_SIZE),
+        started=_moment(envelope.started, outcome.stopped).isoformat(),
+        stopped=outcome.stopped.isoformat(),
+        success=outcome.success,
+        attempt=outcome.attempt,
+        keep=keep,
+        pause=pause,
+        ran=outcome.ran,
+        waited=_waited(outcome),
+        cause=str(outcome.cause),
+        summary=column_text(outcome.summary, FUNC_SIZE),
+        attempts_allowed=_attempts(outcome, options),
+    )
+    return outcome, replace(record, **link) if link else record
+
+
+def keep_in_row(outcome: Outcome, record: Record) -> Record:
+    """The record of an outcome that was to be cached, but can't be."""
+    return replace(
+        record,
+        keep=True,
+        args=encode_arguments(outcome.envelope.args),
+        kwargs=encode_arguments(outcome.envelope.kwargs),
+        result=encode(outcome.result),
+    )
+
+
+def is_wanted(outcome: Outcome, options: Options) -> bool:
+    """Whether anybody will ever read this result."""
+    envelope = outcome.envelope
+    if envelope.cached or not outcome.success:
+        return True
+    return options.keeps_successes if envelope.save is None else bool(envelope.save)
+
+
+# -- arguments and results
+
+
+def encode_result(outcome: Outcome, options: Options) -> tuple[Outcome, str]:
+    """The result as the table holds it; a failure instead if that can't be."""
+    try:
+        encoded = encode(outcome.result)
+    except BaseException as error:  # noqa: BLE001 - foreign code pickles itself
+        reason = f"{type(error).__name__}: {print_safely(error)}"
+        return _unsendable(outcome, UnsendableResult, reason)
+    limit = options.max_package_size
+    if len(encoded) > limit:
+        size = f"it needs {len(encoded):,} bytes, the limit is {limit:,}"
+        return _unsendable(outcome, PackageTooLarge, size)
+    return outcome, encoded
+
+
+def _unsendable(
+    outcome: Outcome, kind: type[UnsendableResult | PackageTooLarge], reason: str
+) -> tuple[Outcome, str]:
+    advice = "Return something simple, for example an id."
+    if kind is PackageTooLarge:
+        advice = "Return a file name or an id, or raise Q_CLUSTER['max_package_size']."
+    func = outcome.envelope.func_name
+    text = f"The result of {func} can't be stored: {reason}. {advice}"
+    logger.error("%s [%s]", clean(text, 400), clean(outcome.envelope.name))
+    failed = replace(
+        outcome,
+        success=False,
+        result=text,
+        cause=Cause.RAISED if outcome.success else outcome.cause,
+        summary=clean(f"{kind.__name__}: {reason}"),
+    )
+    return failed, encode(text)
+
+
+def encode(value: Any) -> str:
+    """A value as PickledObjectField stores it. Raises what pickling raises."""
+    return b64encode(pickle.dumps(value, pickle.HIGHEST_PROTOCOL)).decode("ascii")
+
+
+def encode_arguments(arguments: tuple[Any, ...] | dict[str, Any]) -> str:
+    """Arguments for their column; what can't be encoded any more is shown as text.
+
+    They came in a package, but the task may have put anything into a list it was given.
+    """
+    try:
+        return encode(arguments)
+    except BaseException:  # noqa: BLE001 - foreign code pickles itself
+        if isinstance(arguments, dict):
+            shown = {str(key): _portable(value) for key, value in arguments.items()}
+            return encode(shown)
+        return encode(tuple(_portable(value) for value in arguments))
+
+
+def _portable(value: Any) -> Any:
+    try:
+        encode(value)
+    except BaseException:  # noqa: BLE001 - foreign code pickles itself
+        return print_safely(value, repr)[:LONGEST_REPR]
+    return value
+
+
+# -- text columns
+
+
+def column_text(text: object, size: int) -> str:
+    """Text that every database takes: no NUL, no half characters, not too long."""
+    shown = text if isinstance(text, str) else print_safely(text)
+    if not shown.isascii():
+        shown = shown.encode("utf-8", "backslashreplace").decode("utf-8")
+    if "\0" in shown:
+        shown = shown.replace("\0", "\\x00")
+    return shown[:size]
+
+
+def _optional_text(text: object, size: int) -> str | None:
+    return None if text is None else column_text(text, size)
+
+
+def _moment(moment: Any, otherwise: datetime) -> datetime:
+    """The moment, aware or naive as this project's dates are.
+
+    The package may come from a process with another USE_TZ, or from somebody's hand.
+    """
+    if not isinstance(moment, datetime):
+        return otherwise
+    if settings.USE_TZ and timezone.is_naive(moment):
+        return timezone.make_aware(moment)
+    if not settings.USE_TZ and timezone.is_aware(moment):
+        return timezone.make_naive(moment)
+    return moment
+
+
+def _waited(outcome: Outcome) -> float:
+    """Seconds from async_task to the start of this run."""
+    started = _moment(outcome.envelope.started, outcome.stopped)
+    return max(0.0, (outcome.stopped - started).total_seconds() - outcome.ran)
+
+
+# -- what follows
+
+
+def _pause(outcome: Outcome, options: Options) -> float | None:
+    pause = pause_before_retry(outcome, options)
+    return None if pause is None else max(0.0, pause)
+
+
+def _attempts(outcome: Outcome, options: Options) -> int:
+    """How many runs it may have in all; 0: any number."""
+    if repeats_for_ever(outcome.envelope, options):
+        return 0
+    return attempts_allowed(outcome.envelope, options)
+
+
+def _is_kept(outcome: Outcome, options: Options, pause: float | None) -> bool:
+    """Whether a row is written: not for retries to come, nor for cached results."""
+    if outcome.envelope.cached:
+        return False
+    if outcome.success:
+        return is_wanted(outcome, options)
+    return pause is None or repeats_for_ever(outcome.envelope, options)
+
+
+def next_package(outcome: Outcome, options: Options) -> dict[str, Any] | None:
+    """The next link of the chain: sealed, with its id and its queue.
+
+    None when there is none, when the chain stops here, or when a receiver of
+    pre_enqueue or the size of the package forbids the rest; the log says so.
+    """
+    envelope = outcome.envelope
+    if not (outcome.success or envelope.stop_on_failure is False):
+        return None
+    try:
+        link = envelope.next_link()
+        return None if link is None else _seal_link(link, options)
+    except Exception as error:  # noqa: BLE001 - a receiver may raise anything
+        name, reason = clean(envelope.name), f"{type(error).__name__}: {clean(error)}"
+        logger.exception("the chain ends after [%s]: %s", name, reason)
+        return None
+
+
+def _seal_link(link: Envelope, options: Options) -> dict[str, Any]:
+    link = link.with_defaults(options).announced()
+    queue = link.cluster or options.queue
+    return {"link": link.seal(), "link_id": link.id, "link_queue": queue}

@@ -1,0 +1,141 @@
+"""Hooks: what happens once the end of a task is saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from django.db import connections, router
+from django.db.models.signals import post_save
+
+from django_q.callables import print_safely
+from django_q.logs import clean, logger
+from django_q.models import Task
+from django_q.options import Options
+from django_q.outcome import Outcome
+from django_q.results.conclusion import forget_parts
+from django_q.results.encoding import is_wanted
+from django_q.signals import announce, post_execute
+
+CALL_HOOK: Final = "django_q.call_hook"
+"""The dispatch_uid under which `django_q.models.call_hook` is connected."""
+
+Deed = Callable[[], object]
+Within = Callable[[Deed], object]
+
+
+def call_at_once(deed: Deed) -> object:
+    """Call something without any limit."""
+    return deed()
+
+
+def needs_finish(outcome: Outcome) -> bool:
+    """Whether `finish` would do anything for this outcome."""
+    return bool(
+        outcome.envelope.hook
+        or outcome.last_part is not None
+        or post_execute.receivers
+        or _is_watched()
+    )
+
+
+def finish(
+    outcome: Outcome,
+    options: Options,
+    *,
+    within: Within = call_at_once,
+    list_key: str | None = None,
+) -> None:
+    """Call the hook and announce post_execute. Once, after the last run was saved.
+
+    `within` calls what it is given, within a time limit. What is raised, also by the
+    limit or as SystemExit, is logged and ends nothing else.
+    """
+    envelope = outcome.envelope
+    if outcome.last_part is not None:
+        _announce(outcome.last_part, within)
+        deed = partial(forget_parts, outcome.last_part, options, list_key)
+        _do("the parts of an iterable were not deleted", within, deed)
+    if envelope.hook or (_is_watched() and _has_row(outcome, options)):
+        what = f"return hook {clean(envelope.hook_name)}"
+        _do(f"{what} failed on [{clean(envelope.name)}]", within, lambda: show(outcome))
+    _announce(outcome, within)
+    if not envelope.sync:
+        _do("database connections did not close", call_at_once, _close_stale)
+
+
+def show(outcome: Outcome) -> None:
+    """Send Django's post_save for the saved row, which calls the hook.
+
+    Through the signal, so that whoever disconnected `call_hook` keeps it disconnected,
+    and whoever else listens to Task hears of it.
+    """
+    post_save.send(
+        sender=Task,
+        instance=row_of(outcome),
+        created=outcome.attempt == 1,
+        update_fields=None,
+        raw=False,
+        using=router.db_for_write(Task),
+    )
+
+
+def row_of(outcome: Outcome) -> Task:
+    """The row of an outcome, as if it had been read from the table."""
+    envelope = outcome.envelope
+    task = Task(
+        id=envelope.id,
+        name=envelope.name,
+        func=envelope.func_name,
+        # A callable works as well, as long as the row is not read from its table.
+        hook=envelope.hook,  # type: ignore[misc]
+        args=envelope.args,
+        kwargs=envelope.kwargs,
+        started=envelope.started,
+        stopped=outcome.stopped,
+        result=outcome.result,
+        group=envelope.group,
+        cluster=envelope.cluster,
+        success=outcome.success,
+        attempt_count=outcome.attempt,
+    )
+    task._state.adding = False  # noqa: SLF001 - Django's documented way to say so
+    task._state.db = router.db_for_write(Task)  # noqa: SLF001
+    return task
+
+
+def _announce(outcome: Outcome, within: Within) -> None:
+    if not post_execute.receivers:
+        return
+    task = outcome.as_dict()
+    task.pop("ack_id", None)
+    name = clean(outcome.envelope.name)
+    what = f"a receiver of post_execute failed on [{name}]"
+    _do(what, within, lambda: announce(post_execute, task=task))
+
+
+def _do(what: str, within: Within, deed: Deed) -> None:
+    try:
+        within(deed)
+    except BaseException as error:  # noqa: BLE001 - users' code, which may raise anything
+        reason = f"{type(error).__name__}: {print_safely(error)}"
+        logger.error("%s because %s", what, clean(reason), exc_info=True)
+
+
+def _close_stale() -> None:
+    """As close_old_connections, which would end a caller's transaction as well."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
+
+
+def _has_row(outcome: Outcome, options: Options) -> bool:
+    return not outcome.envelope.cached and is_wanted(outcome, options)
+
+
+def _is_watched() -> bool:
+    """Whether anybody but `call_hook` listens to the saving of tasks."""
+    senders = {id(Task), id(None)}
+    keys = [entry[0] for entry in post_save.receivers]
+    return any(uid != CALL_HOOK and sender in senders for uid, sender in keys)

@@ -1,0 +1,63 @@
+"""Record: an outcome as the plain column values that are saved.
+
+The worker makes it; monitor and sync mode save it. Arguments and result are already
+encoded, so whoever saves a record never unpickles anything.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One ended run, ready to be saved. All values are text, numbers or truth."""
+
+    id: str
+    name: str
+    func: str
+    hook: str | None
+    args: str
+    kwargs: str
+    result: str
+    group: str | None
+    cluster: str | None
+    started: str
+    """ISO 8601, with offset unless USE_TZ is False; as `stopped`."""
+
+    stopped: str
+    success: bool
+    attempt: int
+
+    keep: bool = True
+    """Write a row. False: an unwanted success, a cached result, or a retry to come."""
+
+    pause: float | None = None
+    """None: the task ended. A number: it runs again after so many seconds."""
+
+    link: str | None = None
+    """Package of the chain's next task, sealed by the worker."""
+
+    link_id: str | None = None
+    link_queue: str | None = None
+    ran: float = 0.0
+    waited: float = 0.0
+    cause: str = "returned"
+    summary: str = ""
+    attempts_allowed: int = 1
+
+    def to_bytes(self) -> bytes:
+        """The record as it travels on a line."""
+        return json.dumps(_values_of(self), separators=(",", ":")).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Record:
+        """The record that to_bytes made."""
+        return cls(**dict(zip(cls.__slots__, json.loads(data), strict=True)))
+
+
+# Unlike dataclasses.astuple it copies nothing: it runs once for every task.
+_values_of: Final[Any] = attrgetter(*Record.__slots__)

@@ -1,0 +1,149 @@
+"""Upserts: many rows in one go, in the words of each database.
+
+A row that is there already yields to a better one only: a success beats a failure,
+never the reverse, and of two alike the higher attempt wins. Saving again what is saved
+changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from django_q.models import Task
+from django_q.results.record import Record
+
+COLUMNS: Final = {
+    "id": "varchar",
+    "name": "varchar",
+    "func": "varchar",
+    "hook": "varchar",
+    "args": "text",
+    "kwargs": "text",
+    "result": "text",
+    "group": "varchar",
+    "cluster": "varchar",
+    "started": "timestamptz",
+    "stopped": "timestamptz",
+    "success": "boolean",
+    "attempt_count": "integer",
+}
+"""The columns of a row, in the order of a record's fields, with PostgreSQL's types."""
+
+REPLACED: Final = ("result", "cluster", "stopped")
+"""What a better row brings, beside its success and its attempt."""
+
+
+def upsert(connection: BaseDatabaseWrapper, records: Sequence[Record]) -> None:
+    """Write the rows of these records, each with an id of its own."""
+    UPSERTS[connection.vendor](connection, records)
+
+
+def upsert_sqlite(connection: BaseDatabaseWrapper, records: Sequence[Record]) -> None:
+    """One prepared statement, run for each row inside SQLite."""
+    table, columns = _words(connection)
+    marks = ", ".join(["%s"] * len(COLUMNS))
+    text = (
+        f"INSERT INTO {table} ({columns}) VALUES ({marks}) {_on_conflict(table, 'MAX')}"  # noqa: S608 - names only
+    )
+    rows = [_row(record, _adapter(connection)) for record in records]
+    with connection.cursor() as cursor:
+        cursor.executemany(text, rows)
+
+
+def upsert_postgres(connection: BaseDatabaseWrapper, records: Sequence[Record]) -> None:
+    """One statement, which gets one array for each column."""
+    table, columns = _words(connection)
+    arrays = ", ".join(f"%s::{kind}[]" for kind in COLUMNS.values())
+    text = (
+        f"INSERT INTO {table} ({columns}) SELECT * FROM unnest({arrays})"  # noqa: S608 - names only
+        f" {_on_conflict(table, 'GREATEST')}"
+    )
+    # PostgreSQL reads ISO 8601 itself; what has no offset is local there as it is here.
+    rows = [_row(record, str) for record in records]
+    with connection.cursor() as cursor:
+        cursor.execute(text, list(map(list, zip(*rows, strict=True))))
+
+
+def upsert_mysql(connection: BaseDatabaseWrapper, records: Sequence[Record]) -> None:
+    """Statements of many rows each: the drivers join them as long as they may be."""
+    table, columns = _words(connection)
+    marks = ", ".join(["%s"] * len(COLUMNS))
+    better = (
+        "(VALUES(`success`) > `success` OR (VALUES(`success`) = `success`"
+        " AND VALUES(`attempt_count`) > `attempt_count`))"
+    )
+    changes = [f"`{c}` = IF({better}, VALUES(`{c}`), `{c}`)" for c in REPLACED]
+    # Assignments happen one after the other and see each other's work: `success` and
+    # `attempt_count`, which decide, come last, and don't depend on what was decided.
+    changes.append("`success` = GREATEST(`success`, VALUES(`success`))")
+    changes.append(
+        "`attempt_count` = IF(VALUES(`success`) = `success`,"
+        " GREATEST(`attempt_count`, VALUES(`attempt_count`)), `attempt_count`)"
+    )
+    text = (
+        f"INSERT INTO {table} ({columns}) VALUES ({marks})"  # noqa: S608 - names only
+        f" ON DUPLICATE KEY UPDATE {', '.join(changes)}"
+    )
+    rows = [_row(record, _adapter(connection)) for record in records]
+    with connection.cursor() as cursor:
+        cursor.executemany(text, rows)
+
+
+UPSERTS: Final[
+    Mapping[str, Callable[[BaseDatabaseWrapper, Sequence[Record]], None]]
+] = {
+    "sqlite": upsert_sqlite,
+    "postgresql": upsert_postgres,
+    "mysql": upsert_mysql,
+}
+
+
+def _words(connection: BaseDatabaseWrapper) -> tuple[str, str]:
+    quote = connection.ops.quote_name
+    table = quote(Task._meta.db_table)  # noqa: SLF001 - public by Django's docs
+    return table, ", ".join(map(quote, COLUMNS))
+
+
+def _on_conflict(table: str, greatest: str) -> str:
+    """What SQLite and PostgreSQL do with a row that is there already."""
+    changes = [f'"{c}" = excluded."{c}"' for c in (*REPLACED, "success")]
+    attempts = f"{table}.attempt_count, excluded.attempt_count"
+    changes.append(f'"attempt_count" = {greatest}({attempts})')
+    return (
+        f'ON CONFLICT ("id") DO UPDATE SET {", ".join(changes)}'
+        f" WHERE (excluded.success AND NOT {table}.success)"
+        f" OR (excluded.success = {table}.success"
+        f" AND excluded.attempt_count > {table}.attempt_count)"
+    )
+
+
+def _row(record: Record, stored: Callable[[str], Any]) -> tuple[Any, ...]:
+    return (
+        record.id,
+        record.name,
+        record.func,
+        record.hook,
+        record.args,
+        record.kwargs,
+        record.result,
+        record.group,
+        record.cluster,
+        stored(record.started),
+        stored(record.stopped),
+        record.success,
+        record.attempt,
+    )
+
+
+def _adapter(connection: BaseDatabaseWrapper) -> Callable[[str], Any]:
+    """Makes of ISO 8601 what this database stores."""
+    adapt = connection.ops.adapt_datetimefield_value
+
+    def stored(moment: str) -> Any:
+        return adapt(datetime.fromisoformat(moment))
+
+    return stored

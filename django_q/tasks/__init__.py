@@ -1,0 +1,57 @@
+"""The API: everything that an application calls to queue tasks and to read results."""
+
+from __future__ import annotations
+
+from django_q.models import Schedule, Task
+from django_q.tasks.chains import Chain, async_chain
+from django_q.tasks.enqueue import aasync_task, async_task
+from django_q.tasks.groups import (
+    count_group,
+    count_group_cached,
+    delete_group,
+    delete_group_cached,
+    fetch_group,
+    fetch_group_cached,
+    result_group,
+    result_group_cached,
+)
+from django_q.tasks.handle import AsyncTask
+from django_q.tasks.iterables import Iter, async_iter
+from django_q.tasks.lookup import (
+    aresult,
+    delete_cached,
+    fetch,
+    fetch_cached,
+    queue_size,
+    result,
+    result_cached,
+)
+from django_q.tasks.schedules import schedule
+
+__all__ = [
+    "AsyncTask",
+    "Chain",
+    "Iter",
+    "Schedule",
+    "Task",
+    "aasync_task",
+    "aresult",
+    "async_chain",
+    "async_iter",
+    "async_task",
+    "count_group",
+    "count_group_cached",
+    "delete_cached",
+    "delete_group",
+    "delete_group_cached",
+    "fetch",
+    "fetch_cached",
+    "fetch_group",
+    "fetch_group_cached",
+    "queue_size",
+    "result",
+    "result_cached",
+    "result_group",
+    "result_group_cached",
+    "schedule",
+]

@@ -1,0 +1,196 @@
+"""Enqueue: async_task, and dispatch, which puts a task on a broker or runs it at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import importlib
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from django_q.brokers import Broker, get_broker
+from django_q.conf import get_options
+from django_q.envelope import Envelope, split_options
+from django_q.exceptions import DjangoQError, PackageTooLarge
+from django_q.logs import clean, logger
+from django_q.options import Options
+from django_q.tasks.advice import (
+    IN_COROUTINE,
+    Adviser,
+    explain_unsendable,
+    warn_of_main,
+)
+from django_q.tasks.inline import run_inline
+
+
+class KeptBrokers(threading.local):
+    """The brokers of this thread, one for each queue; made anew after a fork, and when
+    the settings change.
+    """
+
+    def __init__(self) -> None:
+        self._brokers: dict[str | None, Broker] = {}
+        self._process = os.getpid()
+        self._options: Options | None = None
+
+    def get(self, queue: str | None = None) -> Broker:
+        """The broker of a queue; None: of this process's own."""
+        options, process = get_options(), os.getpid()
+        if options is not self._options or process != self._process:
+            self._brokers = {}
+            self._options, self._process = options, process
+        if queue not in self._brokers:
+            self._brokers[queue] = get_broker(queue)
+        return self._brokers[queue]
+
+
+_kept: Final = KeptBrokers()
+_adviser: Final = Adviser()
+
+
+def async_task(func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> str:
+    """Queue a function to be called with these arguments, and give the task's id.
+
+    Keywords that are options of the task (`hook`, `group`, `timeout`, `max_attempts`,
+    `cluster`, …) do not reach the function; `q_options` may hold them as well. With the
+    database as broker the task becomes visible when the surrounding transaction
+    commits, and vanishes if it is rolled back; with other brokers it is sent then.
+
+    Raises TaskNotSerializable, TaskNotImportable, PackageTooLarge, and what the broker
+    raises. In sync mode the function is called at once, and what it raises is raised
+    here after the failure was saved.
+    """
+    if _is_in_coroutine():
+        if settings.DEBUG:
+            _adviser.say(IN_COROUTINE)
+        return _through_a_thread(partial(_async_task, func, args, kwargs))
+    return _async_task(func, args, kwargs)
+
+
+async def aasync_task(func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> str:
+    """async_task for coroutines."""
+    return await sync_to_async(call_async_task)(func, *args, **kwargs)
+
+
+def call_async_task(func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> str:
+    """async_task as the door has it now: tests replace it there (contract 2)."""
+    door = importlib.import_module("django_q.tasks")
+    task_id: str = door.async_task(func, *args, **kwargs)
+    return task_id
+
+
+def keep_broker(queue: str | None = None) -> Broker:
+    """The broker that this thread keeps for a queue."""
+    return _kept.get(queue)
+
+
+def _async_task(
+    func: Callable[..., Any] | str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> str:
+    options, keywords = split_options(kwargs)
+    broker: Broker | None = options.pop("broker", None)
+    envelope = Envelope.from_call(func, args, keywords, options)
+    envelope = envelope.with_defaults(get_options()).announced()
+    if settings.DEBUG:
+        _adviser.consider(envelope, kwargs)
+    dispatch(envelope, broker)
+    return envelope.id
+
+
+# -- dispatch
+
+
+def dispatch(envelope: Envelope, broker: Broker | None = None) -> None:
+    """Run the task here and now if it says so, else put it on a broker."""
+    package = seal(envelope)
+    if envelope.sync:
+        # Only cached results ask for the broker: sync mode works without one.
+        list_key = _list_key(envelope, broker) if envelope.cached else None
+        run_inline(package, get_options(), list_key)
+        return
+    warn_of_main(envelope)
+    chosen = broker or keep_broker(envelope.cluster)
+    send = partial(_send, chosen, package, envelope)
+    if chosen.database is None:
+        send_after_commit(send)
+    else:
+        send()
+
+
+def seal(envelope: Envelope) -> str:
+    """The package. Raises PackageTooLarge, or a TaskError that names the culprit."""
+    try:
+        return envelope.seal()
+    except PackageTooLarge as error:
+        raise PackageTooLarge(f"{envelope.func_name}: {error}", hint=" ") from None
+    except DjangoQError:
+        raise
+    except Exception as error:
+        raise explain_unsendable(envelope, error) from error
+
+
+def send_after_commit(send: Callable[[], None]) -> None:
+    """Send now, or when the transactions that are open in this thread have committed.
+
+    Else a worker might look for rows that it can't see yet, or that never come.
+    """
+    for connection in connections.all(initialized_only=True):
+        if _is_in_transaction(connection):
+            # Another database's transaction may be open still when this one ends.
+            connection.on_commit(partial(send_after_commit, send))
+            return
+    send()
+
+
+def _send(broker: Broker, package: str, envelope: Envelope) -> None:
+    if broker.supports_ids:
+        broker_id = broker.enqueue(package, task_id=envelope.id)
+    else:
+        # A broker of somebody else's may know no other argument than the package.
+        broker_id = broker.enqueue(package)
+    logger.info("Enqueued [%s] %s", broker.list_key, broker_id)
+    logger.debug("Pushed (%s, %s)", clean(envelope.name), envelope.id)
+
+
+def _list_key(envelope: Envelope, broker: Broker | None) -> str:
+    return (broker or keep_broker(envelope.cluster)).list_key
+
+
+def _is_in_transaction(connection: BaseDatabaseWrapper) -> bool:
+    """Inside `atomic()`; the blocks that Django's TestCase opens do not count."""
+    blocks = connection.atomic_blocks
+    return any(not getattr(block, "_from_testcase", False) for block in blocks)
+
+
+# -- called from a coroutine
+
+
+def _is_in_coroutine() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _through_a_thread(call: Callable[[], str]) -> str:
+    """Django's database connections refuse to work in a thread that runs a loop."""
+    context = contextvars.copy_context()
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(context.run, _call_and_disconnect, call).result()
+
+
+def _call_and_disconnect(call: Callable[[], str]) -> str:
+    try:
+        return call()
+    finally:
+        connections.close_all()
