@@ -1,0 +1,176 @@
+"""Board: memory that all processes of a cluster see, one writer for each word.
+
+No locks: an aligned word of eight bytes is written and read in one step. A decision may
+rest on one word, or on several words of a process that is dead (decision 0004).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import hashlib
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from multiprocessing.context import BaseContext
+
+HEADER_WORDS: Final = 16
+ROW_WORDS: Final = 8
+NUMBER_BITS: Final = 24
+DEADLINE_BITS: Final = 38
+EPOCH_SHIFT: Final = 48
+NUMBER_MASK: Final = (1 << NUMBER_BITS) - 1
+DEADLINE_MASK: Final = (1 << DEADLINE_BITS) - 1
+
+
+class Word(enum.IntEnum):
+    """Words of the header, and who writes each."""
+
+    BIRTH = 0
+    """Root: milliseconds of the monotonic clock when the cluster began."""
+    EPOCH = 1
+    """Pusher: its generation."""
+    LEASE_UNTIL = 2
+    """Pusher: until when parcels may be started, in ms since birth."""
+    WAITING = 3
+    """Pusher: packages in the house that are not started."""
+    UNSAVED = 4
+    """Monitor: ended runs in its hands."""
+    SENTINEL = 5
+    """Root: pid of the sentinel."""
+    PUSHER = 6
+    """Sentinel: pid, as the next two."""
+    MONITOR = 7
+    HOUSEKEEPER = 8
+
+
+class Cell(enum.IntEnum):
+    """Words of a worker's row; the worker writes all but the last two."""
+
+    TURN = 0
+    NUMBER = 1
+    KEY = 2
+    STARTED = 3
+    KEPT = 4
+    """Ended runs that are not saved yet."""
+    PACE = 5
+    """Microseconds that a run takes of late."""
+    VOID = 6
+    """Pusher: no parcel with this number or a lower one may be started."""
+    WHO = 7
+    """Sentinel: generation and pid."""
+
+
+class State(enum.IntEnum):
+    """What a worker does with the parcel whose number its row shows."""
+
+    IDLE = 0
+    """Nothing; that parcel was the last."""
+    OPENING = 1
+    RUNNING = 2
+    FINISHING = 3
+    """It is saved; its hook runs."""
+
+
+class Turn(NamedTuple):
+    """The one word on which decisions about a living worker rest."""
+
+    number: int
+    """The low bits of the parcel's number."""
+    state: State
+    deadline: int
+    """Milliseconds since birth; 0: none."""
+
+    def pack(self) -> int:
+        low = self.number & NUMBER_MASK
+        head = low << (2 + DEADLINE_BITS) | self.state << DEADLINE_BITS
+        return head | min(self.deadline, DEADLINE_MASK)
+
+    @classmethod
+    def unpack(cls, word: int) -> Turn:
+        state = State(word >> DEADLINE_BITS & 3)
+        return cls(word >> (2 + DEADLINE_BITS), state, word & DEADLINE_MASK)
+
+
+class Row:
+    """One worker's row. Read by all, written word by word by its owners."""
+
+    def __init__(self, words: memoryview, start: int) -> None:
+        self._words = words
+        self._start = start
+
+    def __getitem__(self, cell: Cell) -> int:
+        return int(self._words[self._start + cell])
+
+    def __setitem__(self, cell: Cell, value: int) -> None:
+        self._words[self._start + cell] = value
+
+    @property
+    def turn(self) -> Turn:
+        return Turn.unpack(self[Cell.TURN])
+
+    def clear(self) -> None:
+        """Make the row ready for a worker; only while nobody uses it."""
+        for cell in Cell:
+            self[cell] = 0
+
+    def belongs_to(self, generation: int, pid: int) -> None:
+        """The sentinel notes whose row this is from now on."""
+        self[Cell.WHO] = generation << 32 | pid
+
+    @property
+    def generation(self) -> int:
+        return self[Cell.WHO] >> 32
+
+    @property
+    def pid(self) -> int:
+        return self[Cell.WHO] & 0xFFFFFFFF
+
+
+class Board:
+    """The cluster's shared memory. Made by the root, handed to every child."""
+
+    def __init__(self, context: BaseContext, rows: int) -> None:
+        size = HEADER_WORDS + rows * ROW_WORDS
+        # A line of the processor's cache has 64 bytes; with the rows aligned to it no
+        # word lies across two lines, where a store would not be one step.
+        padded = context.RawArray(ctypes.c_uint64, size + ROW_WORDS)
+        self._attach(padded, rows)
+        self[Word.BIRTH] = int(monotonic() * 1000)
+
+    def _attach(self, padded: Any, rows: int) -> None:
+        self._padded = padded
+        address = ctypes.addressof(padded)
+        skip = -address % 64 // 8
+        self._words = memoryview(padded).cast("B").cast("Q")[skip:]
+        self.rows = [
+            Row(self._words, HEADER_WORDS + n * ROW_WORDS) for n in range(rows)
+        ]
+
+    def __getstate__(self) -> tuple[Any, int]:
+        return self._padded, len(self.rows)
+
+    def __setstate__(self, state: tuple[Any, int]) -> None:
+        self._attach(*state)
+
+    def __getitem__(self, word: Word) -> int:
+        return int(self._words[word])
+
+    def __setitem__(self, word: Word, value: int) -> None:
+        self._words[word] = value
+
+    def now(self) -> int:
+        """Milliseconds since the cluster's birth."""
+        return int(monotonic() * 1000) - self[Word.BIRTH]
+
+
+def mark_of(receipt: str) -> int:
+    """The word by which a receipt is known on the board."""
+    digest = hashlib.blake2b(receipt.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
+
+
+def number_of(epoch: int, sequence: int) -> int:
+    """A parcel's number: ascending over the whole life of a cluster."""
+    return epoch << EPOCH_SHIFT | sequence

@@ -1,0 +1,165 @@
+"""Children: processes that are started, watched by their handle, and reaped."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from time import monotonic
+from typing import Any, Final
+
+from django_q.cluster.entrance import enter
+from django_q.cluster.lines import Line
+from django_q.cluster.preload import PATH_VARIABLE
+from django_q.cluster.roles import Launch, hold_signals, kill_group, release_signals
+from django_q.options import Options
+
+PATHS: Final = {
+    "sentinel": "django_q.cluster.sentinel.Sentinel",
+    "pusher": "django_q.cluster.pushing.Pusher",
+    "monitor": "django_q.cluster.monitoring.Monitor",
+    "housekeeper": "django_q.cluster.housekeeper.Housekeeper",
+    "worker": "django_q.cluster.working.Worker",
+}
+"""Roles by dotted path, so that who supervises them need not import them."""
+
+PRELOAD: Final = "django_q.cluster.preload"
+
+
+@dataclass(eq=False)
+class Child:
+    """A started process and our line to it."""
+
+    kind: str
+    generation: int
+    title: str
+    process: BaseProcess
+    line: Line
+    row: int = -1
+    handle: int | None = None
+    """Descriptor that becomes readable when the process ends."""
+    is_ready: bool = False
+    is_retiring: bool = False
+    judged_turn: int | None = None
+    """A worker's turn when it was condemned."""
+    cause: str = "lost"
+    text: str = ""
+    started: float = field(default_factory=monotonic)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid or 0
+
+    def kill(self) -> None:
+        """End it at once, with what it forked."""
+        if self.process.is_alive():
+            kill_group(self.pid)
+
+    def reap(self) -> None:
+        """Collect the ended process and let go of everything it had."""
+        self.process.join(1.0)
+        self.line.close()
+        if self.handle is not None and self.handle != self.process.sentinel:
+            os.close(self.handle)
+
+    def how_it_ended(self) -> str:
+        """For messages: "died by signal 9 (SIGKILL)", "ended with exit code 7"."""
+        code = self.process.exitcode
+        if code is None or code >= 0:
+            return f"ended with exit code {code}"
+        with suppress(ValueError):
+            return f"died by signal {-code} ({signal.Signals(-code).name})"
+        return f"died by signal {-code}"
+
+
+def choose_method(options: Options) -> str:
+    """How processes start: as the setting says, else what is best on this system.
+
+    A fork server loads the project once and starts a child in milliseconds, without
+    what a fork of a running process drags along. It needs a settings module to load.
+    """
+    available = multiprocessing.get_all_start_methods()
+    if options.start_method:
+        return options.start_method
+    if "DJANGO_SETTINGS_MODULE" not in os.environ and "fork" in available:
+        return "fork"
+    return "forkserver" if sys.platform == "linux" else "spawn"
+
+
+class Spawner:
+    """Starts children; gives each a generation that is never used again."""
+
+    def __init__(self, template: Launch, method: str, joint: str = ":") -> None:
+        self._template = template
+        self._method = method
+        self._joint = joint
+        self._context: BaseContext = multiprocessing.get_context(method)
+        self._generation = template.generation
+        self._count = 0
+        if method == "forkserver":
+            self._prepare_fork_server()
+
+    def _prepare_fork_server(self) -> None:
+        os.environ[PATH_VARIABLE] = json.dumps(sys.path)
+        self._context.set_forkserver_preload([PRELOAD])
+
+    def spawn(self, kind: str, foreign: Iterable[Line], row: int = -1) -> Child:
+        """Start a child. `foreign` are the lines that a fork of us would inherit."""
+        self._generation += 1
+        self._count += 1
+        ours, theirs = Line.pair()
+        is_fork = self._method == "fork"
+        launch = replace(
+            self._template,
+            kind=kind,
+            generation=self._generation,
+            title=f"{self._template.title}{self._joint}{self._count}",
+            control=theirs,
+            row=row,
+            foreign=[*(line.end for line in foreign), ours] if is_fork else (),
+            dies_with_parent=self._method in ("fork", "spawn"),
+        )
+        process = self._start(launch)
+        theirs.close()
+        handle = open_handle(process)
+        line = Line(ours)
+        return Child(kind, launch.generation, launch.title, process, line, row, handle)
+
+    def _is_daemon(self, kind: str) -> bool:
+        """A daemon of multiprocessing may not have children of its own."""
+        if kind == "worker":
+            return self._template.options.daemonize_workers
+        return kind != "sentinel"
+
+    def _start(self, launch: Launch) -> BaseProcess:
+        is_daemon = self._is_daemon(launch.kind)
+        context: Any = self._context
+        arguments = (PATHS[launch.kind], launch)
+        process: BaseProcess = context.Process(
+            target=enter, args=arguments, name=launch.title, daemon=is_daemon
+        )
+        hold_signals()
+        try:
+            process.start()
+        finally:
+            release_signals()
+        return process
+
+
+def open_handle(process: BaseProcess) -> int:
+    """A descriptor that tells when the process ends.
+
+    On Linux that of the process itself: the one that multiprocessing keeps stays silent
+    while a process that a task forked is alive.
+    """
+    if hasattr(os, "pidfd_open") and process.pid:
+        with suppress(OSError):
+            return os.pidfd_open(process.pid)
+    return process.sentinel

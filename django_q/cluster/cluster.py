@@ -1,0 +1,304 @@
+"""Cluster: the root of all processes; starts, restarts and stops the sentinel."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+import uuid
+from contextlib import suppress
+from time import monotonic
+from typing import Any, Final
+
+from django.db import connections
+
+from django_q import clock
+from django_q.brokers import Broker, get_broker
+from django_q.cluster.board import Board, Cell, State, Word
+from django_q.cluster.children import Child, Spawner, choose_method
+from django_q.cluster.frames import Kind, control
+from django_q.cluster.greeting import greeting, versions
+from django_q.cluster.lines import wait_for_news
+from django_q.cluster.remains import end_remains
+from django_q.cluster.roles import Identity, Launch
+from django_q.cluster.storm import Storm
+from django_q.conf import Conf, get_options
+from django_q.logs import console_level, logger
+from django_q.options import Options
+from django_q.status import Stat
+
+ROOT_SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGQUIT")
+START_PATIENCE: Final = 60.0
+"""Seconds within which a sentinel must have all its roles at work."""
+
+INTERRUPTED: Final = 3
+"""Exit code: tasks were cut off by the stop."""
+
+
+class Cluster:
+    """A cluster of this project on this host.
+
+    `start()` returns when it runs; `guard()` then watches it until it has stopped, and
+    `stop()` stops it. Installs handlers for TERM, INT and QUIT when it is made in the
+    main thread: the first signal stops the cluster, a second one hurries it.
+    """
+
+    def __init__(self, broker: Broker | None = None) -> None:
+        self.broker = broker
+        self.options: Options = get_options()
+        self.cluster_id = uuid.uuid4()
+        self.host = socket.gethostname()
+        self.pid: int | None = os.getpid()
+        self.name = f"{self.options.name}-{self.host}-{self.pid}"
+        self.tob = clock.now()
+        self.timeout: float | None = None
+        self.sentinel: Child | None = None
+        self.exit_code = 0
+        self._stops = 0
+        self._is_running = False
+        self._stopping_since = 0.0
+        self._figures: dict[str, int] = {}
+        self._storm = Storm()
+        self._ears, self._bell = socket.socketpair()
+        for end in (self._ears, self._bell):
+            end.setblocking(False)
+        if threading.current_thread() is threading.main_thread():
+            self._install_handlers()
+
+    def _install_handlers(self) -> None:
+        for name in ROOT_SIGNALS:
+            number = getattr(signal, name, None)
+            if number is not None:
+                signal.signal(number, self.sig_handler)
+
+    def sig_handler(self, _number: int, _frame: object) -> None:
+        """Only note the signal and wake the guard; it acts."""
+        self._stops += 1
+        self._ring()
+
+    # -- life
+
+    def start(self) -> int:
+        """Start the cluster; gives the pid of the root once all its roles work.
+
+        Raises RuntimeError when the sentinel ends before that.
+        """
+        logger.info("Q Cluster %s starting: %s", self.name, versions())
+        for line in greeting(self.options, self._own_broker()):
+            logger.info("%s", line)
+        self._close_connections()
+        self._make_spawner()
+        self._spawn_sentinel()
+        until = monotonic() + START_PATIENCE
+        while not self._is_running and not self._stops:
+            self._listen(0.5)
+            if not self._sentinel_lives() or monotonic() > until:
+                self._bury_sentinel()
+                message = f"Q Cluster {self.name} failed to start"
+                raise RuntimeError(message)
+        return os.getpid()
+
+    def guard(self) -> int:
+        """Watch until the cluster has stopped; gives the exit code of the command."""
+        while self.sentinel is not None:
+            self._pass_on_signals()
+            self._listen(1.0)
+            if not self._sentinel_lives():
+                self._sentinel_ended()
+        self._ears.close()
+        self._bell.close()
+        return self.exit_code
+
+    def stop(self) -> bool:
+        """Stop the cluster and wait for its end; False if it does not run."""
+        if self.sentinel is None or not self._sentinel_lives():
+            return False
+        self._stops = max(self._stops, 1)
+        self.guard()
+        return True
+
+    def drain(self) -> None:
+        """Ask for the stop as soon as the queue is empty and nothing runs."""
+        while (
+            self._stops == 0 and self.sentinel is not None and not self._has_drained()
+        ):
+            self._listen(0.1)
+            if not self._sentinel_lives():
+                self._sentinel_ended()
+        self._stops = max(self._stops, 1)
+
+    # -- what others may ask
+
+    @property
+    def stat(self) -> Any:
+        """The cluster's vital signs; a plain Status when there are none."""
+        return Stat.get(pid=os.getpid(), cluster_id=self.cluster_id)
+
+    @property
+    def is_starting(self) -> bool:
+        return self.sentinel is not None and not self._is_running
+
+    @property
+    def is_running(self) -> bool:
+        return self.sentinel is not None and self._is_running
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stops > 0 and self.sentinel is not None
+
+    @property
+    def has_stopped(self) -> bool:
+        return self._stops > 0 and self.sentinel is None
+
+    # -- the sentinel
+
+    def _make_spawner(self) -> None:
+        method = choose_method(self.options)
+        context = multiprocessing.get_context(method)
+        self.board = Board(context, rows=2 * self.options.worker_count + 2)
+        identity = Identity(
+            id=self.cluster_id.hex,
+            label=self.name,
+            host=self.host,
+            pid=os.getpid(),
+            born=self.tob.isoformat(),
+        )
+        template = Launch(
+            kind="sentinel",
+            generation=0,
+            title="Process",
+            identity=identity,
+            options=self.options,
+            board=self.board,
+            control=None,
+            databases={c.alias: c.settings_dict["NAME"] for c in connections.all()},
+            console_level=console_level(),
+        )
+        self._spawner = Spawner(template, sentinel_method(method), "-")
+
+    def _spawn_sentinel(self) -> None:
+        self.sentinel = self._spawner.spawn("sentinel", ())
+        self.board[Word.SENTINEL] = self.sentinel.pid
+
+    def _sentinel_lives(self) -> bool:
+        return self.sentinel is not None and self.sentinel.process.is_alive()
+
+    def _sentinel_ended(self) -> None:
+        code = self._bury_sentinel()
+        if self._stops and code in (0, INTERRUPTED):
+            self.exit_code = code
+            self._say_stopped()
+            return
+        self._storm.note_death("sentinel")
+        end_remains(self.board)
+        if self._stops or not self._storm.permits("sentinel"):
+            logger.critical("Q Cluster %s: sentinel ended with %s", self.name, code)
+            self.exit_code = 1
+            return
+        text = "Q Cluster %s: sentinel ended with %s; restarting"
+        logger.critical(text, self.name, code)
+        self._is_running = False
+        self._spawn_sentinel()
+
+    def _bury_sentinel(self) -> int:
+        """Collect the ended sentinel; gives its exit code."""
+        sentinel = self.sentinel
+        if sentinel is None:
+            return 0
+        self._hear(sentinel)
+        sentinel.kill()
+        sentinel.reap()
+        self.sentinel = None
+        code = sentinel.process.exitcode
+        return 1 if code is None else code
+
+    # -- news
+
+    def _listen(self, timeout: float) -> None:
+        if self.sentinel is None:
+            return
+        handles = [self._ears.fileno()]
+        if self.sentinel.handle is not None:
+            handles.append(self.sentinel.handle)
+        wait_for_news([self.sentinel.line], timeout, handles)
+        with suppress(BlockingIOError):
+            self._ears.recv(4096)
+        self._hear(self.sentinel)
+
+    def _hear(self, sentinel: Child) -> None:
+        for frame in sentinel.line.receive():
+            if frame.kind is Kind.RUNNING:
+                self._is_running = True
+                text = (
+                    "Q Cluster %s running. Ctrl-C finishes the tasks in hand and stops;"
+                )
+                logger.info(f"{text} twice gives them 5 s.", self.name)
+            elif frame.kind is Kind.STOPPING:
+                self._say_stopping(frame.facts)
+
+    def _ring(self) -> None:
+        with suppress(OSError):
+            self._bell.send(b"!")
+
+    def _pass_on_signals(self) -> None:
+        """Tell the sentinel to stop, and a second time to hurry."""
+        if self.sentinel is None or self._stops == 0:
+            return
+        if not self._stopping_since:
+            self._stopping_since = monotonic()
+            self.sentinel.line.send(control(Kind.STOP))
+        if self._stops > 1 and not self._figures.get("cut"):
+            self._figures["cut"] = 1
+            logger.warning("Second signal: grace cut to 5 s.")
+            self.sentinel.line.send(control(Kind.STOP, cut=True))
+
+    def _say_stopping(self, facts: dict[str, int]) -> None:
+        self._figures.update(facts)
+        text = (
+            "Q Cluster %s stopping: %s tasks running, %s fetched go back to the broker."
+        )
+        logger.info(text, self.name, facts["running"], facts["returned"])
+
+    def _say_stopped(self) -> None:
+        took = monotonic() - self._stopping_since
+        running, returned = (
+            self._figures.get("running", 0),
+            self._figures.get("returned", 0),
+        )
+        text = "Q Cluster %s has stopped: %.0f s, %s finished, %s returned, 0 lost."
+        logger.info(text, self.name, took, running, returned)
+
+    # -- helpers
+
+    def _has_drained(self) -> bool:
+        """Nothing waits, nothing runs, nothing is unsaved."""
+        board = self.board
+        rows = [row for row in board.rows if row.pid]
+        quiet = all(r.turn.state is State.IDLE and not r[Cell.KEPT] for r in rows)
+        if not quiet or board[Word.WAITING] or board[Word.UNSAVED]:
+            return False
+        return self._own_broker().queue_size() == 0 and not board[Word.WAITING]
+
+    def _own_broker(self) -> Broker:
+        self.broker = self.broker or get_broker()
+        return self.broker
+
+    def _close_connections(self) -> None:
+        """No open connection may cross a fork. Tests in a transaction keep theirs."""
+        if not Conf.SYNC:
+            for connection in connections.all(initialized_only=True):
+                if not connection.in_atomic_block:
+                    connection.close()
+
+
+def sentinel_method(method: str) -> str:
+    """The sentinel is forked where that is possible: the root has no threads and no
+    open connection, and a fork server is only worth its start for what comes after.
+    """
+    can_fork = "fork" in multiprocessing.get_all_start_methods()
+    return "fork" if method == "forkserver" and can_fork else method
+
+
+__all__ = ["Cluster"]

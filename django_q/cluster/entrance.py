@@ -1,0 +1,61 @@
+"""Entrance: the first thing that runs in every child.
+
+Imports nothing of ours that needs the apps to be loaded: under spawn they are not yet.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import django
+from django.apps import apps
+from django.db import connections
+
+from django_q.conf import Conf
+from django_q.logs import attach_console, logger
+
+if TYPE_CHECKING:
+    from django_q.cluster.roles import Launch
+
+
+def enter(path: str, launch: Launch) -> None:
+    """Become the role whose class the dotted path names, until it leaves."""
+    roles = importlib.import_module("django_q.cluster.roles")
+    os.setpgid(0, 0)
+    roles.ignore_outside_signals()
+    roles.release_signals()
+    for end in launch.foreign:
+        end.close()  # type: ignore[attr-defined]
+    parent = multiprocessing.parent_process()
+    if launch.dies_with_parent and parent is not None and parent.pid:
+        roles.die_with_parent(parent.pid)
+    prepare(launch)
+    live(path, launch)
+
+
+def prepare(launch: Launch) -> None:
+    """Settings as the root has them, whatever the settings module says."""
+    if not apps.ready:
+        django.setup()
+    Conf.adopt(launch.options)
+    for alias, name in launch.databases.items():
+        connections[alias].settings_dict["NAME"] = name
+    if launch.console_level is not None:
+        attach_console(launch.console_level)
+
+
+def live(path: str, launch: Launch) -> None:
+    """Run the role; what escapes from it is logged, and the process ends with 1."""
+    module, name = path.rsplit(".", 1)
+    role = getattr(importlib.import_module(module), name)
+    try:
+        role(launch).run()
+    except Exception:  # noqa: BLE001 - the last edge: logged, it ends the child
+        logger.critical("%s broke", launch.title, exc_info=True)
+        sys.exit(1)
+    finally:
+        connections.close_all()

@@ -1,0 +1,114 @@
+"""Farewell: the stop, in four words: quiet, drain, record, leave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import inf
+from time import monotonic
+from typing import Any, Final
+
+from django_q.cluster.children import Child
+from django_q.cluster.frames import Kind, control
+from django_q.cluster.pool import Pool
+from django_q.logs import logger
+
+CUT_GRACE: Final = 5.0
+"""Seconds that running tasks still get after a second signal."""
+
+RECORD_GRACE: Final = 30.0
+"""Seconds that the monitor gets to save what came, when the last worker has left."""
+
+LEAVE_GRACE: Final = 5.0
+STEP: Final = 0.05
+
+
+class Farewell:
+    """Leads the stop. Quiet: nothing is fetched, and what was not begun goes back.
+    Drain: what runs may end, until the grace is over. Record: the monitor saves what
+    came. Leave: the others go.
+    """
+
+    def __init__(self, grace: float | None) -> None:
+        self._grace = inf if grace is None else grace
+        self._until = inf
+        self._phase = ""
+        self._phase_until = inf
+        self.interrupted = 0
+
+    @property
+    def has_begun(self) -> bool:
+        return bool(self._phase)
+
+    @property
+    def rest(self) -> float:
+        return STEP if self.has_begun else inf
+
+    def begin(self, *, cut: bool) -> None:
+        """Stop; `cut`: for the second time, so with little grace left."""
+        now = monotonic()
+        if not self.has_begun:
+            self._phase, self._until = "quiet", now + self._grace
+        if cut:
+            self._until = min(self._until, now + CUT_GRACE)
+
+    def needs(self, kind: str) -> bool:
+        """Whether a role that died must be replaced even now."""
+        return self._phase in ("quiet", "drain") and kind != "housekeeper"
+
+    def expects(self, kind: str) -> bool:
+        """Whether a role leaves because it was told to."""
+        leaving = {
+            "record": ("monitor",),
+            "leave": ("monitor", "pusher", "housekeeper"),
+        }
+        return kind in leaving.get(self._phase, ())
+
+    def advance(
+        self, singles: Mapping[str, Child], pool: Pool, last_signs: dict[str, Any]
+    ) -> bool:
+        """Take the next step if it is time; True when everybody has left."""
+        if self._phase == "quiet":
+            tell_all([*singles.values(), *pool.workers], Kind.STOP, spare="monitor")
+            self._phase = "drain"
+        elif self._phase == "drain":
+            self._drain(singles, pool)
+        elif self._phase == "record":
+            self._record(singles, last_signs)
+        return self._phase == "leave" and self._leave(singles)
+
+    def _drain(self, singles: Mapping[str, Child], pool: Pool) -> None:
+        now = monotonic()
+        if pool.workers and now >= self._until:
+            self.interrupted += pool.condemn_all()
+            self._until = inf
+        if pool.workers:
+            self._phase_until = now + RECORD_GRACE
+        elif not pool.unburied or now >= self._phase_until:
+            tell_all(singles.values(), Kind.STOP, only="monitor")
+            self._phase, self._phase_until = "record", now + RECORD_GRACE
+
+    def _record(self, singles: Mapping[str, Child], last_signs: dict[str, Any]) -> None:
+        monitor = singles.get("monitor")
+        if monitor is not None and monotonic() < self._phase_until:
+            return
+        if monitor is not None:
+            logger.error("the monitor did not end in time; unsaved tasks run again")
+            monitor.kill()
+        tell_all(singles.values(), Kind.RETIRE, only="pusher")
+        tell_all(singles.values(), Kind.VITALS, only="housekeeper", **last_signs)
+        self._phase, self._phase_until = "leave", monotonic() + LEAVE_GRACE
+
+    def _leave(self, singles: Mapping[str, Child]) -> bool:
+        if singles and monotonic() >= self._phase_until:
+            for child in singles.values():
+                child.kill()
+        return not singles
+
+
+def tell_all(
+    children: Any, kind: Kind, only: str = "", spare: str = "", **facts: Any
+) -> None:
+    """Send a frame to some of the children."""
+    for child in children:
+        if (not only or child.kind == only) and child.kind != spare:
+            child.line.send(control(kind, **facts))

@@ -1,0 +1,53 @@
+"""Hand: what the pusher knows of one worker."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Final
+
+from django_q.cluster.board import Cell, Row, State
+from django_q.cluster.lines import Line
+from django_q.cluster.windows import window
+
+STUCK_AFTER: Final = 0.02
+"""Seconds that a worker's turn may stand still before others get its parcels."""
+
+
+class Hand:
+    """One worker, as its row on the board and the line to it show it."""
+
+    def __init__(self, generation: int, row: Row, line: Line) -> None:
+        self.generation = generation
+        self.row = row
+        self.line = line
+        self.is_retiring = False
+        self.last_turn = 0
+        self.turned = monotonic()
+
+    @property
+    def last(self) -> int:
+        """Number of the parcel that it began last."""
+        return self.row[Cell.NUMBER]
+
+    @property
+    def is_idle(self) -> bool:
+        return self.row.turn.state is State.IDLE
+
+    @property
+    def window(self) -> int:
+        """Parcels that may wait here; few behind a task that runs long already."""
+        return window(max(self.row[Cell.PACE] / 1e6, self._stood_still))
+
+    @property
+    def _stood_still(self) -> float:
+        """Seconds for which it has been at the same task, as far as was seen."""
+        if self.is_idle or self.row[Cell.TURN] != self.last_turn:
+            return 0.0
+        return monotonic() - self.turned
+
+    def is_stuck(self, now: float) -> bool:
+        """Its turn has not moved for a moment."""
+        turn = self.row[Cell.TURN]
+        if turn != self.last_turn:
+            self.last_turn, self.turned = turn, now
+        return now - self.turned >= STUCK_AFTER

@@ -1,0 +1,128 @@
+"""Housekeeper: does what time demands. Nobody ever waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from time import monotonic
+from typing import Any, Final
+from uuid import UUID
+
+from django_q import results
+from django_q.brokers import Broker, get_broker
+from django_q.cluster.frames import Frame, Kind
+from django_q.cluster.roles import Launch, Pause, Role
+from django_q.cluster.scheduling import Scheduler
+from django_q.logs import clean, logger
+from django_q.status import Stat
+
+HEARTBEAT: Final = 2.0
+"""Seconds between two heartbeats while nothing changes."""
+
+SIGNS_LAST: Final = 10.0
+"""Seconds after which the vital signs of a silent cluster are forgotten."""
+
+LOOK_FOR_SCHEDULES: Final = 1.0
+"""Seconds within which a new or changed schedule is noticed."""
+
+PRUNE_EVERY: Final = 5.0
+
+
+class Chore:
+    """Something that is done again and again; its errors never reach the others."""
+
+    def __init__(self, name: str, do: Callable[[], float]) -> None:
+        self.name = name
+        self._do = do
+        self._trouble = Pause(1.0, 3.0)
+        self.due = 0.0
+
+    def perform(self) -> None:
+        """Do it, and plan the next time; after an error, after a growing pause."""
+        try:
+            rest = self._do()
+        except Exception as error:  # noqa: BLE001 - the edge of a turn: chores are apart
+            rest = self._trouble.begin()
+            text = "housekeeper: %s failed (%s); again in %.0f s"
+            logger.warning(text, self.name, clean(error), rest, exc_info=True)
+        else:
+            self._trouble.end()
+        self.due = monotonic() + rest
+
+
+class Housekeeper(Role):
+    """Duties: 1. publish the cluster's vital signs; 2. fire due schedules; 3. free what
+    dead clusters held; 4. prune old successes.
+    """
+
+    kind = "housekeeper"
+
+    def __init__(self, launch: Launch) -> None:
+        super().__init__(launch)
+        self.signs: dict[str, Any] | None = None
+        self.published: dict[str, Any] | None = None
+
+    def setup(self) -> None:
+        self.broker: Broker = get_broker()
+        self.database = results.write_alias()
+        self.heart = Chore("the heartbeat", self.publish)
+        self.chores = [self.heart]
+        if self.options.scheduler:
+            self.scheduler = Scheduler(self.options, self.broker, self.title)
+            self.chores.append(Chore("the scheduler", self.fire_schedules))
+        if self.broker.supports_leases:
+            self.broker.enlist(self.launch.identity.id, self.options.lease)
+            self.chores.append(Chore("the rescue", self.rescue))
+        if self.options.save_limit > 0:
+            self.chores.append(Chore("pruning", self.prune))
+
+    def turn(self) -> None:
+        soonest = min(chore.due for chore in self.chores)
+        self.listen((), max(0.0, soonest - monotonic()))
+        for chore in self.chores:
+            if monotonic() >= chore.due and (
+                not self.is_stopping or chore is self.heart
+            ):
+                chore.perform()
+        if self.is_stopping:
+            self.has_left = self.signs is None or self.signs["status"] == "Stopped"
+
+    def obey(self, frame: Frame) -> None:
+        super().obey(frame)
+        if frame.kind is Kind.VITALS:
+            changed = self.signs is None or _figures(frame.facts) != _figures(
+                self.signs
+            )
+            self.signs = frame.facts
+            if changed:
+                self.heart.due = 0.0
+
+    def publish(self) -> float:
+        if self.signs is not None:
+            stat_of(self.signs).publish(self.broker, SIGNS_LAST)
+        return HEARTBEAT
+
+    def fire_schedules(self) -> float:
+        self.scheduler.enqueue_due()
+        rest = self.scheduler.rest()
+        return LOOK_FOR_SCHEDULES if rest is None else min(rest, LOOK_FOR_SCHEDULES)
+
+    def rescue(self) -> float:
+        for text in self.broker.rescue():
+            logger.warning("rescued %s", clean(text))
+        return self.options.lease / 3
+
+    def prune(self) -> float:
+        results.prune(self.options, using=self.database)
+        return PRUNE_EVERY
+
+
+def stat_of(signs: dict[str, Any]) -> Stat:
+    """The sentinel's report as what others read."""
+    cluster, born = UUID(signs["cluster_id"]), datetime.fromisoformat(signs["tob"])
+    return Stat.of(**signs | {"cluster_id": cluster, "tob": born})
+
+
+def _figures(signs: dict[str, Any]) -> tuple[Any, ...]:
+    """What makes a change of the vital signs worth telling at once."""
+    return signs["status"], tuple(signs["workers"]), signs["reincarnations"]

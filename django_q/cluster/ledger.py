@@ -1,0 +1,224 @@
+"""Ledger: who holds which package. The pusher's memory, without any side effect.
+
+The pusher alone decides who may start a parcel; everybody else only testifies. A task
+only moves downstream: broker, pusher, worker, monitor, gone. What certainly was not
+started moves freely; what may have been started is given out again only after the
+broker confirmed that the lease still stands.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from django_q.brokers.base import Delivery
+from django_q.cluster.board import mark_of, number_of
+from django_q.cluster.frames import Errand, Parcel
+
+
+class Place(enum.Enum):
+    """Where a package is, as far as the pusher knows."""
+
+    FREE = enum.auto()
+    """Here; no worker has it."""
+    HANDED = enum.auto()
+    """With a living worker."""
+    DOUBTFUL = enum.auto()
+    """Its worker died; the monitor is asked whether its end had come."""
+    ARRIVED = enum.auto()
+    """Its end is with the monitor."""
+    PARKED = enum.auto()
+    """Nobody here knows of it; perhaps a worker keeps its end."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One package that this cluster has leased."""
+
+    receipt: str
+    delivery: Delivery
+    mark: int
+    place: Place = Place.FREE
+    worker: int = 0
+    """Generation of the worker that has or had it."""
+    number: int = 0
+    errand: Errand = Errand.EXECUTE
+    cause: str = ""
+    text: str = ""
+    is_counted: bool = False
+    """Its start is counted already: it was handed out before by others."""
+
+    @property
+    def is_suspect(self) -> bool:
+        """An earlier start of it ended with its worker, or perhaps took a whole cluster
+        down: nothing may stand behind it.
+        """
+        return self.delivery.starts > 0 or self.delivery.rescues > 0
+
+    def as_parcel(self) -> Parcel:
+        delivery = self.delivery
+        numbers = (self.number, self.mark, delivery.starts, delivery.attempts)
+        texts = (self.cause, self.text, self.receipt, delivery.package)
+        return Parcel(*numbers, self.errand, *texts)
+
+
+class Death(NamedTuple):
+    """How a worker ended, read off the board when nobody wrote there any more."""
+
+    generation: int
+    number: int
+    """The last parcel it began."""
+    key: int
+    was_opening: bool
+    was_running: bool
+    cause: str
+    """"lost", "timed out" or "stopped": why the running parcel did not end."""
+    text: str
+
+
+@dataclass
+class Ledger:
+    """Every package that this cluster has leased, and where it is."""
+
+    epoch: int
+    entries: dict[str, Entry] = field(default_factory=dict)
+    free: deque[Entry] = field(default_factory=deque)
+    hands: dict[int, dict[int, Entry]] = field(default_factory=dict)
+    """Generation of a worker -> what was handed to it and is not settled."""
+    sequence: int = 0
+
+    def take(self, delivery: Delivery, *, first: bool = False) -> Entry:
+        """Note a package that the broker handed out."""
+        receipt = delivery.receipt or ""
+        entry = Entry(receipt, delivery, mark_of(receipt))
+        self.entries[receipt] = entry
+        self._set_free(entry, first=first)
+        return entry
+
+    def hand(self, worker: int, count: int) -> list[Entry]:
+        """Give up to `count` free packages to a worker; they get their numbers."""
+        hand = self.hands.setdefault(worker, {})
+        given = [self.free.popleft() for _ in range(min(count, len(self.free)))]
+        for entry in given:
+            self.sequence += 1
+            entry.number = number_of(self.epoch, self.sequence)
+            entry.place, entry.worker = Place.HANDED, worker
+            hand[entry.number] = entry
+        return given
+
+    def put_in_hand(self, entry: Entry, number: int, worker: int) -> None:
+        """A worker has this one from an earlier pusher."""
+        self.free.remove(entry)
+        entry.place, entry.worker, entry.number = Place.HANDED, worker, number
+        self.hands.setdefault(worker, {})[number] = entry
+
+    def set_aside(self, entry: Entry, place: Place) -> None:
+        """This one is neither free nor in a worker's hand."""
+        self.free.remove(entry)
+        entry.place = place
+
+    def unstarted(self, worker: int, last: int) -> list[Entry]:
+        """What a worker has and has not begun; `last` is the number it began last."""
+        hand = self.hands.get(worker, {})
+        return [entry for number, entry in hand.items() if number > last]
+
+    def take_back(self, worker: int, last: int) -> list[Entry]:
+        """Free everything that a worker has not begun and can't begin any more."""
+        back = self.unstarted(worker, last)
+        for entry in reversed(back):
+            self._leave_hand(entry)
+            self._set_free(entry, first=True)
+        return back
+
+    def drop(self, worker: int, number: int) -> None:
+        """A worker says that it did not start this one. Matched by number, never by
+        task: the same task may run elsewhere under a later number.
+        """
+        entry = self.hands.get(worker, {}).get(number)
+        if entry is None:
+            return
+        self._leave_hand(entry)
+        if number >> 48 == self.epoch:
+            self._set_free(entry, first=True)
+        else:
+            entry.place = Place.PARKED
+
+    def bury(self, death: Death) -> list[Entry]:
+        """A worker died: free what it had not begun. Gives what is doubtful now."""
+        self.take_back(death.generation, death.number)
+        doubtful = list(self.hands.get(death.generation, {}).values())
+        if death.was_running:
+            doubtful += [e for e in self._parked() if e.mark == death.key]
+        for entry in doubtful:
+            entry.place, entry.worker = Place.DOUBTFUL, death.generation
+        return doubtful
+
+    def witness(
+        self, death: Death, arrived: Iterable[int]
+    ) -> tuple[list[Entry], Entry | None]:
+        """The monitor told which ends had come. A recorded end wins over a kill.
+
+        Gives the entries whose end is recorded nowhere, and the one that was running.
+        """
+        came = set(arrived)
+        unrecorded: list[Entry] = []
+        running: Entry | None = None
+        for entry in self._doubtful(death.generation):
+            self._leave_hand(entry)
+            if entry.number in came:
+                entry.place = Place.ARRIVED
+            elif death.was_running and entry.mark == death.key:
+                running = entry
+            else:
+                unrecorded.append(entry)
+        self.hands.pop(death.generation, None)
+        return unrecorded, running
+
+    def free_again(self, entry: Entry) -> None:
+        """The lease of this one stands: it goes out anew, before others."""
+        self._set_free(entry, first=True)
+
+    def settle(self, receipts: Iterable[str]) -> None:
+        """These are done with: saved, or given back by the monitor."""
+        for receipt in receipts:
+            self.forget(receipt)
+
+    def forget(self, receipt: str) -> None:
+        entry = self.entries.pop(receipt, None)
+        if entry is None:
+            return
+        if entry.place is Place.FREE:
+            self.free.remove(entry)
+        self._leave_hand(entry)
+
+    def park_arrived(self) -> None:
+        """The monitor is another one: what the former had is perhaps sent again."""
+        for entry in self.entries.values():
+            if entry.place is Place.ARRIVED:
+                entry.place = Place.PARKED
+
+    def parked(self) -> list[Entry]:
+        return list(self._parked())
+
+    def _parked(self) -> Iterable[Entry]:
+        return (e for e in self.entries.values() if e.place is Place.PARKED)
+
+    def _doubtful(self, worker: int) -> list[Entry]:
+        doubtful = Place.DOUBTFUL
+        found = self.entries.values()
+        return [e for e in found if e.place is doubtful and e.worker == worker]
+
+    def _leave_hand(self, entry: Entry) -> None:
+        hand = self.hands.get(entry.worker)
+        if hand is not None:
+            hand.pop(entry.number, None)
+
+    def _set_free(self, entry: Entry, *, first: bool) -> None:
+        entry.place = Place.FREE
+        if first:
+            self.free.appendleft(entry)
+        else:
+            self.free.append(entry)

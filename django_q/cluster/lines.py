@@ -1,0 +1,183 @@
+"""Line: a private connection between two roles. Nobody ever blocks on one.
+
+What the kernel does not take at once stays in the line's own buffer, and a role that
+can't write goes on reading; so two roles can't wait for each other (decision 0001).
+"""
+
+from __future__ import annotations
+
+import array
+import select
+import socket
+from collections import deque
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from django_q.cluster.frames import HEADER, Frame, Kind
+
+BITE: Final = 256 * 1024
+"""Bytes read or written at once."""
+
+LONGEST_READ: Final = 16
+"""Bites read from one line before the others have their turn."""
+
+CLOSED_ERRORS: Final = (BrokenPipeError, ConnectionResetError)
+
+
+class Line:
+    """One end of a connection. Closing is noticed on both sides as `closed`."""
+
+    def __init__(self, end: socket.socket, *, largest: int = 2**31) -> None:
+        end.setblocking(False)
+        end.set_inheritable(False)
+        self._socket = end
+        self._largest = largest
+        self._incoming = bytearray()
+        self._outgoing: deque[tuple[memoryview, socket.socket | None]] = deque()
+        self._arrived: deque[socket.socket] = deque()
+        self.closed = False
+
+    @classmethod
+    def pair(cls) -> tuple[socket.socket, socket.socket]:
+        """Two connected ends, neither inherited by programs that are started."""
+        return socket.socketpair()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    @property
+    def end(self) -> socket.socket:
+        """The socket itself, for a forked child that must close it."""
+        return self._socket
+
+    @property
+    def is_waiting(self) -> bool:
+        """Something is still to be written."""
+        return bool(self._outgoing) and not self.closed
+
+    def send(self, frame: bytes, handing: socket.socket | None = None) -> None:
+        """Send an encoded frame, now or as soon as the other side has room.
+
+        `handing` goes with it: an end of a line, which is then the other side's own.
+        """
+        if self.closed:
+            if handing is not None:
+                handing.close()
+            return
+        self._outgoing.append((memoryview(frame), handing))
+        self.flush()
+
+    def flush(self) -> None:
+        """Write as much as the kernel takes."""
+        with suppress(BlockingIOError):
+            while self._outgoing and not self.closed:
+                self._write_one()
+
+    def _write_one(self) -> None:
+        frame, handing = self._outgoing[0]
+        try:
+            written = self._write(frame, handing)
+        except CLOSED_ERRORS:
+            self.close()
+            return
+        if handing is not None:
+            handing.close()
+        if written == len(frame):
+            self._outgoing.popleft()
+        else:
+            self._outgoing[0] = (frame[written:], None)
+
+    def _write(self, frame: memoryview, handing: socket.socket | None) -> int:
+        if handing is None:
+            return self._socket.send(frame[:BITE])
+        descriptors = array.array("i", [handing.fileno()])
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)]
+        return self._socket.sendmsg([frame[:BITE]], ancillary)
+
+    def receive(self) -> list[Frame]:
+        """The frames that have arrived whole; sets `closed` at the end of the line."""
+        for _ in range(LONGEST_READ):
+            if self.closed or not self._read():
+                break
+        return self._take_frames()
+
+    def _read(self) -> bool:
+        """Read one bite; False when there is nothing more for now."""
+        try:
+            data, ancillary, _flags, _address = self._socket.recvmsg(BITE, ROOM)
+        except BlockingIOError:
+            return False
+        except CLOSED_ERRORS:
+            data, ancillary = b"", []
+        for _level, _kind, raw in ancillary:
+            self._arrived.extend(_sockets_from(raw))
+        if not data:
+            self.close()
+            return False
+        self._incoming += data
+        return True
+
+    def _take_frames(self) -> list[Frame]:
+        frames: list[Frame] = []
+        at = 0
+        while len(self._incoming) - at >= HEADER.size:
+            length, kind = HEADER.unpack_from(self._incoming, at)
+            if length > self._largest:
+                self.close()
+                break
+            end = at + HEADER.size + length
+            if end > len(self._incoming):
+                break
+            body = bytes(memoryview(self._incoming)[at + HEADER.size : end])
+            frames.append(Frame(Kind(kind), body))
+            at = end
+        del self._incoming[:at]
+        return frames
+
+    def take_handed(self) -> Line:
+        """The line that came with the INTRODUCE frame just received."""
+        return Line(self._arrived.popleft())
+
+    def close(self) -> None:
+        """End the line; the other side notices. Doing so twice is harmless."""
+        self.closed = True
+        self._socket.close()
+        for _frame, handing in self._outgoing:
+            if handing is not None:
+                handing.close()
+        self._outgoing.clear()
+
+
+ROOM: Final = socket.CMSG_SPACE(4 * array.array("i").itemsize)
+"""Room for the ends of lines that come with one bite."""
+
+
+def _sockets_from(raw: bytes) -> Iterable[socket.socket]:
+    descriptors = array.array("i")
+    descriptors.frombytes(raw[: len(raw) - len(raw) % descriptors.itemsize])
+    for descriptor in descriptors:
+        yield socket.socket(fileno=descriptor)
+
+
+def wait_for_news(
+    lines: Iterable[Line], timeout: float, descriptors: Sequence[int] = ()
+) -> set[int]:
+    """Wait until a line or descriptor can be read; write what can be written meanwhile.
+
+    Gives the file numbers that can be read, after at most `timeout` seconds.
+    """
+    poll = select.poll()
+    open_lines = {line.fileno(): line for line in lines if not line.closed}
+    for number, line in open_lines.items():
+        waiting = select.POLLOUT if line.is_waiting else 0
+        poll.register(number, select.POLLIN | waiting)
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    readable = set()
+    for number, event in poll.poll(max(0.0, timeout) * 1000):
+        if event & select.POLLOUT:
+            open_lines[number].flush()
+        if event & ~select.POLLOUT:
+            readable.add(number)
+    return readable

@@ -1,0 +1,251 @@
+"""Monitor: saves ended runs, continues chains, acknowledges; in batches."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from time import monotonic
+from typing import Final, NamedTuple
+
+from django.db import DatabaseError
+
+from django_q import results
+from django_q.brokers import Broker, Consignment, get_broker
+from django_q.cluster.board import Word, mark_of
+from django_q.cluster.chronicle import Chronicle
+from django_q.cluster.frames import Frame, Kind, Report, control, decode_report
+from django_q.cluster.lines import Line
+from django_q.cluster.roles import LONGEST_PAUSE, Launch, Pause, Role
+from django_q.logs import clean, logger
+from django_q.results import Record
+from django_q.transactions import writing
+
+GATHER: Final = 0.002
+"""Seconds that the first end of a batch waits for others."""
+
+LARGEST_BATCH: Final = 500
+
+PUSHER: Final = 0
+"""Stands for the pusher where others are known by their generation."""
+
+
+class Ended(NamedTuple):
+    """An ended run in the monitor's hands."""
+
+    sender: int
+    """Generation of the worker that sent it."""
+    report: Report
+    record: Record
+
+
+class Monitor(Role):
+    """Duties, in this order and no other: 1. gather what ended; 2. save it, put the next
+    links of chains on their queues, and acknowledge: in one transaction where results
+    and queue share a database; 3. tell workers and pusher; 4. say it in the log.
+
+    What could not be saved is not acknowledged: it is kept and tried again.
+    """
+
+    kind = "monitor"
+
+    def __init__(self, launch: Launch) -> None:
+        super().__init__(launch)
+        self.workers: dict[int, Line] = {}
+        self.pusher: Line | None = None
+        self.unsaved: dict[int, Ended] = {}
+        self.greeted: set[int] = set()
+        self.first_came = 0.0
+        self.trouble = Pause()
+        self.chronicle = Chronicle()
+
+    def setup(self) -> None:
+        self.broker: Broker = get_broker()
+        if self.broker.supports_leases:
+            self.broker.enlist(self.launch.identity.id, self.options.lease)
+        self.database = results.write_alias()
+        logger.info("%s monitoring at %s", self.title, os.getpid())
+
+    def turn(self) -> None:
+        self.collect(self._patience())
+        if self.unsaved and self._is_time_to_save():
+            self.settle(list(self.unsaved.values())[:LARGEST_BATCH])
+        self.board[Word.UNSAVED] = len(self.unsaved)
+        self.chronicle.summarise(monotonic())
+        # The sentinel says STOP when the last worker is gone, so nothing more comes.
+        self.has_left = self.is_stopping and not self.unsaved
+
+    def teardown(self) -> None:
+        logger.info("%s stopped monitoring results", self.title)
+
+    # -- news
+
+    def _patience(self) -> float:
+        if not self.unsaved:
+            return LONGEST_PAUSE
+        if self.trouble.rest:
+            return self.trouble.rest
+        if len(self.unsaved) >= LARGEST_BATCH:
+            return 0.0
+        return self.first_came + GATHER - monotonic()
+
+    def _is_time_to_save(self) -> bool:
+        if self.trouble.rest:
+            return False
+        full = len(self.unsaved) >= LARGEST_BATCH
+        return full or monotonic() - self.first_came >= GATHER
+
+    def collect(self, timeout: float) -> None:
+        lines = list(self.workers.values())
+        if self.pusher is not None:
+            lines.append(self.pusher)
+        self.listen(lines, timeout)
+        for generation in list(self.workers):
+            self._hear_worker(generation)
+        if self.pusher is not None:
+            self._hear_pusher(self.pusher)
+
+    def meet(self, kind: str, generation: int, row: int, line: Line) -> None:
+        if kind == "pusher":
+            self.pusher = line
+        else:
+            self.workers[generation] = line
+
+    def _hear_worker(self, generation: int) -> None:
+        line = self.workers[generation]
+        for frame in line.receive():
+            if frame.kind is Kind.RECORD:
+                self._note(generation, frame)
+            elif frame.kind is Kind.HELLO:
+                self.greeted.add(generation)
+        if line.closed:
+            self.workers.pop(generation)
+
+    def _note(self, sender: int, frame: Frame) -> None:
+        report = decode_report(frame.body)
+        if not self.unsaved:
+            self.first_came = monotonic()
+        record = Record.from_bytes(report.record)
+        self.unsaved[report.number] = Ended(sender, report, record)
+
+    def _hear_pusher(self, pusher: Line) -> None:
+        for frame in pusher.receive():
+            if frame.kind is Kind.RECORD:
+                self._note(PUSHER, frame)
+            elif frame.kind is Kind.FINISH:
+                self.tell_last_words(frame.facts["generation"])
+            elif frame.kind is Kind.LIST:
+                self.tell_list()
+        if pusher.closed:
+            self.pusher = None
+
+    def tell_last_words(self, generation: int) -> None:
+        """A worker is dead. What it wrote last lies in our own buffer by now.
+
+        Its line is not read to its end: a process that its task forked may hold it.
+        """
+        if generation in self.workers:
+            self._hear_worker(generation)
+        line = self.workers.pop(generation, None)
+        if line is not None:
+            line.close()
+        numbers = [n for n, e in self.unsaved.items() if e.sender == generation]
+        facts = {"generation": generation, "numbers": numbers}
+        self._tell_pusher(control(Kind.ARRIVED, **facts))
+
+    def tell_list(self) -> None:
+        """What has come and is not settled, after reading all lines."""
+        for generation in list(self.workers):
+            self._hear_worker(generation)
+        keys = [mark_of(ended.report.receipt) for ended in self.unsaved.values()]
+        self._tell_pusher(control(Kind.LISTED, keys=keys, greeted=list(self.greeted)))
+
+    def _tell_pusher(self, frame: bytes) -> None:
+        if self.pusher is not None:
+            self.pusher.send(frame)
+
+    # -- saving
+
+    def settle(self, batch: Sequence[Ended]) -> None:
+        try:
+            late = self.save(batch)
+        except (DatabaseError, ConnectionError) as error:
+            self._report_trouble(error)
+            return
+        if self.trouble.end():
+            logger.info("%s: the database is back", self.title)
+        for ended in batch:
+            del self.unsaved[ended.report.number]
+        self.first_came = monotonic()
+        self.tell_saved(batch)
+        timely = [e.record for e in batch if e.report.receipt not in late]
+        self.chronicle.record(timely, monotonic())
+
+    def save(self, batch: Sequence[Ended]) -> set[str]:
+        """Make a batch durable. Gives the receipts of those that came too late."""
+        if self.broker.database == self.database:
+            with writing(self.database, patient=True):
+                late = self.acknowledge(batch)
+                self.write(batch, late)
+            return late
+        self.write(batch, set())
+        return self.acknowledge(batch)
+
+    def acknowledge(self, batch: Sequence[Ended]) -> set[str]:
+        """Remove what ended from the broker, give back what is tried again."""
+        receipts = [e.report.receipt for e in batch if e.record.pause is None]
+        receipts = [r for r in receipts if not r.startswith("none:")]
+        ours = self.broker.acknowledge_many(receipts) if receipts else set()
+        late = set(receipts) - ours
+        for ended in batch:
+            if ended.record.pause is not None:
+                late |= self._give_back(ended)
+        self._say_late(batch, late)
+        return late
+
+    def _give_back(self, ended: Ended) -> set[str]:
+        receipt, pause = ended.report.receipt, ended.record.pause or 0.0
+        back = self.broker.release([receipt], delay=pause, failed=True)
+        return {receipt} - back
+
+    def write(self, batch: Sequence[Ended], late: set[str]) -> None:
+        """Write the rows, then the next links: after a crash in between they are
+        written again, under the same ids.
+        """
+        timely = [e.record for e in batch if e.report.receipt not in late]
+        kept = [record for record in timely if record.keep]
+        if kept:
+            results.save(kept, using=self.database)
+        links = [
+            Consignment(r.link, r.link_queue or self.broker.list_key, r.link_id)
+            for r in timely
+            if r.link
+        ]
+        if links:
+            self.broker.enqueue_many(links)
+
+    def _say_late(self, batch: Sequence[Ended], late: set[str]) -> None:
+        """Something was saved before, or another cluster has it by now."""
+        for ended in batch:
+            if ended.report.receipt in late and not ended.report.again:
+                record = ended.record
+                text = "result of %s [%s] came late: its lease was lost; discarded"
+                logger.warning(text, clean(record.func), clean(record.name))
+
+    def _report_trouble(self, error: Exception) -> None:
+        first = not self.trouble.rest
+        pause = self.trouble.begin()
+        if first:
+            text = "%s results wait for the database (%s). Trying again in %.1f s"
+            logger.warning(text, len(self.unsaved), clean(error), pause)
+
+    def tell_saved(self, batch: Sequence[Ended]) -> None:
+        numbers: dict[int, list[int]] = defaultdict(list)
+        for ended in batch:
+            numbers[ended.sender].append(ended.report.number)
+        for sender, saved in numbers.items():
+            line = self.workers.get(sender)
+            if line is not None:
+                line.send(control(Kind.SAVED, numbers=saved))
+        receipts = [ended.report.receipt for ended in batch]
+        self._tell_pusher(control(Kind.SETTLED, receipts=receipts))

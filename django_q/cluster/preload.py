@@ -1,0 +1,34 @@
+"""Preload: imported once by the fork server, so that its children start at once."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from typing import Final
+
+import django
+from django.db import connections
+
+PATH_VARIABLE: Final = "DJANGO_Q_IMPORT_PATH"
+"""Where the sentinel tells its import path: the fork server starts with a bare one."""
+
+
+def preload() -> None:
+    """Load the project. Errors stay quiet here: each child repeats and reports them."""
+    # A TERM to all processes must not end the fork server before its children.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    sys.path[:] = json.loads(os.environ.get(PATH_VARIABLE, json.dumps(sys.path)))
+    with suppress(Exception):
+        django.setup()
+        for module in ("pushing", "working", "monitoring", "housekeeper"):
+            __import__(f"django_q.cluster.{module}")
+    # What app code may have opened here must not be shared by all children.
+    connections.close_all()
+    gc.freeze()
+
+
+preload()

@@ -1,0 +1,385 @@
+"""Pusher: takes packages from the broker and hands them to the workers as parcels."""
+
+from __future__ import annotations
+
+import os
+from itertools import takewhile
+from time import monotonic, sleep
+from typing import Final
+
+from django_q.brokers import Broker, Delivery, get_broker
+from django_q.cluster.board import Cell, Word
+from django_q.cluster.frames import Frame, Kind, control, encode_parcels
+from django_q.cluster.hands import STUCK_AFTER, Hand
+from django_q.cluster.ledger import Entry, Ledger
+from django_q.cluster.lines import Line
+from django_q.cluster.recovery import Recovery, forbid_former_parcels
+from django_q.cluster.roles import LONGEST_PAUSE, Launch, Pause, Role
+from django_q.cluster.windows import fair_share, worth_fetching
+from django_q.logs import clean, logger
+
+LONGEST_FETCH: Final = 500
+VOID_PAUSE: Final = 0.01
+"""Seconds between raising `void` and reading `turn`: long enough for any store to
+become visible everywhere (decision 0004)."""
+
+FALLBACK_LOOK: Final = 1.0
+"""Seconds after which the queue is looked at though nothing called: a producer of an
+earlier release does not call."""
+
+
+class Pusher(Role):
+    """Duties: 1. keep the leases of what this cluster holds; 2. fetch as much as keeps
+    the workers busy; 3. hand it over; 4. take it back from a worker that is stuck, has
+    died or retires; 5. when it stops, give back what was not started.
+    """
+
+    kind = "pusher"
+
+    def __init__(self, launch: Launch) -> None:
+        super().__init__(launch)
+        self.ledger = Ledger(launch.generation)
+        self.hands: dict[int, Hand] = {}
+        self.monitor: Line | None = None
+        self.recovery = Recovery(self.ledger, self.board, self.control, self.options)
+        self.trouble = Pause()
+        self.more = True
+        self.next_look = 0.0
+        self.next_forced_look = 0.0
+        self.next_renewal = 0.0
+        self.is_quiet = False
+
+    def setup(self) -> None:
+        self.broker: Broker = get_broker()
+        if self.broker.supports_leases:
+            self.broker.enlist(self.launch.identity.id, self.options.lease)
+        forbid_former_parcels(self.board, self.launch.generation)
+        sleep(VOID_PAUSE)
+        logger.info("%s pushing tasks at %s", self.title, os.getpid())
+
+    def turn(self) -> None:
+        self.collect()
+        try:
+            self.recovery.advance(self.broker)
+            self.renew()
+            self.fetch()
+            self._trouble_is_over()
+            self.hand_over()
+            self.relieve_stuck()
+        except self.broker_errors as error:
+            self._report_trouble(error)
+        if self.is_stopping:
+            self.wind_down()
+        self.board[Word.WAITING] = self._count_waiting()
+
+    def teardown(self) -> None:
+        if not self.control.closed and self.broker.supports_leases:
+            self.broker.release([e.receipt for e in self.ledger.free])
+        logger.info("%s stopped pushing tasks", self.title)
+
+    # -- news
+
+    def collect(self) -> None:
+        lines = [hand.line for hand in self.hands.values()]
+        if self.monitor is not None:
+            lines.append(self.monitor)
+        call = self.broker.news_fd() if self._can_fetch else None
+        self.listen(lines, self._patience(), () if call is None else (call,))
+        if self.monitor is not None:
+            self._hear_monitor(self.monitor)
+        for hand in list(self.hands.values()):
+            self._hear_worker(hand)
+
+    def _patience(self) -> float:
+        """How long to wait for news before something must be done anyway."""
+        now = monotonic()
+        if self.trouble.rest:
+            return self.trouble.rest
+        times = [LONGEST_PAUSE, self.recovery.rest]
+        if self.ledger.entries and self.broker.supports_leases:
+            times.append(self.next_renewal - now)
+        if self._can_fetch:
+            times.append(0.0 if self.more and self._wanted() else self.next_look - now)
+        if self._someone_waits_in_vain():
+            times.append(STUCK_AFTER / 2)
+        return max(0.0, min(times))
+
+    def _hear_worker(self, hand: Hand) -> None:
+        for frame in hand.line.receive():
+            if frame.kind is Kind.DROPPED:
+                self.ledger.drop(hand.generation, frame.facts["number"])
+            elif frame.kind is Kind.RETIRE:
+                hand.is_retiring = True
+                self.ledger.take_back(hand.generation, frame.facts["last"])
+
+    def _hear_monitor(self, monitor: Line) -> None:
+        for frame in monitor.receive():
+            if frame.kind is Kind.SETTLED:
+                self.ledger.settle(frame.facts["receipts"])
+            elif frame.kind is Kind.ARRIVED:
+                self.recovery.testify(frame.facts["generation"], frame.facts["numbers"])
+            elif frame.kind is Kind.LISTED:
+                self.recovery.listed(frame.facts["keys"], frame.facts["greeted"])
+        if monitor.closed:
+            self.monitor = None
+
+    def obey(self, frame: Frame) -> None:
+        super().obey(frame)
+        if frame.kind is Kind.DEAD:
+            self.mourn(frame)
+        elif frame.kind is Kind.RETIRE:
+            self.has_left = True
+
+    def mourn(self, frame: Frame) -> None:
+        """A worker died: read what it still said, then let go of it."""
+        hand = self.hands.pop(frame.facts["generation"], None)
+        if hand is not None:
+            self._hear_worker(hand)
+            hand.line.close()
+        self.recovery.bury(frame.facts)
+
+    def meet(self, kind: str, generation: int, row: int, line: Line) -> None:
+        if kind == "monitor":
+            self.monitor = line
+            self.recovery.meet_monitor(line)
+        else:
+            self.hands[generation] = Hand(generation, self.board.rows[row], line)
+
+    # -- fetching
+
+    @property
+    def _can_fetch(self) -> bool:
+        return not self.is_stopping and not self.recovery.is_under_way
+
+    def _wanted(self) -> int:
+        """How many packages to ask for now; 0: none."""
+        open_hands = [h for h in self.hands.values() if not h.is_retiring]
+        whole = sum(hand.window for hand in open_hands)
+        whole += sum(hand.is_idle for hand in open_hands)
+        waiting = self._count_waiting()
+        room = min(whole, self.options.queue_limit or whole) - waiting
+        idle = any(h.is_idle and not self._load_of(h) for h in open_hands)
+        if not worth_fetching(room, whole, someone_idle=idle):
+            return 0
+        return min(room, self.options.bulk or LONGEST_FETCH)
+
+    def fetch(self) -> None:
+        if not self._can_fetch or self.trouble.rest:
+            return
+        self._look_for_news()
+        count = self._wanted() if self.more else 0
+        if not count:
+            return
+        begun = self.board.now()
+        deliveries = self.broker.dequeue(count) or []
+        self.more = len(deliveries) >= count
+        if deliveries:
+            self._begin_lease(begun)
+            for delivery in deliveries:
+                self.ledger.take(self._with_receipt(delivery))
+        else:
+            self._plan_look()
+
+    def _look_for_news(self) -> None:
+        now = monotonic()
+        if now >= self.next_forced_look:
+            self.more, self.next_forced_look = True, now + FALLBACK_LOOK
+        if not self.more and self.broker.has_news():
+            self.more = True
+        self.next_look = min(now + self.broker.pulse(), self.next_forced_look)
+
+    def _plan_look(self) -> None:
+        """The queue is empty: look again when the next delayed package is due."""
+        due = self.broker.next_due()
+        if due is not None:
+            self.next_forced_look = min(self.next_forced_look, monotonic() + due)
+            self.next_look = min(self.next_look, self.next_forced_look)
+
+    def _with_receipt(self, delivery: Delivery) -> Delivery:
+        """Every entry needs a name of its own, also where the broker gives none."""
+        known = Delivery.of(delivery)
+        if known.receipt is None:
+            return known._replace(receipt=f"none:{self._next_unreceipted()}")
+        return known._replace(receipt=str(known.receipt))
+
+    def _next_unreceipted(self) -> int:
+        self.ledger.sequence += 1
+        return self.ledger.sequence
+
+    # -- handing over
+
+    def _load_of(self, hand: Hand) -> int:
+        return len(self.ledger.unstarted(hand.generation, hand.last))
+
+    def _room_in(self, hand: Hand) -> int:
+        """How many parcels this worker may get now."""
+        if hand.is_retiring or hand.line.closed:
+            return 0
+        held = self.ledger.hands.get(hand.generation, {})
+        if any(entry.is_suspect for entry in held.values()):
+            return 0
+        return hand.window + hand.is_idle - self._load_of(hand)
+
+    def hand_over(self) -> None:
+        if self.is_quiet or self.recovery.is_under_way or not self.ledger.free:
+            return
+        ready = [hand for hand in self.hands.values() if self._room_in(hand) > 0]
+        ready.sort(key=lambda hand: self._load_of(hand) + (not hand.is_idle))
+        share = fair_share(len(self.ledger.free), len(ready))
+        for hand in ready:
+            self._give(hand, min(share, self._room_in(hand)))
+
+    def _give(self, hand: Hand, count: int) -> None:
+        """Send parcels to a worker; a suspect alone, and only to one with empty hands."""
+        free = self.ledger.free
+        innocents = takewhile(lambda entry: not entry.is_suspect, free)
+        count = min(count, sum(1 for _ in innocents))
+        if free and free[0].is_suspect and not self.ledger.hands.get(hand.generation):
+            self._count_start(free[0])
+            count = 1
+        entries = self.ledger.hand(hand.generation, count)
+        if entries:
+            hand.line.send(encode_parcels([entry.as_parcel() for entry in entries]))
+
+    def _count_start(self, entry: Entry) -> None:
+        """What was freed from a dead cluster perhaps killed it: from now on its starts
+        are counted before they happen.
+        """
+        delivery = entry.delivery
+        if not delivery.rescues or entry.is_counted:
+            return
+        if self.broker.supports_leases:
+            self.broker.mark_started([entry.receipt])
+        entry.is_counted = True
+        entry.delivery = delivery._replace(starts=delivery.starts + 1)
+
+    # -- taking back
+
+    def _someone_waits_in_vain(self) -> bool:
+        """A worker is idle while another one has more than it can begin."""
+        hands = list(self.hands.values())
+        loads = [self._load_of(hand) for hand in hands]
+        if not any(loads) or self.is_stopping:
+            return False
+        return any(
+            h.is_idle and not load and not h.is_retiring
+            for h, load in zip(hands, loads, strict=True)
+        )
+
+    def relieve_stuck(self) -> None:
+        if not self._someone_waits_in_vain():
+            return
+        now = monotonic()
+        for hand in list(self.hands.values()):
+            if hand.is_stuck(now) and not hand.is_idle and self._load_of(hand):
+                self.take_back(hand)
+        self.hand_over()
+
+    def take_back(self, hand: Hand) -> list[Entry]:
+        """Everything that this worker has not begun becomes ours again."""
+        known = self.ledger.hands.get(hand.generation, {})
+        if not known:
+            return []
+        hand.row[Cell.VOID] = max(known)
+        sleep(VOID_PAUSE)
+        return self.ledger.take_back(hand.generation, self._begun_by(hand, list(known)))
+
+    def _begun_by(self, hand: Hand, numbers: list[int]) -> int:
+        """The number that the worker's turn shows, whole again."""
+        low = hand.row.turn.number
+        shown = [n for n in numbers if n & 0xFFFFFF == low]
+        return shown[0] if shown else min(numbers) - 1
+
+    # -- leases
+
+    def _begin_lease(self, begun: int) -> None:
+        """What was fetched is leased from `begun` on; the oldest lease counts."""
+        if not self.broker.supports_leases:
+            self.board[Word.LEASE_UNTIL] = 2**63
+        elif self.next_renewal <= 0:
+            self._extend_lease(begun)
+
+    def _extend_lease(self, begun: int) -> None:
+        self.board[Word.LEASE_UNTIL] = begun + int(self.options.lease * 1000)
+        self.next_renewal = monotonic() + self.options.lease / 3
+
+    def renew(self) -> None:
+        if not self.broker.supports_leases or monotonic() < self.next_renewal:
+            return
+        if not self.ledger.entries:
+            self.next_renewal = 0.0
+            return
+        begun = self.board.now()
+        receipts = list(self.ledger.entries)
+        lost = set(receipts) - self.broker.renew(receipts)
+        self._extend_lease(begun)
+        self._lose(lost)
+
+    def _lose(self, receipts: set[str]) -> None:
+        """Others have these now, or they are saved and the news is on its way."""
+        if not receipts:
+            return
+        if self.monitor is not None:
+            self._hear_monitor(self.monitor)
+        for hand in list(self.hands.values()):
+            pending = self.ledger.unstarted(hand.generation, hand.last)
+            if any(entry.receipt in receipts for entry in pending):
+                self.take_back(hand)
+        gone = [r for r in receipts if r in self.ledger.entries]
+        for receipt in gone:
+            self.ledger.forget(receipt)
+        if gone:
+            logger.warning("%s: lease lost for %s tasks", self.title, len(gone))
+
+    # -- trouble with the broker
+
+    @property
+    def broker_errors(self) -> tuple[type[Exception], ...]:
+        # At this edge any error of the broker's client counts: the pusher's answer to
+        # all of them is to say so, pause and try again, keeping what it holds.
+        return (Exception,)
+
+    def _report_trouble(self, error: Exception) -> None:
+        first = not self.trouble.rest
+        pause = self.trouble.begin()
+        if first:
+            text = "%s can't use the broker (%s). Trying again in %.1f s"
+            logger.warning(text, self.title, clean(error), pause, exc_info=error)
+
+    def _trouble_is_over(self) -> None:
+        if not self.trouble.rest and self.trouble.end():
+            logger.info("%s: the broker is back", self.title)
+
+    # -- stopping
+
+    def _count_waiting(self) -> int:
+        """Packages in the house that nobody has begun."""
+        in_hands = sum(self._load_of(hand) for hand in self.hands.values())
+        return len(self.ledger.free) + in_hands
+
+    def wind_down(self) -> None:
+        """Quiet first: give back what was not begun. Then renew until told to leave."""
+        if not self.is_quiet:
+            self.is_quiet = True
+            self._give_back_all()
+        elif self.ledger.free:
+            self._give_back(list(self.ledger.free))
+
+    def _give_back_all(self) -> None:
+        for hand in list(self.hands.values()):
+            self.take_back(hand)
+        returned = list(self.ledger.free)
+        running = sum(not hand.is_idle for hand in self.hands.values())
+        self._give_back(returned)
+        facts = {"running": running, "returned": len(returned)}
+        self.control.send(control(Kind.STOPPING, **facts))
+
+    def _give_back(self, entries: list[Entry]) -> None:
+        receipts = [entry.receipt for entry in entries]
+        if self.broker.supports_leases:
+            try:
+                self.broker.release(receipts)
+            except self.broker_errors as error:
+                self._report_trouble(error)
+                return
+        self.ledger.settle(receipts)

@@ -1,0 +1,238 @@
+"""Recovery: what the pusher does about dead workers, monitors and former pushers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from time import monotonic
+from typing import Any, Final
+
+from django_q import results
+from django_q.brokers import Broker, Delivery
+from django_q.cluster.board import Board, Cell, Row, State, Word
+from django_q.cluster.frames import Errand, Kind, Report, control, encode_report
+from django_q.cluster.ledger import Death, Entry, Ledger, Place
+from django_q.cluster.lines import Line
+from django_q.logs import logger
+from django_q.options import Options
+
+ASK_AGAIN: Final = 0.3
+"""Seconds between two questions to the monitor while something is unclear."""
+
+FOR_EVER: Final = 1e9
+
+
+class Recovery:
+    """Duties: 1. on start, find what the former pusher had leased; 2. bury workers, with
+    the monitor as second witness; 3. give out again what nobody ended.
+
+    A task only moves downstream. So the board is read first, the monitor is asked next
+    and the broker last: whatever moved meanwhile shows up further down, not nowhere.
+    """
+
+    def __init__(
+        self, ledger: Ledger, board: Board, control_line: Line, options: Options
+    ) -> None:
+        self._ledger = ledger
+        self._board = board
+        self._control = control_line
+        self._options = options
+        self._monitor: Line | None = None
+        self._deaths: dict[int, Death] = {}
+        self._testimonies: list[tuple[int, list[int]]] = []
+        self._board_said: dict[int, tuple[int, int]] | None = None
+        self._listed: tuple[set[int], set[int]] | None = None
+        self._asked = 0.0
+        self.is_under_way = True
+
+    @property
+    def rest(self) -> float:
+        """Seconds until there is something to do without being called."""
+        if self._testimonies:
+            return 0.0
+        unclear = self.is_under_way or self._ledger.parked()
+        return max(0.0, self._asked + ASK_AGAIN - monotonic()) if unclear else FOR_EVER
+
+    # -- what others say
+
+    def meet_monitor(self, line: Line) -> None:
+        """A new monitor: what the former one had is with nobody, or is sent again."""
+        self._monitor = line
+        self._board_said = None
+        self._ledger.park_arrived()
+        for generation in self._deaths:
+            line.send(control(Kind.FINISH, generation=generation))
+
+    def bury(self, facts: dict[str, Any]) -> None:
+        """The sentinel says that a worker died."""
+        death = Death(**facts)
+        self._deaths[death.generation] = death
+        if not self.is_under_way:
+            self._ask_for_last_words(death)
+
+    def testify(self, generation: int, numbers: list[int]) -> None:
+        """The monitor says what had come from a dead worker."""
+        self._testimonies.append((generation, numbers))
+
+    def listed(self, keys: Iterable[int], greeted: Iterable[int]) -> None:
+        """The monitor says what it has, and which workers sent it all they keep."""
+        self._listed = set(keys), set(greeted)
+
+    # -- what follows
+
+    def advance(self, broker: Broker) -> None:
+        """Do what can be done now. Raises what the broker raises; then call again."""
+        while self._testimonies:
+            generation, numbers = self._testimonies[0]
+            self._judge(broker, generation, numbers)
+            self._testimonies.pop(0)
+        if not self.is_under_way and not self._ledger.parked():
+            return
+        if self._listed is not None and self._board_said is not None:
+            self._reconcile(broker, *self._listed)
+            self._listed = self._board_said = None
+        elif monotonic() - self._asked >= ASK_AGAIN:
+            self._ask(broker)
+
+    def _ask(self, broker: Broker) -> None:
+        """Begin anew: nothing held, nothing to recover; else read the board and ask."""
+        self._asked = monotonic()
+        if self.is_under_way and not (broker.supports_leases and broker.held()):
+            self._end()
+        elif self._monitor is not None:
+            self._listed = None
+            self._board_said = self._running_now()
+            self._monitor.send(control(Kind.LIST))
+
+    def _running_now(self) -> dict[int, tuple[int, int]]:
+        """Mark of what runs -> (number, worker). Of two rows the later number is true."""
+        running: dict[int, tuple[int, int]] = {}
+        for row in self._living_rows():
+            if row.turn.state is not State.IDLE:
+                seen = (row[Cell.NUMBER], row.generation)
+                mark = row[Cell.KEY]
+                running[mark] = max(seen, running.get(mark, (0, 0)))
+        return running
+
+    def _living_rows(self) -> list[Row]:
+        rows = self._board.rows
+        return [r for r in rows if r.pid and r.generation not in self._deaths]
+
+    def _reconcile(self, broker: Broker, arrived: set[int], greeted: set[int]) -> None:
+        """Board and monitor have spoken; the broker has the last word."""
+        keeping = [r.generation for r in self._living_rows() if r[Cell.KEPT]]
+        everyone_spoke = greeted.issuperset(keeping)
+        if self.is_under_way:
+            for delivery in broker.held():
+                self._place(delivery, arrived)
+            self._end()
+        lost_track = [e for e in self._ledger.parked() if e.mark not in arrived]
+        if everyone_spoke and lost_track:
+            for entry in lost_track:
+                entry.delivery = entry.delivery._replace(rescues=1)
+            self._give_out_again(broker, lost_track)
+            logger.warning(
+                "%s tasks had no recorded end: they run again", len(lost_track)
+            )
+
+    def _place(self, delivery: Delivery, arrived: set[int]) -> None:
+        """Note one lease of the former pusher."""
+        entry = self._ledger.take(delivery)
+        running = (self._board_said or {}).get(entry.mark)
+        if entry.mark in arrived:
+            self._ledger.set_aside(entry, Place.ARRIVED)
+        elif running is not None:
+            self._ledger.put_in_hand(entry, *running)
+        else:
+            self._ledger.set_aside(entry, Place.PARKED)
+
+    def _end(self) -> None:
+        self.is_under_way = False
+        for death in list(self._deaths.values()):
+            self._ask_for_last_words(death)
+
+    def _ask_for_last_words(self, death: Death) -> None:
+        if not self._ledger.bury(death):
+            self._buried(death)
+        elif self._monitor is not None:
+            self._monitor.send(control(Kind.FINISH, generation=death.generation))
+
+    def _buried(self, death: Death) -> None:
+        self._deaths.pop(death.generation, None)
+        self._control.send(control(Kind.BURIED, generation=death.generation))
+
+    def _judge(self, broker: Broker, generation: int, numbers: list[int]) -> None:
+        """Both witnesses have spoken about a death."""
+        death = self._deaths.get(generation)
+        if death is None:
+            return
+        unrecorded, running = self._ledger.witness(death, numbers)
+        if unrecorded:
+            self._give_out_again(broker, unrecorded)
+            text = "%s tasks had ended, but were not recorded: they run again"
+            logger.warning(text, len(unrecorded))
+        if running is not None:
+            self._settle_running(broker, running, death)
+        self._buried(death)
+
+    def _settle_running(self, broker: Broker, entry: Entry, death: Death) -> None:
+        """What becomes of the task that a dead worker had begun."""
+        if death.cause == "stopped":
+            self._give_back(broker, entry)
+        elif death.cause == "timed out":
+            entry.errand, entry.cause, entry.text = (
+                Errand.CONCLUDE,
+                "timed out",
+                death.text,
+            )
+            self._give_out_again(broker, [entry])
+        elif death.cause == "innocent":
+            self._give_out_again(broker, [entry])
+        else:
+            self._start_again(broker, entry, death)
+
+    def _give_back(self, broker: Broker, entry: Entry) -> None:
+        if broker.supports_leases:
+            broker.release([entry.receipt])
+        self._ledger.forget(entry.receipt)
+
+    def _give_out_again(self, broker: Broker, entries: Sequence[Entry]) -> None:
+        """Hand out again, not counted, whatever is still ours."""
+        receipts = [entry.receipt for entry in entries]
+        ours = broker.renew(receipts) if broker.supports_leases else set(receipts)
+        for entry in entries:
+            if entry.receipt in ours:
+                self._ledger.free_again(entry)
+            else:
+                self._ledger.forget(entry.receipt)
+
+    def _start_again(self, broker: Broker, entry: Entry, death: Death) -> None:
+        """Count the start that ended with its worker, and start it again. Only workers
+        open packages, so the next one decides whether that was the last delivery.
+        """
+        starts = entry.delivery.starts + (not entry.is_counted)
+        if death.was_opening and starts >= self._options.max_deliveries:
+            self._refuse(entry, f"{death.text} It was opening this package.")
+        elif entry.is_counted or not broker.supports_leases:
+            entry.text, entry.is_counted = death.text, False
+            entry.delivery = entry.delivery._replace(starts=starts)
+            self._give_out_again(broker, [entry])
+        else:
+            self._ledger.forget(entry.receipt)
+            delivery = broker.redeliver(entry.receipt)
+            if delivery is not None:
+                self._ledger.take(delivery, first=True).text = death.text
+
+    def _refuse(self, entry: Entry, reason: str) -> None:
+        """No worker can open this package: have its failure recorded as it is."""
+        record = results.unloadable_record(entry.delivery.package, reason)
+        report = Report(entry.number, entry.receipt, False, record.to_bytes())
+        entry.place = Place.ARRIVED
+        if self._monitor is not None:
+            self._monitor.send(encode_report(report))
+
+
+def forbid_former_parcels(board: Board, epoch: int) -> None:
+    """From now on, no worker starts what an earlier pusher handed out."""
+    board[Word.EPOCH] = epoch
+    for row in board.rows:
+        row[Cell.VOID] = (epoch << 48) - 1

@@ -1,0 +1,236 @@
+"""Role: how any child of the sentinel boots, turns, notices its end, and leaves."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import monotonic, sleep
+from typing import ClassVar, Final
+
+from django_q.cluster.board import Board
+from django_q.cluster.frames import Frame, Kind, control
+from django_q.cluster.lines import Line, wait_for_news
+from django_q.cluster.titles import set_title
+from django_q.logs import logger
+from django_q.options import Options
+
+ORPHAN_GRACE: Final = 4.0
+"""Seconds that a child whose parent is gone may still take to leave by itself."""
+
+LONGEST_PAUSE: Final = 5.0
+"""Seconds after which an idle role looks round without being called."""
+
+OUTSIDE_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+"""Signals on which only the root acts."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which cluster this is."""
+
+    id: str
+    """32 hexadecimal digits."""
+    label: str
+    """As log and screens show it: NAME-HOST-PID."""
+    host: str
+    pid: int
+    born: str
+    """ISO 8601."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Everything that a child is given when it starts; can be pickled."""
+
+    kind: str
+    generation: int
+    title: str
+    """Its name in the log: Process-1:3."""
+    identity: Identity
+    options: Options
+    board: Board
+    control: object
+    """The child's end of its line to the sentinel: a socket."""
+    row: int = -1
+    """A worker's row on the board."""
+    databases: dict[str, str] = field(default_factory=dict)
+    """Names of the databases in use: a test run's differ from the settings'."""
+    console_level: str | None = None
+    """Level of the console log, where the command attached one."""
+    foreign: Sequence[object] = ()
+    """Sockets that a forked child inherits and closes first."""
+    dies_with_parent: bool = False
+    """The kernel kills the child when its parent ends: fork and spawn on Linux."""
+
+
+class Role:
+    """A child process of the sentinel. Subclasses say what one turn is."""
+
+    kind: ClassVar[str]
+    has_lifeline: ClassVar[bool] = True
+
+    def __init__(self, launch: Launch) -> None:
+        self.launch = launch
+        self.options = launch.options
+        self.board = launch.board
+        self.title = launch.title
+        self.control = Line(launch.control)  # type: ignore[arg-type]
+        self._met: list[Line] = []
+        self.is_stopping = False
+        self.has_left = False
+
+    def run(self) -> None:
+        """Live: set up, turn until it is time, tear down."""
+        if self.has_lifeline:
+            Lifeline(self.control.fileno()).start()
+        set_title(self.options.name, self.kind)
+        try:
+            self.setup()
+            self.control.send(control(Kind.READY))
+            while not self.has_left and not self.is_orphan():
+                self.turn()
+        finally:
+            self.teardown()
+            for line in (*self._met, self.control):
+                line.close()
+
+    def is_orphan(self) -> bool:
+        """Whether the parent is gone."""
+        if self.control.closed:
+            logger.critical("%s: parent gone; stopping", self.title)
+        return self.control.closed
+
+    def setup(self) -> None:
+        """Open what this role needs."""
+
+    def turn(self) -> None:
+        """One unit of work; returns soon."""
+        raise NotImplementedError
+
+    def teardown(self) -> None:
+        """Close what was opened."""
+
+    def listen(
+        self, lines: Sequence[Line], timeout: float, fds: Sequence[int] = ()
+    ) -> set[int]:
+        """Wait for news on the given lines and on the sentinel's, and answer the latter.
+
+        Gives the file numbers that can be read.
+        """
+        readable = wait_for_news((self.control, *lines), timeout, fds)
+        if self.control.fileno() in readable:
+            for frame in self.control.receive():
+                self.obey(frame)
+        return readable
+
+    def obey(self, frame: Frame) -> None:
+        """Do what the sentinel says."""
+        if frame.kind is Kind.STOP:
+            self.is_stopping = True
+        elif frame.kind is Kind.INTRODUCE:
+            facts = frame.facts
+            line = self.control.take_handed()
+            self._met = [*(known for known in self._met if not known.closed), line]
+            self.meet(facts["peer"], facts["generation"], facts["row"], line)
+
+    def meet(self, kind: str, generation: int, row: int, line: Line) -> None:
+        """A peer is there: this is the line to it."""
+        line.close()
+
+
+class Lifeline(threading.Thread):
+    """Ends this process when its parent is gone, even while a task runs.
+
+    The process may leave by itself first. A thread, because the main one may be in
+    users' code; it only ever waits, so that it costs nothing.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(name="django-q lifeline", daemon=True)
+        self._descriptor = os.dup(descriptor)
+
+    def run(self) -> None:
+        poll = select.poll()
+        # No event is asked for: a line that was hung up is reported all the same.
+        poll.register(self._descriptor, 0)
+        poll.poll()
+        sleep(ORPHAN_GRACE)
+        kill_group(os.getpid())
+
+
+def kill_group(pid: int) -> None:
+    """Kill a process and what it forked into its own group."""
+    try:
+        leads_group = os.getpgid(pid) == pid
+        send = os.killpg if leads_group else os.kill
+        send(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def hold_signals() -> None:
+    """Let signals wait, so that none hits a child that has no handlers yet."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, OUTSIDE_SIGNALS)
+
+
+def release_signals() -> None:
+    """Let them come again."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, OUTSIDE_SIGNALS)
+
+
+def ignore_outside_signals() -> None:
+    """Leave it to the root to act on TERM and INT.
+
+    Empty handlers instead of SIG_IGN: ignoring would survive in the programs that tasks
+    start, and make them deaf.
+    """
+    for number in OUTSIDE_SIGNALS:
+        signal.signal(number, lambda *_: None)
+    os.register_at_fork(after_in_child=_restore_signals)
+
+
+def _restore_signals() -> None:
+    """A task's own fork gets the usual behaviour back."""
+    for number in OUTSIDE_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask Linux to kill this process when its parent ends."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Pause:
+    """Growing pauses after errors: at once, then longer and longer up to a bound."""
+
+    def __init__(self, first: float = 0.1, longest: float = 5.0) -> None:
+        self._first, self._longest = first, longest
+        self._next = first
+        self._until = 0.0
+
+    def begin(self) -> float:
+        """Something failed; gives the seconds until the next try."""
+        length = self._next
+        self._until = monotonic() + length
+        self._next = min(self._longest, length * 2)
+        return length
+
+    def end(self) -> bool:
+        """It works; True if something had failed before."""
+        failed, self._until, self._next = self._until > 0, 0.0, self._first
+        return failed
+
+    @property
+    def rest(self) -> float:
+        """Seconds until the next try."""
+        return max(0.0, self._until - monotonic())

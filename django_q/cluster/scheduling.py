@@ -1,0 +1,385 @@
+"""Scheduler: due Schedule rows become tasks, each slot once over all clusters."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Any, Final, NamedTuple
+
+from django.db import InterfaceError, OperationalError, router, transaction
+from django.db.models import Q, QuerySet
+
+from django_q import clock, tasks
+from django_q.brokers import Broker
+from django_q.humanhash import humanize
+from django_q.logs import clean, logger
+from django_q.models import Schedule
+from django_q.options import Options
+from django_q.recurrence import ONCE, Recurrence, Slot
+from django_q.transactions import writing
+
+SLOTS: Final = uuid.UUID("0b5d8a1c-6f0e-5c52-9d0f-6d1f7f4f9a35")
+"""Namespace of the ids of scheduled tasks."""
+
+LONGEST_PASS: Final = 2.0
+"""Seconds after which a pass ends, so that the heartbeat goes on; more slots may wait."""
+
+PAUSE_OF_BAD_ROW: Final = 60.0
+PAUSE_AFTER_OUTAGE: Final = 3.0
+
+OUTAGES: Final = (OperationalError, InterfaceError, ConnectionError)
+"""What is wrong then is not the row."""
+
+NEVER_FROM_TEXT: Final = frozenset({"broker", "sync"})
+"""Options that a row can't give: a task never runs inside the scheduler."""
+
+TEXT: Final = (str,)
+COUNT: Final = (int,)
+NUMBER: Final = (int, float)
+
+OPTION_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
+    "hook": TEXT,
+    "group": (str, int),
+    "cluster": TEXT,
+    "broker_name": TEXT,
+    "task_name": TEXT,
+    "timeout": NUMBER,
+    "retry_delay": NUMBER,
+    "retry_delay_max": NUMBER,
+    "max_attempts": COUNT,
+    "max_deliveries": COUNT,
+    "iter_count": COUNT,
+    "save": COUNT,
+    "cached": COUNT,
+    "ack_failure": COUNT,
+    "iter_cached": COUNT,
+    "stop_on_failure": COUNT,
+    "chain": (list,),
+}
+"""What an option may be when it comes from the text of a row. True is an int, too."""
+
+
+class Setback(NamedTuple):
+    """A row that could not be enqueued: left alone for a while, or until it changes."""
+
+    row: tuple[Any, ...]
+    until: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Firing:
+    """One slot of one schedule that becomes a task."""
+
+    schedule: Schedule
+    label: str
+    task_id: str
+    moment: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    options: dict[str, Any]
+    changes: dict[str, Any]
+    """The columns of the row after this slot."""
+
+    missed: int
+    """Slots between this one and the next that are not made up for."""
+
+    @property
+    def task_name(self) -> str:
+        return self.options.get("task_name") or humanize(self.task_id)
+
+    @property
+    def is_last(self) -> bool:
+        """A schedule that runs once is deleted, unless its runs are counted."""
+        return self.schedule.schedule_type == ONCE and self.schedule.repeats < 0
+
+
+class Scheduler:
+    """Fires the due schedules of one cluster.
+
+    Each slot has a short transaction of its own, in which the row moves on, if nobody
+    else has moved it, and its task is enqueued. A crash between the two on a broker
+    outside the database repeats the enqueuing under the same task id.
+    """
+
+    def __init__(self, options: Options, broker: Broker, title: str) -> None:
+        self.options = options
+        self.broker = broker
+        self.title = title
+        self.database = router.db_for_write(Schedule)
+        self._setbacks: dict[int, Setback] = {}
+
+    def enqueue_due(self, now: datetime | None = None) -> int:
+        """Enqueue a task for each slot that is due, and give their number.
+
+        A row that can't be enqueued shows its error and harms nobody. Raises what the
+        database or the broker raises when it can't be reached.
+        """
+        moment, end = now or clock.now(), monotonic() + LONGEST_PASS
+        due = deque(self._due(moment))
+        fired: Counter[tuple[int, str]] = Counter()
+        while due and monotonic() < end:
+            pk = due.popleft()
+            firing = self._fire_next(pk, moment)
+            if firing is not None:
+                fired[pk, firing.label] += 1
+                # It may have missed more slots: again, after all others had their turn.
+                due.append(pk)
+        for (_, label), slots in fired.items():
+            if slots > 1:
+                logger.info("schedule [%s]: %d missed slots", label, slots - 1)
+        return fired.total()
+
+    def next_due(self) -> datetime | None:
+        """When enqueue_due has something to do next; None while nothing is planned."""
+        again = list(self._ends_of_setbacks())
+        rows = self._active().exclude(pk__in=list(self._setbacks)).order_by("next_run")
+        first = rows.values_list("next_run", flat=True).first()
+        return min([*again, first] if first else again, default=None)
+
+    def rest(self) -> float | None:
+        """Seconds until next_due."""
+        due = self.next_due()
+        return None if due is None else max(0.0, (due - clock.now()).total_seconds())
+
+    def _due(self, now: datetime) -> list[int]:
+        rows = self._active().filter(next_run__lte=now).order_by("next_run")
+        return list(rows.values_list("pk", flat=True))
+
+    def _active(self) -> QuerySet[Schedule]:
+        """The rows that this cluster fires: its own, and not paused by repeats = 0."""
+        mine = Q(cluster=self.options.queue)
+        if self.options.queue == self.options.name:
+            mine |= Q(cluster=None) | Q(cluster="")
+        planned = self._rows().exclude(next_run=None).exclude(repeats=0)
+        return planned.filter(mine)
+
+    def _rows(self) -> QuerySet[Schedule]:
+        return Schedule.objects.using(self.database)
+
+    # -- one schedule
+
+    def _fire_next(self, pk: int, now: datetime) -> Firing | None:
+        """Fire the next slot of a schedule; None if none is due, or the row is bad."""
+        schedule = self._active().filter(pk=pk, next_run__lte=now).first()
+        if schedule is None or self._is_set_back(schedule):
+            return None
+        try:
+            firing = self._plan(schedule, now)
+            return firing if self._fire(firing) else None
+        except OUTAGES:
+            self._set_back(schedule, PAUSE_AFTER_OUTAGE)
+            raise
+        except Exception as error:  # noqa: BLE001 - a bad row must not harm the others
+            self._show_error(schedule, error)
+            self._set_back(schedule, PAUSE_OF_BAD_ROW)
+            return None
+
+    def _plan(self, schedule: Schedule, now: datetime) -> Firing:
+        """What to enqueue, and the row after it. Raises what is wrong with the row."""
+        kwargs = schedule.parse_kwargs()
+        options = self._options_of(schedule, pop_options(kwargs))
+        check_options({k: v for k, v in kwargs.items() if k not in options})
+        moment = moment_of(schedule).isoformat()
+        if schedule.intended_date_kwarg:
+            kwargs[schedule.intended_date_kwarg] = moment
+        task_id = slot_id(schedule)
+        following, missed = self._following(schedule, now)
+        return Firing(
+            schedule=schedule,
+            label=label_of(schedule),
+            task_id=task_id,
+            moment=moment,
+            args=schedule.parse_args(),
+            kwargs=kwargs,
+            options={**options, "task_id": task_id},
+            changes={**following, "task": task_id, "error": None},
+            missed=missed,
+        )
+
+    def _options_of(self, schedule: Schedule, given: dict[str, Any]) -> dict[str, Any]:
+        """The options of the task; most columns of the row win (contract 5.1)."""
+        options = dict(given)
+        other = options.pop("broker_name", None)
+        cluster = schedule.cluster or options.pop("cluster", None) or other
+        options["group"] = str(options.get("group") or schedule.name or schedule.pk)
+        if schedule.hook:
+            options["hook"] = schedule.hook
+        if cluster:
+            options["cluster"] = cluster
+        if not cluster or cluster == self.options.queue:
+            options["broker"] = self.broker
+        return options
+
+    def _following(
+        self, schedule: Schedule, now: datetime
+    ) -> tuple[dict[str, Any], int]:
+        """Where the row stands after this slot, and how many slots it skips."""
+        repeats = schedule.repeats - 1 if schedule.repeats > 0 else -1
+        if schedule.schedule_type == ONCE:
+            return {"repeats": 0}, 0
+        rhythm, slot, missed = rhythm_of(schedule), slot_of(schedule), 0
+        if self.options.catch_up:
+            slot = rhythm.following(slot)
+        else:
+            slot, missed = rhythm.skip_missed(slot, now)
+        moved = {"next_run": slot.moment, "anchor": slot.anchor, "repeats": repeats}
+        return moved, missed
+
+    def _fire(self, firing: Firing) -> bool:
+        """Move the row and enqueue the task, together; False if another was faster."""
+        with writing(self.database, patient=True), transaction.atomic(self.database):
+            if not self._claim(firing):
+                return False
+            if firing.is_last:
+                firing.schedule.delete(using=self.database)
+            if not self.options.sync:
+                self._enqueue(firing)
+        if self.options.sync:
+            # The task itself runs in this call: not inside our transaction.
+            self._enqueue(firing)
+        self._tell(firing)
+        return True
+
+    def _claim(self, firing: Firing) -> bool:
+        """Move the row on, unless somebody has changed its place since it was read.
+
+        The first statement of its transaction, and one that writes: nobody else gets
+        between the look and the change, on any database.
+        """
+        seen = firing.schedule
+        row = self._rows().filter(pk=seen.pk, next_run=seen.next_run)
+        row = row.filter(repeats=seen.repeats, task=seen.task)
+        return row.update(**firing.changes) == 1
+
+    def _enqueue(self, firing: Firing) -> None:
+        # Looked up at the door at call time: applications patch it there.
+        returned = tasks.async_task(
+            firing.schedule.func,
+            *firing.args,
+            **firing.kwargs,
+            q_options=firing.options,
+        )
+        if returned != firing.task_id:
+            self._rows().filter(task=firing.task_id).update(task=returned)
+
+    def _tell(self, firing: Firing) -> None:
+        text = "%s created task %s from schedule [%s] for %s"
+        name = clean(firing.task_name)
+        logger.info(text, self.title, name, firing.label, firing.moment)
+        if firing.missed:
+            text = "schedule [%s]: %d missed slots are left out"
+            logger.info(text, firing.label, firing.missed)
+        if firing.schedule.error:
+            logger.info("schedule [%s] works again", firing.label)
+
+    # -- rows that can't be enqueued
+
+    def _show_error(self, schedule: Schedule, error: Exception) -> None:
+        """Write the error into the row; into the log only when it is a new one."""
+        expected = isinstance(error, (ValueError, TypeError))
+        kind = "" if expected else f"{type(error).__name__}: "
+        text = clean(f"{kind}{error}", limit=1000)
+        if schedule.error == text:
+            return
+        self._rows().filter(pk=schedule.pk).update(error=text)
+        label = label_of(schedule)
+        logger.error("schedule [%s]: %s", label, text, exc_info=not expected)
+
+    def _set_back(self, schedule: Schedule, pause: float) -> None:
+        self._setbacks[schedule.pk] = Setback(columns_of(schedule), monotonic() + pause)
+
+    def _is_set_back(self, schedule: Schedule) -> bool:
+        """Whether a row is to be left alone: it failed lately and is still the same."""
+        setback = self._setbacks.get(schedule.pk)
+        if setback is None:
+            return False
+        if monotonic() < setback.until and setback.row == columns_of(schedule):
+            return True
+        del self._setbacks[schedule.pk]
+        return False
+
+    def _ends_of_setbacks(self) -> Iterator[datetime]:
+        """When each row that was set back is to be tried again."""
+        for pk, setback in list(self._setbacks.items()):
+            schedule = self._active().filter(pk=pk).first()
+            if schedule is None:
+                del self._setbacks[pk]
+            elif self._is_set_back(schedule):
+                yield clock.now() + timedelta(seconds=setback.until - monotonic())
+
+
+def rhythm_of(schedule: Schedule) -> Recurrence:
+    """When a schedule runs."""
+    return Recurrence(
+        schedule_type=schedule.schedule_type,
+        minutes=schedule.minutes,
+        cron=schedule.cron,
+        zone=clock.zone(),
+    )
+
+
+def slot_of(schedule: Schedule) -> Slot:
+    """The slot that a schedule's row stands at."""
+    meant = datetime.fromisoformat(schedule.anchor) if schedule.anchor else None
+    return Slot(moment_of(schedule), meant)
+
+
+def moment_of(schedule: Schedule) -> datetime:
+    """The next run of a row that has one, in UTC; naive where USE_TZ is False."""
+    moment = schedule.next_run
+    if moment is None:
+        message = "It has no next run."
+        raise ValueError(message)
+    return moment if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def slot_id(schedule: Schedule) -> str:
+    """The id of the task of this slot: the same whoever asks, and how often.
+
+    The task before is part of it, so that a slot that somebody sets a second time is
+    a second task.
+    """
+    text = f"{schedule.pk}:{moment_of(schedule).isoformat()}:{schedule.task or ''}"
+    return uuid.uuid5(SLOTS, text).hex
+
+
+def pop_options(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Take the options out of a row's keywords. Raises TypeError for impossible ones.
+
+    Only options of the list count, and only plain values: the text of a row is
+    anything that somebody may write into a form.
+    """
+    given = kwargs.pop("q_options", None) or {}
+    if not isinstance(given, dict):
+        message = "q_options is no dictionary."
+        raise TypeError(message)
+    if "task_name" in kwargs:
+        given = {**given, "task_name": kwargs.pop("task_name")}
+    for name in NEVER_FROM_TEXT:
+        kwargs.pop(name, None)
+    check_options(given)
+    return {name: value for name, value in given.items() if name in OPTION_TYPES}
+
+
+def check_options(given: Mapping[str, Any]) -> None:
+    """Raise TypeError for an option that is not what it has to be."""
+    for name, value in given.items():
+        expected = OPTION_TYPES.get(name)
+        if expected and value is not None and not isinstance(value, expected):
+            message = f"The option {name!r} can't be {value!r}."
+            raise TypeError(message)
+
+
+def label_of(schedule: Schedule) -> str:
+    """A schedule as log lines call it."""
+    return clean(schedule.name or schedule.pk)
+
+
+def columns_of(schedule: Schedule) -> tuple[Any, ...]:
+    """All that a row says, but for the error, which is ours."""
+    fields = schedule._meta.concrete_fields  # noqa: SLF001 - Django's name for it
+    return tuple(getattr(schedule, f.attname) for f in fields if f.name != "error")

@@ -1,0 +1,267 @@
+"""Sentinel: starts, watches and replaces all other processes, and only watches."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from time import monotonic
+from typing import Any, Final
+
+import django_q
+from django_q.cluster.board import Word
+from django_q.cluster.children import Child, Spawner, choose_method
+from django_q.cluster.farewell import Farewell
+from django_q.cluster.frames import Frame, Kind, control
+from django_q.cluster.lines import Line
+from django_q.cluster.pool import Pool
+from django_q.cluster.roles import Launch, Role
+from django_q.cluster.storm import Storm
+from django_q.logs import logger
+
+REPORT_EVERY: Final = 1.0
+"""Seconds between two reports of vital signs while nothing changes."""
+
+SINGLES: Final = ("monitor", "pusher", "housekeeper")
+PEERS: Final = frozenset(
+    {("monitor", "pusher"), ("monitor", "worker"), ("pusher", "worker")}
+)
+"""Who has a line to whom."""
+
+PID_WORDS: Final = {
+    "pusher": Word.PUSHER,
+    "monitor": Word.MONITOR,
+    "housekeeper": Word.HOUSEKEEPER,
+}
+
+
+class Sentinel(Role):
+    """Duties: 1. keep every role alive; 2. introduce the roles to each other; 3. kill
+    what is overdue; 4. lead the stop; 5. tell how the cluster is.
+
+    Opens no package, table or network connection, and no task passes through it.
+    """
+
+    kind = "sentinel"
+    has_lifeline = False
+
+    def __init__(self, launch: Launch) -> None:
+        super().__init__(launch)
+        template = replace(launch, control=None, title=launch.title)
+        self.spawner = Spawner(template, choose_method(launch.options))
+        self.singles: dict[str, Child] = {}
+        self.pool = Pool(self.board, self.options, self.spawn)
+        self.farewell = Farewell(self.options.stop_timeout)
+        self.storm = Storm()
+        self.reincarnations = 0
+        self.has_reported_ready = False
+        self.next_report = 0.0
+        self.last_turn = monotonic()
+
+    def setup(self) -> None:
+        logger.info("%s guarding cluster at %s", self.title, os.getpid())
+
+    def turn(self) -> None:
+        self.collect()
+        self.reap()
+        if self.control.closed:
+            return
+        if self.farewell.has_begun:
+            self.has_left = self.say_farewell()
+        self.revive()
+        self.pool.kill_overdue(self._gap())
+        self.report()
+
+    def teardown(self) -> None:
+        for child in self._children:
+            child.kill()
+        for child in self._children:
+            child.reap()
+        if self.farewell.interrupted:
+            sys.exit(3)
+
+    @property
+    def _children(self) -> list[Child]:
+        return [*self.singles.values(), *self.pool.workers]
+
+    # -- news
+
+    def collect(self) -> None:
+        children = self._children
+        handles = [child.handle for child in children if child.handle is not None]
+        self.listen([child.line for child in children], self._patience(), handles)
+        for child in children:
+            for frame in child.line.receive():
+                self.hear(child, frame)
+
+    def _patience(self) -> float:
+        soonest = min(self.options.guard_cycle, self.next_report - monotonic())
+        return min(soonest, self.pool.next_deadline(), self.farewell.rest)
+
+    def hear(self, child: Child, frame: Frame) -> None:
+        if frame.kind is Kind.READY:
+            child.is_ready = True
+        elif frame.kind is Kind.RETIRE:
+            child.is_retiring = True
+        elif frame.kind is Kind.BURIED:
+            self.pool.bury(frame.facts["generation"])
+        elif frame.kind is Kind.STOPPING:
+            self.control.send(control(Kind.STOPPING, **frame.facts))
+
+    def obey(self, frame: Frame) -> None:
+        if frame.kind is Kind.STOP:
+            self.farewell.begin(cut=bool(frame.facts.get("cut")))
+            self.next_report = 0.0
+
+    # -- starting
+
+    def spawn(self, kind: str, row: int = -1) -> Child:
+        """Start a role and introduce it to those it works with."""
+        foreign = [self.control, *(child.line for child in self._children)]
+        if row >= 0:
+            self.board.rows[row].clear()
+        child = self.spawner.spawn(kind, foreign, row)
+        if row >= 0:
+            self.board.rows[row].belongs_to(child.generation, child.pid)
+        for other in self._children:
+            if {(kind, other.kind), (other.kind, kind)} & PEERS:
+                introduce(child, other)
+        return child
+
+    def spawn_single(self, kind: str) -> None:
+        child = self.singles[kind] = self.spawn(kind)
+        self.board[PID_WORDS[kind]] = child.pid
+        if kind == "pusher":
+            for death in self.pool.unburied:
+                child.line.send(control(Kind.DEAD, **death._asdict()))
+        if self.farewell.has_begun and kind != "monitor":
+            child.line.send(control(Kind.STOP))
+
+    def revive(self) -> None:
+        """Start whatever is missing, unless it has died too often of late."""
+        for kind in SINGLES:
+            needed = not self.farewell.has_begun or self.farewell.needs(kind)
+            if needed and kind not in self.singles and self.storm.permits(kind):
+                self.spawn_single(kind)
+        if not self.farewell.has_begun and self.storm.permits("worker"):
+            self.pool.fill()
+
+    # -- ending
+
+    def reap(self) -> None:
+        for kind, child in list(self.singles.items()):
+            if not child.process.is_alive():
+                self._bury_single(kind, child)
+        for child in self.pool.dead():
+            self._bury_worker(child)
+
+    def _bury_single(self, kind: str, child: Child) -> None:
+        self._drain(child)
+        child.reap()
+        del self.singles[kind]
+        self.board[PID_WORDS[kind]] = 0
+        if self.farewell.expects(kind):
+            return
+        self.reincarnations += 1
+        self.storm.note_death(kind)
+        logger.error(
+            "%s %s (%s) %s; replaced",
+            kind,
+            child.title,
+            child.pid,
+            child.how_it_ended(),
+        )
+
+    def _bury_worker(self, child: Child) -> None:
+        self._drain(child)
+        child.reap()
+        death = self.pool.death_of(child)
+        pusher = self.singles.get("pusher")
+        if pusher is not None:
+            pusher.line.send(control(Kind.DEAD, **death._asdict()))
+        if child.is_retiring and child.process.exitcode == 0:
+            self.reincarnations += 1
+            logger.info("recycled worker %s", child.title)
+        elif not self.farewell.has_begun or child.process.exitcode != 0:
+            self.reincarnations += 1
+            self.storm.note_death("worker")
+            what = " while running a task" if death.was_running else ""
+            text = "worker %s (%s) %s%s; replaced"
+            logger.error(text, child.title, child.pid, child.how_it_ended(), what)
+
+    def _drain(self, child: Child) -> None:
+        """Hear the last words of a dead child."""
+        for frame in child.line.receive():
+            self.hear(child, frame)
+
+    def say_farewell(self) -> bool:
+        """One step of the stop; True when everybody has left."""
+        return self.farewell.advance(
+            self.singles, self.pool, self.vital_signs("stopped")
+        )
+
+    # -- telling
+
+    def _gap(self) -> float:
+        """Seconds by which this turn came too late: the whole machine was paused."""
+        now = monotonic()
+        late = now - self.last_turn - self.options.guard_cycle
+        self.last_turn = now
+        return late if late > 2.0 else 0.0
+
+    def report(self) -> None:
+        """Tell the housekeeper how we are, and the root once everybody works."""
+        if not self.has_reported_ready and self._is_complete():
+            self.has_reported_ready = True
+            self.next_report = 0.0
+            self.control.send(control(Kind.RUNNING))
+        if monotonic() < self.next_report:
+            return
+        self.next_report = monotonic() + REPORT_EVERY
+        housekeeper = self.singles.get("housekeeper")
+        if housekeeper is not None:
+            signs = self.vital_signs(self.state())
+            housekeeper.line.send(control(Kind.VITALS, **signs))
+
+    def _is_complete(self) -> bool:
+        ready = sum(child.is_ready for child in self._children)
+        return ready >= self.options.worker_count + len(SINGLES)
+
+    def state(self) -> str:
+        if self.farewell.has_begun:
+            return "Stopping"
+        if not self.has_reported_ready:
+            return "Starting"
+        waiting = self.board[Word.WAITING] or self.board[Word.UNSAVED]
+        return "Working" if waiting or self.pool.busy() else "Idle"
+
+    def vital_signs(self, state: str) -> dict[str, Any]:
+        identity, options = self.launch.identity, self.options
+        return {
+            "cluster_id": identity.id,
+            "pid": identity.pid,
+            "host": identity.host,
+            "status": state.capitalize(),
+            "tob": identity.born,
+            "sentinel": os.getpid(),
+            **{kind: self.board[word] for kind, word in PID_WORDS.items()},
+            "workers": [child.pid for child in self.pool.workers],
+            "task_q_size": self.board[Word.WAITING],
+            "task_q_limit": options.queue_limit,
+            "done_q_size": self.board[Word.UNSAVED],
+            "reincarnations": self.reincarnations,
+            "busy": self.pool.busy(),
+            "name": options.name,
+            "queue": options.queue,
+            "version": django_q.__version__,
+        }
+
+
+def introduce(one: Child, other: Child) -> None:
+    """Give two roles the ends of a line of their own."""
+    ends = Line.pair()
+    for child, peer, end in ((one, other, ends[0]), (other, one, ends[1])):
+        facts = {"peer": peer.kind, "generation": peer.generation, "row": peer.row}
+        with suppress(OSError):
+            child.line.send(control(Kind.INTRODUCE, **facts), handing=end)

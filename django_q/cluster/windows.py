@@ -1,0 +1,39 @@
+"""How many packages a worker, and the cluster, should have in hand; pure.
+
+Enough to keep workers busy for a fraction of a second at the length that tasks have of
+late, and never so many that work waits behind a long task while others are idle.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+WORK_AHEAD: Final = 0.15
+"""Seconds of work that a worker may have waiting in its hand."""
+
+LONG_TASK: Final = 0.02
+"""Seconds from which a task counts as long: then one may wait behind it."""
+
+FIRST_WINDOW: Final = 4
+"""In hand while nothing is known of the tasks' length."""
+
+LARGEST_WINDOW: Final = 256
+
+
+def window(pace: float) -> int:
+    """Packages that may wait in a worker's hand when its runs take `pace` seconds."""
+    if not pace:
+        return FIRST_WINDOW
+    if pace >= LONG_TASK:
+        return 1
+    return max(1, min(LARGEST_WINDOW, int(WORK_AHEAD / pace)))
+
+
+def fair_share(waiting: int, workers: int) -> int:
+    """What each of so many workers gets when all that waits is dealt out."""
+    return max(1, -(-waiting // max(1, workers)))
+
+
+def worth_fetching(room: int, whole: int, *, someone_idle: bool) -> bool:
+    """Whether to ask the broker: for one idle worker, or when much has gone."""
+    return room > 0 and (someone_idle or room * 4 >= whole)

@@ -1,0 +1,303 @@
+"""Worker: opens a parcel, executes it, and keeps the end of it until it is saved."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import sys
+from collections import deque
+from functools import partial
+from time import monotonic
+from typing import Final
+
+from django_q import clock, results
+from django_q.cluster.affinity import restrict_to_share
+from django_q.cluster.board import Cell, State, Turn, Word
+from django_q.cluster.frames import (
+    Errand,
+    Kind,
+    Parcel,
+    Report,
+    control,
+    decode_parcels,
+    encode_report,
+)
+from django_q.cluster.lines import Line
+from django_q.cluster.roles import LONGEST_PAUSE, Launch, Role
+from django_q.cluster.titles import set_title
+from django_q.envelope import Envelope
+from django_q.exceptions import UnreadablePackage
+from django_q.execution import Runner
+from django_q.logs import clean, logger
+from django_q.outcome import Cause, Outcome
+from django_q.signals import announce, post_spawn
+
+MOST_KEPT: Final = 256
+"""Ended runs that a worker keeps; more would cost memory while nothing is saved."""
+
+KEPT_BYTES: Final = 8 * 1024 * 1024
+HOOK_PATIENCE: Final = 0.05
+"""Seconds that a worker waits for "saved" before the next task, so that hooks of the
+one before do not wait behind a long task."""
+
+SHORT_RUN: Final = 0.02
+
+
+class Worker(Role):
+    """Duties: 1. say on the board what it begins; 2. open, execute, encode; 3. send each
+    end at once, and keep it until it is saved; 4. then run hooks; 5. retire in time.
+    """
+
+    kind = "worker"
+
+    def __init__(self, launch: Launch) -> None:
+        super().__init__(launch)
+        self.row = self.board.rows[launch.row]
+        self.pusher: Line | None = None
+        self.monitor: Line | None = None
+        self.inbox: deque[Parcel] = deque()
+        self.kept: dict[int, Report] = {}
+        self.kept_bytes = 0
+        self.unfinished: dict[int, Outcome] = {}
+        self.runner = Runner(self.options)
+        self.done = 0
+        self.is_retiring = False
+        self.low_water = 0
+
+    def setup(self) -> None:
+        restrict_to_share(self.launch.row, self.options.cpu_affinity)
+        announce(post_spawn, proc_name=self.title)
+        logger.info("%s ready for work at %s", self.title, os.getpid())
+
+    def teardown(self) -> None:
+        self.runner.close()
+        logger.info("%s stopped doing work", self.title)
+
+    def turn(self) -> None:
+        may_start = self._may_start
+        self.collect(0.0 if self.inbox and may_start else LONGEST_PAUSE)
+        if self._is_leaving:
+            self.inbox.clear()
+            self.has_left = not self.kept and not self.unfinished
+        elif self.inbox and self._may_start:
+            self.take_up(self.inbox.popleft())
+
+    @property
+    def _is_leaving(self) -> bool:
+        return self.is_stopping or self.is_retiring
+
+    @property
+    def _may_start(self) -> bool:
+        """Nothing starts while the end of the former run may still be lost with us."""
+        room = len(self.kept) < MOST_KEPT and self.kept_bytes < KEPT_BYTES
+        monitor = self.monitor
+        return room and monitor is not None and not monitor.is_waiting
+
+    # -- news
+
+    def collect(self, timeout: float) -> None:
+        lines = [line for line in (self.pusher, self.monitor) if line is not None]
+        self.listen(lines, timeout)
+        if self.pusher is not None:
+            self._hear_pusher(self.pusher)
+        if self.monitor is not None:
+            self._hear_monitor(self.monitor)
+
+    def _hear_pusher(self, pusher: Line) -> None:
+        for frame in pusher.receive():
+            if frame.kind is Kind.PARCELS:
+                self.inbox.extend(decode_parcels(frame.body))
+                self.low_water = len(self.inbox) // 2
+        if pusher.closed:
+            self.pusher = None
+
+    def _hear_monitor(self, monitor: Line) -> None:
+        for frame in monitor.receive():
+            if frame.kind is Kind.SAVED:
+                for number in frame.facts["numbers"]:
+                    self._let_go(number)
+        if monitor.closed:
+            self.monitor = None
+
+    def meet(self, kind: str, generation: int, row: int, line: Line) -> None:
+        if kind == "pusher":
+            self.pusher = line
+            self.inbox.clear()
+            return
+        self.monitor = line
+        for report in self.kept.values():
+            line.send(encode_report(report._replace(again=True)))
+        line.send(control(Kind.HELLO))
+
+    def _let_go(self, number: int) -> None:
+        """The end of this run is saved: forget it, and run its hook."""
+        report = self.kept.pop(number, None)
+        if report is None:
+            return
+        self.kept_bytes -= len(report.record)
+        self.row[Cell.KEPT] = len(self.kept)
+        outcome = self.unfinished.pop(number, None)
+        if outcome is not None:
+            self.finish(number, outcome)
+
+    def finish(self, number: int, outcome: Outcome) -> None:
+        before = self.row[Cell.TURN]
+        self._show(number, State.FINISHING, self.options.timeout)
+        limit = self.runner.limit_of(outcome.envelope)
+        within = partial(self.runner.call_within, limit)
+        results.finish(outcome, self.options, within=within)
+        self.row[Cell.TURN] = before
+
+    # -- one parcel
+
+    def take_up(self, parcel: Parcel) -> None:
+        """Begin a parcel, unless it was taken back or the lease has run out."""
+        if parcel.number <= self.row[Cell.VOID]:
+            return
+        self._wait_for_hooks()
+        self.row[Cell.NUMBER] = parcel.number
+        self.row[Cell.KEY] = parcel.key
+        self.row[Cell.STARTED] = self.board.now()
+        self._show(parcel.number, State.OPENING, self.options.timeout)
+        lapsed = self.board.now() > self.board[Word.LEASE_UNTIL]
+        if lapsed or parcel.number <= self.row[Cell.VOID]:
+            self._rest(parcel.number)
+            self._tell_pusher(Kind.DROPPED, number=parcel.number)
+            return
+        begun = monotonic()
+        self.perform(parcel)
+        self._rest(parcel.number)
+        self._measure(monotonic() - begun)
+        self._ask_for_more()
+        self.consider_retiring()
+
+    def _show(self, number: int, state: State, limit: float | None) -> None:
+        """Write on the board what is being done, and until when it may take."""
+        deadline = self.board.now() + int(limit * 1000) if limit else 0
+        self.row[Cell.TURN] = Turn(number, state, deadline).pack()
+
+    def _rest(self, number: int) -> None:
+        self.row[Cell.TURN] = Turn(number, State.IDLE, 0).pack()
+
+    def perform(self, parcel: Parcel) -> None:
+        try:
+            envelope = Envelope.open(parcel.package)
+        except UnreadablePackage as error:
+            self.reject(parcel, error)
+        except BaseException as error:  # noqa: BLE001 - unpickling runs foreign code
+            reason = f"{type(error).__name__}: {error}"
+            self.report(parcel, results.unloadable_record(parcel.package, reason))
+        else:
+            self.conclude(parcel, self.run_task(parcel, envelope))
+
+    def run_task(self, parcel: Parcel, envelope: Envelope) -> Outcome:
+        envelope = envelope.served_by(self.options.queue)
+        attempt = parcel.attempts + 1
+        if parcel.errand is Errand.CONCLUDE:
+            return self.runner.lost(
+                envelope, Cause(parcel.cause), parcel.text, attempt=attempt
+            )
+        allowed = envelope.max_deliveries or self.options.max_deliveries
+        if parcel.starts >= allowed:
+            text = parcel.text or "Its worker died."
+            return self.runner.lost(
+                envelope,
+                Cause.LOST,
+                f"{text} Given up after {allowed} deliveries.",
+                attempt=attempt,
+            )
+        limit = self.runner.limit_of(envelope)
+        self._announce_start(parcel, envelope, allowed)
+        self._show(parcel.number, State.RUNNING, limit)
+        return self.runner.execute(envelope, attempt=attempt)
+
+    def _announce_start(self, parcel: Parcel, envelope: Envelope, allowed: int) -> None:
+        short = self.row[Cell.PACE] and self.row[Cell.PACE] < SHORT_RUN * 1e6
+        func, name = clean(envelope.func_name), clean(envelope.name)
+        if parcel.starts:
+            text = "↻ %s [%s] starts again, delivery %s of %s: %s"
+            start = parcel.starts + 1
+            logger.warning(text, func, name, start, allowed, clean(parcel.text))
+        elif not short:
+            waited = (clock.now() - envelope.started).total_seconds()
+            text = "▶ %s [%s] on %s, waited %.1f s"
+            logger.info(text, func, name, self.title, max(0.0, waited))
+        if not short:
+            number = self.launch.row + 1
+            set_title(self.options.name, f"worker {number}", func)
+
+    def conclude(self, parcel: Parcel, outcome: Outcome) -> None:
+        """Encode what came of it and send it on its way."""
+        outcome, record = results.conclude(outcome, self.options)
+        if record.pause is None and results.needs_finish(outcome):
+            self.unfinished[parcel.number] = outcome
+        self.report(parcel, record)
+
+    def report(self, parcel: Parcel, record: results.Record) -> None:
+        """Keep the end of a run and send it at once; return when it is on its way.
+
+        Until the kernel has all of it the board shows the task: between the two it would
+        be nowhere, and a new pusher would give it out once more.
+        """
+        self._show(parcel.number, State.RUNNING, None)
+        report = Report(parcel.number, parcel.receipt, False, record.to_bytes())
+        self.kept[parcel.number] = report
+        self.kept_bytes += len(report.record)
+        self.row[Cell.KEPT] = len(self.kept)
+        if self.monitor is not None:
+            self.monitor.send(encode_report(report))
+        while parcel.number in self.kept and not self.control.closed:
+            if self.monitor is not None and not self.monitor.is_waiting:
+                break
+            self.collect(LONGEST_PAUSE)
+
+    def reject(self, parcel: Parcel, error: UnreadablePackage) -> None:
+        """A package that is not ours is removed, and nothing of it is shown."""
+        data = parcel.package.encode("utf-8", "replace")
+        digest = hashlib.sha256(data).hexdigest()[:12]
+        text = "rejected package (%s, %s bytes, sha256 %s…)"
+        logger.warning(text, clean(error), f"{len(data):,}", digest)
+        self.report(parcel, results.rejected_record())
+
+    # -- after it
+
+    def _wait_for_hooks(self) -> None:
+        """Let the hook of the former task run first, if its end is saved soon."""
+        if not self.unfinished or self.row[Cell.PACE] < SHORT_RUN * 1e6:
+            return
+        until = monotonic() + HOOK_PATIENCE
+        while self.unfinished and monotonic() < until and self.monitor is not None:
+            self.collect(until - monotonic())
+
+    def _measure(self, took: float) -> None:
+        """Note how long runs take of late; a long one counts at once."""
+        pace, now = self.row[Cell.PACE], max(1, int(took * 1e6))
+        self.row[Cell.PACE] = (
+            now if not pace or now > 4 * pace else (pace * 4 + now) // 5
+        )
+        self.done += 1
+
+    def _ask_for_more(self) -> None:
+        if len(self.inbox) in (0, self.low_water):
+            self._tell_pusher(Kind.WANT)
+
+    def _tell_pusher(self, kind: Kind, **facts: int) -> None:
+        if self.pusher is not None:
+            self.pusher.send(control(kind, **facts))
+
+    def consider_retiring(self) -> None:
+        """After `recycle` tasks, or above `max_rss`, make room for a fresh process."""
+        recycle, limit = self.options.recycle, self.options.max_rss
+        worn = recycle and self.done >= recycle
+        if not worn and not (limit and resident_memory_kb() >= limit):
+            return
+        self.is_retiring = True
+        self.control.send(control(Kind.RETIRE))
+        self._tell_pusher(Kind.RETIRE, last=self.row[Cell.NUMBER])
+
+
+def resident_memory_kb() -> int:
+    """Peak resident memory of this process, in kilobytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // 1024 if sys.platform == "darwin" else peak
