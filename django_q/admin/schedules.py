@@ -1,0 +1,83 @@
+"""Schedules in the admin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from django_q.logs import clean
+from django_q.models import Schedule, Task
+from django_q.models.schedule import link_to_task
+
+if TYPE_CHECKING:
+    ScheduleModelAdmin = admin.ModelAdmin[Schedule]
+else:
+    ScheduleModelAdmin = admin.ModelAdmin
+
+
+class ScheduleAdmin(ScheduleModelAdmin):
+    """Schedules. Whoever may write one can run any function of the project."""
+
+    list_display = (
+        "id",
+        "name",
+        "func",
+        "schedule_type",
+        "repeats",
+        "cluster",
+        "next_run",
+        "get_last_run",
+        "get_success",
+        "get_error",
+    )
+    list_display_links = ("id", "name")
+    list_filter = ("next_run", "schedule_type", "cluster")
+    search_fields = ("name", "func")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
+        last = Task.objects.filter(id=OuterRef("task")).order_by()
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(
+                task_id=Subquery(last.values("id")[:1]),
+                task_name=Subquery(last.values("name")[:1]),
+                task_success=Subquery(last.values("success")[:1]),
+            )
+        )
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: Schedule | None = None
+    ) -> list[Any]:
+        fields = [*super().get_readonly_fields(request, obj)]
+        return [*fields, "error"] if obj is not None and obj.error else fields
+
+    def save_model(
+        self, request: HttpRequest, obj: Schedule, form: Any, change: bool
+    ) -> None:
+        """Save; an error is forgotten until the schedule fails again."""
+        obj.error = None
+        super().save_model(request, obj, form, change)
+
+    @admin.display(description=_("last run"))
+    def get_last_run(self, schedule: Schedule) -> str | None:
+        """A link to the last task."""
+        task_id = getattr(schedule, "task_id", None)
+        if not task_id:
+            return None
+        name, success = (getattr(schedule, f"task_{c}") for c in ("name", "success"))
+        return link_to_task(task_id, name, success, site=self.admin_site.name)
+
+    @admin.display(description=_("success"), boolean=True)
+    def get_success(self, schedule: Schedule) -> bool | None:
+        """Whether the last task succeeded."""
+        return getattr(schedule, "task_success", None)
+
+    @admin.display(description=_("error"))
+    def get_error(self, schedule: Schedule) -> str | None:
+        """Why it could not run when it was due."""
+        return clean(schedule.error) if schedule.error else None

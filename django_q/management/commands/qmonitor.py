@@ -1,0 +1,34 @@
+"""qmonitor: shows the running clusters, live."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from django_q import dashboard
+
+
+class Command(BaseCommand):
+    """Prints one plain snapshot where the output is not a terminal."""
+
+    help = "Shows the running clusters, live."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--run-once",
+            "--once",
+            action="store_true",
+            dest="run_once",
+            help="Print one snapshot and leave.",
+        )
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        try:
+            dashboard.monitor(
+                run_once=options["run_once"],
+                stream=self.stdout,
+                colour=not options["no_color"],
+            )
+        except dashboard.NO_ANSWER as error:
+            raise CommandError(str(error)) from error
