@@ -1,0 +1,1 @@
+"""Tests with real clusters, each a `qcluster` command in a session of its own."""

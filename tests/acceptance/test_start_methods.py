@@ -1,0 +1,52 @@
+"""fork, forkserver and spawn: the same cluster."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+
+import pytest
+
+from tests import functions
+from tests.acceptance.conftest import Runner
+from tests.acceptance.harness import Diary
+from tests.waiting import wait_until
+
+METHODS = multiprocessing.get_all_start_methods()
+
+
+@pytest.mark.every_database
+@pytest.mark.parametrize("method", METHODS)
+def test_cluster_works_survives_and_stops(
+    running_cluster: Runner, diary: Diary, method: str
+) -> None:
+    cluster = running_cluster(start_method=method, retry=3)
+    cluster.complaints = "CRITICAL.*sentinel ended"
+    ids = cluster.send_many(30, functions.log_and_sleep, diary.path, 0.03)
+    wait_until(lambda: diary.has_begun(4))
+    for role in ("worker", "monitor", "pusher"):
+        cluster.kill(role)
+        wait_until(cluster.is_whole)
+    rows = cluster.wait_for_all(ids)
+    assert all(row.success for row in rows)
+    assert len(diary.of("end")) == 30
+    cluster.kill("sentinel")
+    cluster.works(within=15)
+    wait_until(cluster.is_whole)
+    cluster.send(functions.log_and_sleep, diary.path, "last", 0.5)
+    wait_until(lambda: diary.of("start")["last"])
+    assert cluster.stop() == 0
+    assert diary.of("end")["last"] == 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_killed_root_leaves_no_orphan(
+    running_cluster: Runner, diary: Diary, method: str
+) -> None:
+    cluster = running_cluster(start_method=method)
+    cluster.complaints = "CRITICAL"
+    cluster.send(functions.log_and_sleep, diary.path, "long", 60)
+    wait_until(diary.has_begun)
+    cluster.terminate(signal.SIGKILL)
+    cluster.process.wait(5)
+    cluster.wait_until_gone(within=8)

@@ -1,0 +1,68 @@
+"""What all tests share: the database, the options, the environment of children."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import TransactionTestCase
+
+
+def pytest_configure() -> None:
+    """Processes that a test starts before there is a database share one place too."""
+    test = connection.settings_dict["TEST"]
+    if connection.vendor == "sqlite":
+        os.environ["QTEST_DATABASE_NAME"] = str(test["NAME"])
+
+
+def pytest_unconfigure() -> None:
+    """Leave nothing behind: SQLite keeps up to three files."""
+    name = os.environ.pop("QTEST_DATABASE_NAME", "")
+    if name and connection.vendor == "sqlite":
+        for suffix in ("", "-wal", "-shm"):
+            Path(name + suffix).unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_db_setup: None,  # the plug-in's own, which makes the database
+) -> None:
+    """Tell every process that a test starts where this run's database is."""
+    os.environ["QTEST_DATABASE_NAME"] = str(connection.settings_dict["NAME"])
+
+
+@pytest.fixture
+def task_log(tmp_path: Path) -> str:
+    """A file for the tasks of tests/functions.py that say what they did."""
+    return str(tmp_path / "tasks.log")
+
+
+@pytest.fixture
+def q_settings(settings: Any) -> Any:
+    """Change single entries of Q_CLUSTER: q_settings(timeout=3)."""
+
+    def change(**entries: Any) -> None:
+        settings.Q_CLUSTER = {**settings.Q_CLUSTER, **entries}
+
+    return change
+
+
+DATABASE_FIXTURES = frozenset({"db", "django_db_setup", "transactional_db"})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the database: it runs again on each other one."""
+    for item in items:
+        if uses_database(item):
+            item.add_marker("database")
+
+
+def uses_database(item: pytest.Item) -> bool:
+    fixtures = getattr(item, "fixturenames", ())
+    if item.get_closest_marker("django_db") or DATABASE_FIXTURES.intersection(fixtures):
+        return True
+    holder = getattr(item, "cls", None)
+    return holder is not None and issubclass(holder, TransactionTestCase)

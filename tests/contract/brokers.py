@@ -1,0 +1,707 @@
+"""What every broker promises; each broker's own file subclasses this."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import pytest
+
+from django_q.brokers import Broker, Consignment, Delivery
+from tests.waiting import wait_until
+
+PACKAGES = {
+    "plain": "gAWVDwAAAAAAAAB9lC4:1abcdE:signature",
+    "empty": "",
+    "other alphabets": "Grüße, 世界, 🚀",
+    "long": "long " * 200_000,
+    "quotes and escapes": """ ' " \\ % %s ? {} $1 \n\t""",
+}
+
+Test = TypeVar("Test", bound=Callable[..., None])
+
+
+def needs(flag: str) -> Callable[[Test], Test]:
+    """The test is for brokers that raise this flag."""
+
+    def mark(test: Test) -> Test:
+        test.needs = flag  # type: ignore[attr-defined]
+        return test
+
+    return mark
+
+
+needs_receipts = needs("supports_receipts")
+needs_leases = needs("supports_leases")
+needs_delay = needs("supports_delay")
+needs_ids = needs("supports_ids")
+
+
+def new_id() -> str:
+    return uuid.uuid4().hex
+
+
+def take(broker: Broker, count: int | None = None) -> list[Delivery]:
+    return [Delivery.of(pair) for pair in broker.dequeue(count) or []]
+
+
+def take_one(broker: Broker) -> Delivery:
+    """The next package; fails unless there is one."""
+    return wait_until(lambda: take(broker, 1))[0]
+
+
+def receipt_of(delivery: Delivery) -> str:
+    assert delivery.receipt is not None
+    return delivery.receipt
+
+
+def receipts_of(deliveries: Sequence[Delivery]) -> list[str]:
+    return [receipt_of(delivery) for delivery in deliveries]
+
+
+def packages_of(deliveries: Sequence[Delivery]) -> list[str]:
+    return [delivery.package for delivery in deliveries]
+
+
+def at_once(work: Callable[[int], Any], threads: int) -> list[Any]:
+    """What `work` gives in so many threads that begin together."""
+    barrier = threading.Barrier(threads)
+    given: list[Any] = [None] * threads
+
+    def run(number: int) -> None:
+        barrier.wait()
+        given[number] = work(number)
+
+    running = [threading.Thread(target=run, args=(n,)) for n in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    return given
+
+
+class BrokerContract:
+    """Subclasses say how a broker is made and how its time passes."""
+
+    @pytest.fixture
+    def queue(self) -> str:
+        return f"contract-{new_id()[:8]}"
+
+    @pytest.fixture
+    def open_broker(self, q_settings: Any) -> Iterator[Callable[[str], Broker]]:
+        """Opens brokers, and closes them in the end."""
+        q_settings(retry=30, poll=0.02)
+        opened: list[Broker] = []
+
+        def open_one(queue: str) -> Broker:
+            opened.append(self.make_broker(queue))
+            return opened[-1]
+
+        yield open_one
+        for broker in opened:
+            broker.close()
+
+    @pytest.fixture
+    def broker(
+        self,
+        request: pytest.FixtureRequest,
+        queue: str,
+        open_broker: Callable[[str], Broker],
+    ) -> Broker:
+        broker = open_broker(queue)
+        flag = getattr(request.function, "needs", None)
+        if flag and not getattr(broker, flag):
+            pytest.skip(f"{broker.info()} does not say {flag}")
+        return broker
+
+    @pytest.fixture
+    def other(self, queue: str, open_broker: Callable[[str], Broker]) -> Broker:
+        """Another broker on the same queue."""
+        return open_broker(queue)
+
+    def make_broker(self, queue: str) -> Broker:
+        raise NotImplementedError
+
+    def pass_time(self, broker: Broker, seconds: float) -> None:
+        """As if so much time had passed for what is on the queue."""
+        raise NotImplementedError
+
+    def in_thread(self, work: Callable[[], Any]) -> Any:
+        """Do something in another thread; close there what it opened."""
+        return work()
+
+    # -- producing and consuming
+
+    @pytest.mark.parametrize("package", PACKAGES.values(), ids=PACKAGES)
+    def test_package_comes_back_byte_for_byte(self, broker: Broker, package: str):
+        broker.enqueue(package)
+        assert take_one(broker).package == package
+
+    def test_delivery_is_a_pair_of_receipt_and_package(self, broker: Broker):
+        broker.enqueue("a")
+        pairs = list(broker.dequeue() or [])
+        for receipt, package in pairs:
+            assert package == "a"
+            assert (receipt is None) is not broker.supports_receipts
+        assert len(pairs) == 1
+
+    def test_packages_come_in_the_order_in_which_they_were_enqueued(
+        self, broker: Broker
+    ):
+        for number in range(10):
+            broker.enqueue(str(number))
+        taken = [take_one(broker).package for _ in range(10)]
+        assert taken == [str(number) for number in range(10)]
+
+    def test_many_packages_come_in_order(self, broker: Broker):
+        packages = [f"{number:03}" for number in range(60)]
+        broker.enqueue_many([Consignment(p, broker.list_key) for p in packages])
+        taken: list[str] = []
+        while len(taken) < 60:
+            taken += sorted(packages_of(take(broker, 20)))
+        assert taken == packages
+
+    def test_empty_queue_gives_nothing_soon(self, broker: Broker):
+        begun = time.monotonic()
+        assert not broker.dequeue()
+        assert time.monotonic() - begun < 5
+
+    def test_no_more_than_asked_for_is_taken(self, broker: Broker):
+        for number in range(5):
+            broker.enqueue(str(number))
+        assert len(take(broker, 3)) == 3
+        assert len(take(broker, 3)) == 2
+
+    def test_setting_bulk_says_how_many_are_taken(
+        self, broker: Broker, q_settings: Any
+    ):
+        q_settings(bulk=2, retry=30, poll=0.02)
+        for number in range(3):
+            broker.enqueue(str(number))
+        assert len(take(broker)) == 2
+
+    def test_queues_do_not_mix(
+        self, broker: Broker, queue: str, open_broker: Callable[[str], Broker]
+    ):
+        elsewhere = open_broker(f"{queue}-other")
+        broker.enqueue("here")
+        elsewhere.enqueue("there")
+        assert packages_of(take(elsewhere, 5)) == ["there"]
+        assert packages_of(take(broker, 5)) == ["here"]
+
+    def test_many_packages_go_to_the_queues_that_they_name(
+        self, broker: Broker, queue: str, open_broker: Callable[[str], Broker]
+    ):
+        elsewhere = open_broker(f"{queue}-other")
+        queues = (queue, elsewhere.list_key, queue)
+        packages = [Consignment(str(n), name) for n, name in enumerate(queues)]
+        broker.enqueue_many(packages)
+        assert sorted(packages_of(take(broker, 5))) == ["0", "2"]
+        assert packages_of(take(elsewhere, 5)) == ["1"]
+
+    def test_nothing_is_enqueued_by_enqueuing_nothing(self, broker: Broker):
+        broker.enqueue_many([])
+        assert broker.queue_size() == 0
+
+    def test_two_consumers_never_get_the_same_package(self, broker: Broker, queue: str):
+        packages = [str(number) for number in range(200)]
+        broker.enqueue_many([Consignment(package, queue) for package in packages])
+
+        def consume(_number: int) -> list[str]:
+            def until_empty() -> list[str]:
+                mine = self.make_broker(queue)
+                taken: list[str] = []
+                while some := take(mine, 7):
+                    taken += packages_of(some)
+                return taken
+
+            taken: list[str] = self.in_thread(until_empty)
+            return taken
+
+        taken = [package for some in at_once(consume, 4) for package in some]
+        assert sorted(taken) == sorted(packages)
+
+    # -- receipts
+
+    @needs_receipts
+    def test_unacknowledged_package_comes_back(self, broker: Broker):
+        broker.enqueue("again")
+        first = take_one(broker)
+        assert take(broker) == []
+        self.pass_time(broker, 31)
+        second = take_one(broker)
+        assert second.package == "again"
+        assert second.receipt != first.receipt
+        assert second.deliveries == 2
+
+    @needs_receipts
+    def test_acknowledged_package_never_comes_back(self, broker: Broker):
+        broker.enqueue("done")
+        broker.acknowledge(receipt_of(take_one(broker)))
+        self.pass_time(broker, 31)
+        assert take(broker) == []
+
+    @needs_receipts
+    def test_acknowledging_twice_is_harmless(self, broker: Broker):
+        broker.enqueue("done")
+        broker.enqueue("next")
+        receipt = receipt_of(take_one(broker))
+        broker.acknowledge(receipt)
+        broker.acknowledge(receipt)
+        assert take_one(broker).package == "next"
+
+    @needs_receipts
+    @pytest.mark.parametrize("verb", ["acknowledge", "fail", "delete"])
+    def test_package_is_removed_by(self, broker: Broker, verb: str):
+        broker.enqueue("gone")
+        getattr(broker, verb)(receipt_of(take_one(broker)))
+        assert broker.queue_size() + broker.lock_size() == 0
+
+    @needs_receipts
+    def test_another_instance_may_acknowledge(self, broker: Broker, other: Broker):
+        broker.enqueue("done")
+        other.acknowledge(receipt_of(take_one(broker)))
+        assert broker.lock_size() == 0
+
+    @needs_receipts
+    def test_many_are_acknowledged_at_once(self, broker: Broker):
+        for number in range(5):
+            broker.enqueue(str(number))
+        receipts = receipts_of(take(broker, 5))
+        assert broker.acknowledge_many(receipts[:4]) == set(receipts[:4])
+        assert broker.lock_size() == 1
+        assert broker.acknowledge_many([]) == set()
+
+    @needs_receipts
+    def test_sizes_are_right_at_every_step(self, broker: Broker):
+        sizes = [(broker.queue_size(), broker.lock_size())]
+        for number in range(3):
+            broker.enqueue(str(number))
+        sizes.append((broker.queue_size(), broker.lock_size()))
+        delivery = take_one(broker)
+        sizes.append((broker.queue_size(), broker.lock_size()))
+        broker.acknowledge(receipt_of(delivery))
+        sizes.append((broker.queue_size(), broker.lock_size()))
+        assert sizes == [(0, 0), (3, 0), (2, 1), (2, 0)]
+
+    # -- the queue as a whole
+
+    @pytest.mark.parametrize("verb", ["purge_queue", "delete_queue"])
+    def test_nothing_is_left_after(self, broker: Broker, verb: str):
+        for number in range(3):
+            broker.enqueue(str(number))
+        take_one(broker)
+        getattr(broker, verb)()
+        assert broker.queue_size() + broker.lock_size() == 0
+        assert take(broker) == []
+
+    def test_other_queues_are_not_purged(
+        self, broker: Broker, queue: str, open_broker: Callable[[str], Broker]
+    ):
+        elsewhere = open_broker(f"{queue}-other")
+        elsewhere.enqueue("stays")
+        broker.purge_queue()
+        broker.delete_queue()
+        assert elsewhere.queue_size() == 1
+
+    def test_ping_answers(self, broker: Broker):
+        assert broker.ping() is True
+
+    def test_info_says_what_it_is(self, broker: Broker):
+        assert broker.info()
+
+    def test_broker_survives_pickling(self, broker: Broker):
+        broker.enqueue("sent on")
+        copy = pickle.loads(pickle.dumps(broker))
+        assert copy.list_key == broker.list_key
+        assert take_one(copy).package == "sent on"
+
+    def test_closed_broker_opens_anew(self, broker: Broker):
+        broker.has_news()
+        broker.close()
+        broker.enqueue("later")
+        broker.has_news()
+        assert take_one(broker).package == "later"
+
+    # -- delays
+
+    @needs_delay
+    def test_delayed_package_waits_for_its_time(self, broker: Broker):
+        broker.enqueue("later", delay=60)
+        broker.enqueue("now")
+        assert packages_of(take(broker, 5)) == ["now"]
+        self.pass_time(broker, 61)
+        assert "later" in packages_of(take(broker, 5))
+
+    @needs_delay
+    def test_next_due_tells_when_a_delayed_package_is_due(self, broker: Broker):
+        assert broker.next_due() is None
+        broker.enqueue("now")
+        assert broker.next_due() is None
+        broker.enqueue("latest", delay=500)
+        broker.enqueue("later", delay=60)
+        due = broker.next_due()
+        assert due is not None
+        assert 50 < due <= 60
+
+    @needs_delay
+    def test_fraction_of_a_second_is_waited_for(self, broker: Broker):
+        broker.enqueue("soon", delay=0.15)
+        assert take(broker) == []
+        begun = time.monotonic()
+        wait_until(lambda: take(broker))
+        assert time.monotonic() - begun < 5
+
+    # -- ids
+
+    @needs_ids
+    def test_queued_twice_is_queued_once(self, broker: Broker):
+        task_id = new_id()
+        first = broker.enqueue("once", task_id=task_id)
+        assert broker.enqueue("once", task_id=task_id) == first
+        assert broker.queue_size() == 1
+
+    @needs_ids
+    def test_queued_twice_is_queued_once_among_many(self, broker: Broker, queue: str):
+        ids = [new_id() for _ in range(4)]
+        broker.enqueue("0", task_id=ids[0])
+        named = [Consignment(str(n), queue, task_id) for n, task_id in enumerate(ids)]
+        broker.enqueue_many([*named, named[-1], Consignment("nameless", queue)])
+        assert broker.queue_size() == 5
+
+    @needs_ids
+    def test_task_that_is_done_can_be_queued_again(self, broker: Broker):
+        task_id = new_id()
+        broker.enqueue("first", task_id=task_id)
+        broker.acknowledge(receipt_of(take_one(broker)))
+        broker.enqueue("second", task_id=task_id)
+        assert take_one(broker).package == "second"
+
+    @needs_ids
+    def test_eight_producers_of_one_task_queue_it_once(
+        self, broker: Broker, queue: str
+    ):
+        task_id = new_id()
+
+        def produce(_number: int) -> Any:
+            def enqueue() -> Any:
+                return self.make_broker(queue).enqueue("once", task_id=task_id)
+
+            return self.in_thread(enqueue)
+
+        given = at_once(produce, 8)
+        assert broker.queue_size() == 1
+        assert len(set(given)) == 1
+
+    # -- leases
+
+    @needs_leases
+    def test_what_a_cluster_takes_is_held_by_it(self, broker: Broker, other: Broker):
+        broker.enlist(new_id(), 30)
+        other.enlist(new_id(), 30)
+        broker.enqueue("held")
+        broker.enqueue("waiting")
+        delivery = take_one(broker)
+        assert [list(held) for held in broker.held()] == [list(delivery)]
+        assert other.held() == []
+
+    @needs_leases
+    def test_colleague_of_the_same_cluster_may_acknowledge(
+        self, broker: Broker, other: Broker
+    ):
+        cluster = new_id()
+        broker.enlist(cluster, 30)
+        other.enlist(cluster, 30)
+        broker.enqueue("done")
+        receipt = receipt_of(take_one(broker))
+        assert other.acknowledge_many([receipt]) == {receipt}
+        assert broker.held() == []
+
+    @needs_leases
+    def test_renewed_lease_does_not_run_out(self, broker: Broker, other: Broker):
+        broker.enlist(new_id(), 30)
+        broker.enqueue("mine")
+        receipt = receipt_of(take_one(broker))
+        self.pass_time(broker, 20)
+        assert broker.renew([receipt]) == {receipt}
+        self.pass_time(broker, 20)
+        assert take(other) == []
+        assert broker.lock_size() == 1
+
+    @needs_leases
+    def test_lapsed_lease_that_nobody_took_can_be_renewed(
+        self, broker: Broker, other: Broker
+    ):
+        broker.enlist(new_id(), 30)
+        broker.enqueue("mine")
+        receipt = receipt_of(take_one(broker))
+        self.pass_time(broker, 31)
+        assert broker.renew([receipt]) == {receipt}
+        assert take(other) == []
+
+    @needs_leases
+    def test_renewing_tells_which_leases_were_lost(self, broker: Broker, other: Broker):
+        broker.enlist(new_id(), 30)
+        broker.enqueue("lost")
+        lost = receipt_of(take_one(broker))
+        self.pass_time(broker, 31)
+        take_one(other)
+        broker.enqueue("kept")
+        kept = receipt_of(take_one(broker))
+        assert broker.renew([lost, kept]) == {kept}
+        assert broker.renew([]) == set()
+
+    @needs_leases
+    def test_late_acknowledgement_removes_nothing(self, broker: Broker, other: Broker):
+        broker.enlist(new_id(), 30)
+        broker.enqueue("lost")
+        lost = receipt_of(take_one(broker))
+        self.pass_time(broker, 31)
+        take_one(other)
+        assert broker.acknowledge_many([lost]) == set()
+        assert broker.release([lost]) == set()
+        assert broker.redeliver(lost) is None
+        broker.mark_started([lost])
+        assert other.lock_size() == 1
+
+    @needs_leases
+    def test_lapsed_lease_waits_for_a_rescuer(self, broker: Broker, other: Broker):
+        """A cluster that takes lapsed leases at once would rob others after an outage."""
+        broker.enlist(new_id(), 30)
+        other.enlist(new_id(), 30)
+        broker.enqueue("mine")
+        take_one(broker)
+        self.pass_time(broker, 31)
+        assert take(other) == []
+
+    @needs_leases
+    def test_redelivered_package_counts_a_start_and_has_a_new_receipt(
+        self, broker: Broker
+    ):
+        broker.enlist(new_id(), 30)
+        broker.enqueue("crashed")
+        first = take_one(broker)
+        second = broker.redeliver(receipt_of(first))
+        assert second is not None
+        assert second.package == "crashed"
+        assert (second.deliveries, second.starts, second.attempts) == (2, 1, 0)
+        assert broker.acknowledge_many(receipts_of([first, second])) == {second.receipt}
+
+    @needs_leases
+    def test_redelivering_begins_the_lease_anew(self, broker: Broker, other: Broker):
+        broker.enlist(new_id(), 30)
+        broker.enqueue("crashed")
+        first = take_one(broker)
+        self.pass_time(broker, 20)
+        broker.redeliver(receipt_of(first))
+        self.pass_time(broker, 20)
+        assert take(other) == []
+
+    @needs_leases
+    def test_counted_starts_come_with_the_next_delivery(
+        self, broker: Broker, other: Broker
+    ):
+        broker.enlist(new_id(), 30)
+        broker.enqueue("crashed")
+        first = take_one(broker)
+        broker.mark_started(receipts_of([first]))
+        broker.mark_started([])
+        self.pass_time(broker, 31)
+        second = take_one(other)
+        assert (second.deliveries, second.starts, second.attempts) == (2, 1, 0)
+
+    @needs_leases
+    def test_released_package_goes_back_to_the_head_of_the_queue(
+        self, broker: Broker, other: Broker
+    ):
+        broker.enlist(new_id(), 30)
+        for number in range(4):
+            broker.enqueue(str(number))
+        receipts = receipts_of(take(broker, 2))
+        assert broker.release(receipts) == set(receipts)
+        assert broker.held() == []
+        assert [take_one(other).package for _ in range(4)] == ["0", "1", "2", "3"]
+
+    @needs_leases
+    def test_released_package_may_be_alone(self, broker: Broker, other: Broker):
+        broker.enlist(new_id(), 30)
+        broker.enqueue("alone")
+        broker.release(receipts_of([take_one(broker)]))
+        delivery = take_one(other)
+        assert (delivery.deliveries, delivery.attempts) == (2, 0)
+        assert broker.release([]) == set()
+
+    @needs_leases
+    def test_released_package_can_wait_and_counts_its_failed_attempt(
+        self, broker: Broker
+    ):
+        broker.enlist(new_id(), 30)
+        broker.enqueue("flaky")
+        receipt = receipt_of(take_one(broker))
+        assert broker.release([receipt], delay=60, failed=True) == {receipt}
+        assert take(broker) == []
+        due = broker.next_due()
+        assert due is not None
+        assert 50 < due <= 60
+        self.pass_time(broker, 61)
+        again = take_one(broker)
+        assert (again.deliveries, again.starts, again.attempts) == (2, 0, 1)
+
+    @needs_leases
+    def test_released_receipt_is_void(self, broker: Broker):
+        broker.enlist(new_id(), 30)
+        broker.enqueue("given back")
+        receipt = receipt_of(take_one(broker))
+        broker.release([receipt])
+        assert broker.acknowledge_many([receipt]) == set()
+        assert broker.renew([receipt]) == set()
+        assert broker.queue_size() == 1
+
+    @needs_leases
+    def test_deliveries_of_different_age_are_handled_together(self, broker: Broker):
+        broker.enlist(new_id(), 30)
+        broker.enqueue("old")
+        broker.release(receipts_of([take_one(broker)]))
+        broker.enqueue("new")
+        receipts = receipts_of(take(broker, 2))
+        assert broker.renew(receipts) == set(receipts)
+        assert broker.acknowledge_many(receipts) == set(receipts)
+
+    # -- rescue
+
+    def lose(self, broker: Broker, package: str) -> None:
+        """A cluster dies with a package in its hands."""
+        broker.enlist(new_id(), 30)
+        broker.enqueue(package, task_id=f"{package}-{new_id()[:8]}")
+        take_one(broker)
+        self.pass_time(broker, 31)
+
+    @needs_leases
+    def test_dead_clusters_packages_are_rescued(self, broker: Broker, other: Broker):
+        self.lose(broker, "lost")
+        other.enlist(new_id(), 0.1)
+        [text] = wait_until(other.rescue)
+        assert "lost" in text
+        assert other.rescue() == []
+        delivery = take_one(other)
+        assert (delivery.package, delivery.deliveries) == ("lost", 2)
+
+    @needs_leases
+    def test_whoever_comes_back_does_not_rescue_before_a_whole_lease(
+        self, broker: Broker, other: Broker
+    ):
+        self.lose(broker, "lost")
+        other.enlist(new_id(), 30)
+        assert other.rescue() == []
+        assert other.rescue() == []
+
+    @needs_leases
+    def test_living_clusters_and_waiting_packages_need_no_rescue(
+        self, broker: Broker, other: Broker
+    ):
+        broker.enlist(new_id(), 30)
+        broker.enqueue("held")
+        take_one(broker)
+        broker.enqueue("waiting")
+        other.enlist(new_id(), 0.05)
+        begun = time.monotonic()
+        wait_until(lambda: other.rescue() or time.monotonic() - begun > 0.2)
+        assert len(broker.held()) == 1
+        assert other.queue_size() == 1
+
+    @needs_leases
+    def test_nobody_rescues_what_it_holds_itself(self, broker: Broker):
+        broker.enlist(new_id(), 0.05)
+        broker.enqueue("mine")
+        take_one(broker)
+        begun = time.monotonic()
+        wait_until(lambda: broker.rescue() or time.monotonic() - begun > 0.2)
+        assert packages_of(broker.held()) == ["mine"]
+
+    @needs_leases
+    def test_two_rescuers_share_the_work(self, broker: Broker, queue: str):
+        for number in range(20):
+            broker.enqueue(str(number), task_id=f"rescue-{number}-{new_id()[:8]}")
+        broker.enlist(new_id(), 30)
+        take(broker, 20)
+        self.pass_time(broker, 31)
+
+        def rescue(_number: int) -> list[str]:
+            def until_nothing_is_held() -> list[str]:
+                mine = self.make_broker(queue)
+                mine.enlist(new_id(), 0.1)
+                texts: list[str] = []
+
+                def all_rescued() -> bool:
+                    texts.extend(mine.rescue())
+                    return not broker_held(mine)
+
+                wait_until(all_rescued)
+                return texts
+
+            texts: list[str] = self.in_thread(until_nothing_is_held)
+            return texts
+
+        def broker_held(mine: Broker) -> bool:
+            return mine.queue_size() < 20 or bool(self.count_held(mine))
+
+        texts = [text for some in at_once(rescue, 2) for text in some]
+        assert len(texts) == len(set(texts)) == 20
+
+    def count_held(self, broker: Broker) -> int:
+        """Packages that some cluster holds, lapsed or not."""
+        raise NotImplementedError
+
+    # -- waking up
+
+    def test_enqueuing_makes_news(self, broker: Broker, other: Broker):
+        broker.has_news()
+        take(broker)
+        other.enqueue("news")
+        wait_until(broker.has_news, within=5)
+
+    @needs_leases
+    def test_releasing_makes_news(self, broker: Broker, other: Broker):
+        other.enlist(new_id(), 30)
+        other.enqueue("news")
+        delivery = take_one(other)
+        wait_until(lambda: not broker.has_news() or broker.news_fd() is None)
+        other.release(receipts_of([delivery]))
+        wait_until(broker.has_news, within=5)
+
+    def test_pulse_is_short_enough_not_to_notice(self, broker: Broker):
+        broker.has_news()
+        assert 0 < broker.pulse() <= 1
+
+    # -- vital signs
+
+    def test_vital_signs_are_kept_for_a_while(self, broker: Broker, other: Broker):
+        broker.set_stat("django_q:tests:cluster:1", "alive", 60)
+        assert other.get_stat("django_q:tests:cluster:1") == "alive"
+        broker.set_stat("django_q:tests:cluster:1", "well", 60)
+        broker.set_stat("django_q:tests:cluster:2", "too", 60)
+        found = other.get_stats("django_q:tests:cluster:*") or []
+        assert sorted(found) == ["too", "well"]
+
+    def test_vital_signs_are_forgotten(self, broker: Broker):
+        broker.set_stat("django_q:tests:cluster:3", "gone", 0.05)
+        wait_until(lambda: broker.get_stat("django_q:tests:cluster:3") is None)
+        assert not broker.get_stats("django_q:tests:cluster:3*")
+
+    def test_unknown_vital_sign_is_none(self, broker: Broker):
+        assert broker.get_stat("django_q:tests:cluster:unknown") is None
+
+    # -- the flags
+
+    def test_flags_hide_nothing(self, broker: Broker):
+        """A broker that can do more than it says would never be asked for it."""
+        broker.enqueue("flags", task_id=new_id())
+        [delivery] = take(broker, 1)
+        assert (delivery.receipt is not None) is broker.supports_receipts
+        if not broker.supports_leases:
+            assert broker.held() == []
+            assert broker.next_due() is None

@@ -1,0 +1,76 @@
+"""The files of the project, for the tests that look at all of them."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "django_q"
+
+NOT_OURS = {".git", ".tox", "__pycache__", "_build", "build", "dist"}
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def sources() -> list[Path]:
+    """Our modules; migrations are written by a machine."""
+    files = PACKAGE.rglob("*.py")
+    return sorted(file for file in files if "migrations" not in file.parts)
+
+
+def modules() -> list[str]:
+    """Their dotted names."""
+    return [dotted(file) for file in sources()]
+
+
+def dotted(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def functions(file: Path) -> Iterator[Function]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, Function):
+            yield node
+
+
+def classes(file: Path) -> Iterator[ast.ClassDef]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ClassDef):
+            yield node
+
+
+def size(function: Function) -> int:
+    """Lines of the body, without its docstring."""
+    body = function.body
+    if ast.get_docstring(function) is not None:
+        body = body[1:]
+    if not body:
+        return 0
+    return (body[-1].end_lineno or body[-1].lineno) - body[0].lineno + 1
+
+
+def texts() -> list[Path]:
+    """Every text that belongs to the project, also where there is no git."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode == 0:
+        files = [ROOT / name for name in listed.stdout.splitlines()]
+    else:
+        files = [file for file in ROOT.rglob("*") if belongs(file)]
+    return sorted(file for file in files if file.is_file() and is_text(file))
+
+
+def belongs(file: Path) -> bool:
+    parts = file.relative_to(ROOT).parts
+    hidden = any(part.startswith(".venv") for part in parts)
+    return not hidden and NOT_OURS.isdisjoint(parts)
+
+
+def is_text(file: Path) -> bool:
+    return b"\0" not in file.read_bytes()[:8192]

@@ -1,0 +1,380 @@
+"""Private database servers: on a free port of this machine, in a folder of their own.
+
+Each is a context manager that starts a server and stops it again by its process id.
+Only the standard library, so that tests/run.py can use it before anything is installed.
+
+On a desk, for one database:  python -m tests.servers postgres -- pytest -m database
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import ClassVar, Self, TypedDict
+
+USER = "django_q"
+ADDRESS = "127.0.0.1"
+
+
+class ServerFailed(Exception):
+    """A server that is installed did not start; the message ends with its log."""
+
+
+class Identity(TypedDict, total=False):
+    """Who a child process is, as `subprocess` takes it."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+class Server:
+    """One server process. A subclass knows its programs and its first steps."""
+
+    title: ClassVar[str]
+    database: ClassVar[str]
+    """What QTEST_DATABASE calls it."""
+    packages: ClassVar[tuple[str, ...]]
+    """What Debian calls it."""
+    account: ClassVar[str]
+    """Who runs it when we are root: these servers refuse to run as root."""
+    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+
+    def __init__(self, *, folder: Path | None = None, within: float = 60.0) -> None:
+        self.parent = folder
+        self.within = within
+        self.port = 0
+        self.process: subprocess.Popen[bytes] | None = None
+
+    # ------------------------------------------------------- what a subclass says
+
+    @classmethod
+    def programs(cls) -> dict[str, Path] | None:
+        """Where its programs are; None when it is not installed."""
+        raise NotImplementedError
+
+    def prepare(self) -> None:
+        """Make the empty data folder."""
+        raise NotImplementedError
+
+    def command(self) -> list[str]:
+        """The server in the foreground, on `self.port`."""
+        raise NotImplementedError
+
+    def answers(self) -> bool:
+        """Whether it takes connections now."""
+        raise NotImplementedError
+
+    # -------------------------------------------------------------- start and stop
+
+    @classmethod
+    def version(cls) -> str | None:
+        """Such as "15.18"; None when it is not installed."""
+        programs = cls.programs()
+        if programs is None:
+            return None
+        said = subprocess.run(
+            [programs["server"], "--version"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        found = re.search(r"(?:Ver |\) )?(\d+\.\d+)", said)
+        return found[1] if found else "of unknown version"
+
+    def start(self) -> Self:
+        self.folder = Path(tempfile.mkdtemp(prefix="django-q-", dir=self.parent))
+        self.data = self.folder / "data"
+        self.log = self.folder / "log"
+        try:
+            self.give_away(self.folder)
+            self.prepare()
+            self.launch()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def launch(self) -> None:
+        # Between finding a free port and using it, somebody else may take it.
+        for _ in range(3):
+            self.port = free_port()
+            with self.log.open("ab") as log:
+                self.process = subprocess.Popen(
+                    self.command(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=self.folder,
+                    start_new_session=True,
+                    **self.identity(),
+                )
+            if self.comes_up():
+                return
+        raise ServerFailed(f"{self.title} does not start:\n{self.last_words()}")
+
+    def comes_up(self) -> bool:
+        deadline = time.monotonic() + self.within
+        while self.process is not None and self.process.poll() is None:
+            if self.answers():
+                return True
+            if time.monotonic() > deadline:
+                self.end_process()
+                raise ServerFailed(
+                    f"{self.title} does not answer:\n{self.last_words()}"
+                )
+            time.sleep(0.05)
+        return False
+
+    def stop(self) -> None:
+        """End it and remove its folder; harmless when it does not run."""
+        self.end_process()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def end_process(self) -> None:
+        process, self.process = self.process, None
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(self.stop_signal)
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+        finally:
+            process.kill()
+            process.wait()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_error: object) -> None:
+        self.stop()
+
+    # ------------------------------------------------------------------ how to use
+
+    @property
+    def url(self) -> str:
+        return f"{self.database}://{USER}@{ADDRESS}:{self.port}"
+
+    def environment(self) -> dict[str, str]:
+        """What tests/settings.py wants to know."""
+        return {
+            "QTEST_DATABASE": self.database,
+            "QTEST_DATABASE_HOST": ADDRESS,
+            "QTEST_DATABASE_PORT": str(self.port),
+            "QTEST_DATABASE_USER": USER,
+        }
+
+    # --------------------------------------------------------------------- helpers
+
+    def program(self, name: str) -> Path:
+        programs = self.programs()
+        if programs is None:
+            raise ServerFailed(f"{self.title} is not installed.")
+        return programs[name]
+
+    def run(self, *command: str | Path) -> None:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.folder,
+            **self.identity(),
+        )
+        if done.returncode:
+            raise ServerFailed(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
+
+    @classmethod
+    def identity(cls) -> Identity:
+        """Another user than root, for subprocess."""
+        if os.geteuid() != 0:
+            return {}
+        entry = account(cls.account, "nobody")
+        return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+    def give_away(self, folder: Path) -> None:
+        identity = self.identity()
+        if identity:
+            os.chown(folder, identity["user"], identity["group"])
+
+    def last_words(self) -> str:
+        if not self.log.exists():
+            return ""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
+
+
+class PostgreSQL(Server):
+    """PostgreSQL, with durability off: its machine will not crash in our tests."""
+
+    title = "PostgreSQL"
+    database = "postgres"
+    packages = ("postgresql",)
+    account = "postgres"
+    # The "fast" way: it does not wait for its clients.
+    stop_signal = signal.SIGINT
+
+    @classmethod
+    def programs(cls) -> dict[str, Path] | None:
+        folders = [Path(found).parent for found in [shutil.which("postgres")] if found]
+        # Debian keeps them out of the path, one folder for each version.
+        versions = Path("/usr/lib/postgresql").glob("*/bin")
+        folders += sorted(versions, key=version_of, reverse=True)
+        for folder in folders:
+            names = {"server": "postgres", "initdb": "initdb", "ready": "pg_isready"}
+            programs = {key: folder / name for key, name in names.items()}
+            if all(program.exists() for program in programs.values()):
+                return programs
+        return None
+
+    def prepare(self) -> None:
+        self.run(
+            self.program("initdb"),
+            f"--pgdata={self.data}",
+            f"--username={USER}",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+        )
+
+    def command(self) -> list[str]:
+        settings = {
+            "listen_addresses": ADDRESS,
+            "port": str(self.port),
+            "unix_socket_directories": str(self.folder),
+            "fsync": "off",
+            "full_page_writes": "off",
+            "max_connections": "200",
+        }
+        said = [f"--{key}={value}" for key, value in settings.items()]
+        return [str(self.program("server")), "-D", str(self.data), *said]
+
+    def answers(self) -> bool:
+        command = [
+            str(self.program("ready")),
+            "-q",
+            "-h",
+            ADDRESS,
+            "-p",
+            str(self.port),
+        ]
+        return subprocess.run(command, check=False).returncode == 0
+
+
+class MariaDB(Server):
+    """MariaDB, with durability off: its machine will not crash in our tests."""
+
+    title = "MariaDB"
+    database = "mysql"
+    packages = ("mariadb-server",)
+    account = "mysql"
+
+    @classmethod
+    def programs(cls) -> dict[str, Path] | None:
+        server = first_program("mariadbd", "/usr/sbin/mariadbd")
+        install = first_program("mariadb-install-db", "/usr/bin/mariadb-install-db")
+        if server is None or install is None:
+            return None
+        return {"server": server, "install": install}
+
+    def prepare(self) -> None:
+        self.run(
+            self.program("install"),
+            "--no-defaults",
+            f"--datadir={self.data}",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+        )
+        people = self.folder / "people.sql"
+        people.write_text(
+            f"CREATE USER '{USER}'@'{ADDRESS}';\n"
+            f"GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'{ADDRESS}';\n"
+        )
+        people.chmod(0o644)
+
+    def command(self) -> list[str]:
+        return [
+            str(self.program("server")),
+            "--no-defaults",
+            f"--datadir={self.data}",
+            f"--init-file={self.folder / 'people.sql'}",
+            f"--bind-address={ADDRESS}",
+            f"--port={self.port}",
+            f"--socket={self.folder / 'socket'}",
+            f"--pid-file={self.folder / 'pid'}",
+            "--skip-name-resolve",
+            "--character-set-server=utf8mb4",
+            "--innodb-buffer-pool-size=64M",
+            "--innodb-flush-log-at-trx-commit=0",
+            "--max-connections=200",
+        ]
+
+    def answers(self) -> bool:
+        # It greets first, and only when it is ready.
+        try:
+            with socket.create_connection((ADDRESS, self.port), timeout=1) as line:
+                return bool(line.recv(4))
+        except OSError:
+            return False
+
+
+SERVERS: dict[str, type[Server]] = {
+    kind.database: kind for kind in (PostgreSQL, MariaDB)
+}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((ADDRESS, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def account(*names: str) -> pwd.struct_passwd:
+    """The first of these users that this machine knows."""
+    for name in names:
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise ServerFailed(f"None of the users {', '.join(names)} exists.")
+
+
+def first_program(*names: str) -> Path | None:
+    found = (shutil.which(name) for name in names)
+    return next((Path(program) for program in found if program), None)
+
+
+def version_of(folder: Path) -> int:
+    """The 15 in /usr/lib/postgresql/15/bin."""
+    name = folder.parent.name
+    return int(name) if name.isdigit() else 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command while a server runs: `postgres -- pytest …`."""
+    kind = SERVERS.get(arguments[0]) if len(arguments) > 2 else None
+    if kind is None or arguments[1] != "--":
+        print(f"usage: python -m tests.servers {'|'.join(SERVERS)} -- COMMAND …")
+        return 2
+    if kind.programs() is None:
+        print(f"{kind.title} is not installed: apt install {' '.join(kind.packages)}")
+        return 2
+    with kind() as server:
+        environment = {**os.environ, **server.environment()}
+        return subprocess.run(arguments[2:], env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,41 @@
+"""What other processes do in the tests of this folder; loads no apps."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+
+from django_q.cluster.board import Board, Cell, Word
+
+EVERY_BYTE = 0x0101010101010101
+
+
+def sleep_for_ever() -> None:
+    signal.pause()
+
+
+def write_equal_bytes(board: Board, row: int, rounds: int) -> None:
+    """Write words whose eight bytes are all the same, ever another byte."""
+    for n in range(rounds):
+        value = (n & 0xFF) * EVERY_BYTE
+        board[Word.LEASE_UNTIL] = value
+        for cell in Cell:
+            board.rows[row][cell] = value
+
+
+def say_alignment(board: Board) -> None:
+    """Leave with 0 if the board lies on the lines of the processor's cache here too."""
+    words = (ctypes.c_uint64 * 1).from_buffer(board._words)  # noqa: SLF001
+    board[Word.WAITING] = board[Word.UNSAVED] + 1
+    sys.exit(ctypes.addressof(words) % 64)
+
+
+def fork_and_sleep(told: int) -> None:
+    """Lead a group of one's own with one more process in it, and say who that is."""
+    os.setpgid(0, 0)
+    other = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    os.write(told, f"{other.pid}\n".encode())
+    signal.pause()

@@ -1,0 +1,132 @@
+"""Packages: signed, checked before anything in them is read, bounded both ways."""
+
+from __future__ import annotations
+
+import pickle
+import zlib
+from typing import Any
+
+import pytest
+from django.core import signing
+from django.core.exceptions import ImproperlyConfigured
+
+from django_q.exceptions import PackageTooLarge, UnreadablePackage
+from django_q.signing import BadSignature, PickleSerializer, SignedPackage
+
+
+class Bomb:
+    """Ends the test if it is ever unpickled."""
+
+    def __reduce__(self) -> Any:
+        return pytest.fail, ("unpickled",)
+
+
+def test_what_goes_in_comes_out() -> None:
+    thing = {"id": 1, "deep": [(None, 2.5), {"ü", "\0"}]}
+    assert SignedPackage.loads(SignedPackage.dumps(thing)) == thing
+    assert SignedPackage.loads(SignedPackage.dumps(thing).encode()) == thing
+
+
+def test_the_wire_is_djangos_signed_pickle_with_the_sites_name_as_salt() -> None:
+    package = SignedPackage.dumps({"a": 1})
+    assert signing.loads(package, salt="tests", serializer=PickleSerializer) == {"a": 1}
+    theirs = signing.dumps({"b": 2}, salt="tests", serializer=PickleSerializer)
+    assert SignedPackage.loads(theirs) == {"b": 2}
+
+
+def test_compression_is_kept_where_it_helps() -> None:
+    compressed = SignedPackage.dumps("x" * 1000, compressed=True)
+    assert compressed.startswith(".")
+    assert len(compressed) < 200
+    assert SignedPackage.loads(compressed) == "x" * 1000
+    assert not SignedPackage.dumps("x", compressed=True).startswith(".")
+    assert not SignedPackage.dumps("x" * 1000).startswith(".")
+
+
+def test_the_setting_compresses(q_settings: Any) -> None:
+    q_settings(compress=True)
+    assert SignedPackage.dumps("x" * 1000).startswith(".")
+    assert not SignedPackage.dumps("x" * 1000, compressed=False).startswith(".")
+
+
+def tampered() -> list[str | bytes]:
+    package = SignedPackage.dumps(Bomb())
+    body, stamp, signature = package.split(":")
+    other_key = signing.dumps(
+        Bomb(), key="another", salt="tests", serializer=PickleSerializer
+    )
+    other_salt = signing.dumps(Bomb(), salt="other", serializer=PickleSerializer)
+    return [
+        *("", "x", ":", "::", "\0", "…", b"\xff\xfe", package[:-1], package[1:]),
+        *(f"{body}:{stamp}", f"{body}A:{stamp}:{signature}", f".{package}"),
+        *(f"{body}:{stamp}x:{signature}", f"{package}\n", other_key, other_salt),
+        pickle.dumps(Bomb()),
+    ]
+
+
+@pytest.mark.parametrize("number", range(17))
+def test_a_package_that_is_not_ours_is_refused_unread(number: int) -> None:
+    package = tampered()[number]
+    with pytest.raises(UnreadablePackage) as caught:
+        SignedPackage.loads(package)
+    assert isinstance(caught.value, BadSignature)
+    assert "Nothing was unpickled" in str(caught.value)
+
+
+def test_a_rotated_key_still_opens_what_waits(settings: Any) -> None:
+    package = SignedPackage.dumps("old")
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "fresh"
+    assert SignedPackage.loads(package) == "old"
+    fresh = SignedPackage.dumps("new")
+    settings.SECRET_KEY_FALLBACKS = []
+    assert SignedPackage.loads(fresh) == "new"
+    with pytest.raises(UnreadablePackage):
+        SignedPackage.loads(package)
+
+
+def test_without_a_key_nothing_is_signed(settings: Any) -> None:
+    package = SignedPackage.dumps(1)
+    settings.SECRET_KEY = ""
+    for use in (SignedPackage.dumps, SignedPackage.loads):
+        with pytest.raises(ImproperlyConfigured, match="Set a long random SECRET_KEY"):
+            use(package)
+
+
+def test_age_does_not_matter(time_machine: Any) -> None:
+    time_machine.move_to("2015-07-01")
+    package = SignedPackage.dumps("old")
+    time_machine.move_to("2035-07-01")
+    assert SignedPackage.loads(package) == "old"
+
+
+class TestSize:
+    def test_too_large_a_package_is_not_sent(self, q_settings: Any) -> None:
+        q_settings(max_package_size=1000)
+        assert SignedPackage.dumps("x" * 500)
+        with pytest.raises(PackageTooLarge, match=r"needs 2,\d\d\d bytes; .* 1,000"):
+            SignedPackage.dumps("x" * 2000)
+
+    def test_too_large_a_package_is_not_read(self, q_settings: Any) -> None:
+        package = SignedPackage.dumps("x" * 2000)
+        q_settings(max_package_size=1000)
+        with pytest.raises(UnreadablePackage, match="limit is 1,000"):
+            SignedPackage.loads(package)
+
+    def test_a_package_that_swells_is_not_inflated(self, q_settings: Any) -> None:
+        package = SignedPackage.dumps("x" * 1_000_000, compressed=True)
+        assert len(package) < 5000
+        q_settings(max_package_size=5000)
+        with pytest.raises(UnreadablePackage, match="limit is 5,000"):
+            SignedPackage.loads(package)
+
+    def test_signed_rubbish_that_only_looks_compressed(self) -> None:
+        signer = signing.TimestampSigner(salt="tests")
+        for body in (".AAAA", ".!!!!"):
+            with pytest.raises(UnreadablePackage):
+                SignedPackage.verify(signer.sign(body))
+
+    def test_verifying_gives_the_pickle_unread(self) -> None:
+        data = SignedPackage.verify(SignedPackage.dumps(Bomb(), compressed=True))
+        assert data == PickleSerializer.dumps(Bomb())
+        assert zlib.compress(data)
