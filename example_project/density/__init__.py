@@ -1,0 +1,1 @@
+"""How long are our sentences? A Parzen-window density estimate."""

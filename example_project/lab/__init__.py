@@ -1,0 +1,1 @@
+"""Small experiments: sums, failures, retries, progress, a schedule."""

@@ -1,0 +1,1 @@
+"""What demo.py does, with nothing but the standard library."""

@@ -1,0 +1,96 @@
+"""The environment of the demo: .venv with the packages; run as a command of its own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from launcher.options import HERE, ROOT
+from tests.environment import STAMP as STAMP_OF_TESTS
+from tests.environment import (
+    SetUpFailed,
+    Wanted,
+    ask,
+    check_versions,
+    install,
+    installed_extras,
+    make,
+    python_in,
+    runs,
+    succeeds,
+)
+
+STAMP = "django-q-demo.stamp"
+NEEDED = "import arrow, blessed, cronsim, django, picklefield, psutil, PIL, django_q"
+VERSIONS = (
+    "import platform, django; "
+    "print(f'Python {platform.python_version()}, Django {django.get_version()}')"
+)
+
+
+def python_of_environment() -> Path:
+    """The interpreter in .venv, which need not be there yet."""
+    return python_in(Wanted().folder)
+
+
+def is_ready(python: Path) -> bool:
+    """Can it import all that the site needs, and our package from this checkout?"""
+    here = f"assert django_q.__path__[0].startswith({str(ROOT)!r})"
+    return runs(python) and succeeds([str(python), "-I", "-c", f"{NEEDED}; {here}"])
+
+
+def versions(python: Path) -> str:
+    """What it is, for the screen."""
+    return ask(python, VERSIONS)
+
+
+def prepare(wheels: str | None) -> None:
+    """Make what is missing; raises SetUpFailed with a sentence."""
+    wanted = Wanted(wheels=wheels)
+    python = python_of_environment()
+    if not runs(python):
+        make(wanted)
+    check_versions(python, wanted)
+    digest = wanted.digest(python)
+    if is_ready(python) and _is_up_to_date(wanted.folder, digest):
+        return
+    try:
+        fill(python, wheels)
+    except SetUpFailed:
+        # Without a network, what an earlier run has installed is good enough.
+        if not is_ready(python):
+            raise
+        return
+    (wanted.folder / STAMP).write_text(digest, encoding="utf-8")
+
+
+def fill(python: Path, wheels: str | None) -> None:
+    """Install the packages with any pip that there is."""
+    requirements = ["--editable", str(ROOT), "-r", str(HERE / "requirements.txt")]
+    if wheels and not Path(wheels).is_dir():
+        raise SetUpFailed(f"There is no folder {wheels}. Give --wheels one of wheels.")
+    try:
+        install(python, requirements, wheels=wheels)
+    except SetUpFailed as error:
+        if not wheels:
+            raise
+        fetch = f"python3 -m pip wheel -w {wheels} {ROOT} Pillow setuptools"
+        said = str(error).splitlines()[-1]
+        raise SetUpFailed(
+            f"{wheels} lacks a wheel that is needed. Where there is a network, run: "
+            f"{fetch} ({said})"
+        ) from error
+
+
+def _is_up_to_date(folder: Path, digest: str) -> bool:
+    """Installed as setup.py wants it now, by an earlier demo or by the tests."""
+    stamp = folder / STAMP
+    own = stamp.exists() and stamp.read_text(encoding="utf-8") == digest
+    return own or bool(installed_extras(folder / STAMP_OF_TESTS, digest))
+
+
+if __name__ == "__main__":
+    try:
+        prepare(sys.argv[1] if len(sys.argv) > 1 else None)
+    except SetUpFailed as error:
+        sys.exit(" ".join(str(error).splitlines()))

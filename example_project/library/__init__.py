@@ -1,0 +1,1 @@
+"""The documents of this repository, indexed and searched."""

@@ -1,0 +1,1 @@
+"""People who sign up, get mail, and change their address."""

@@ -1,0 +1,1 @@
+"""Pictures, painted once and resized by the workers."""

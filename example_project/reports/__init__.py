@@ -1,0 +1,1 @@
+"""A report about what the clusters did, and the hook that mails it."""

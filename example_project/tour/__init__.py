@@ -1,0 +1,1 @@
+"""The front page: every example with its button, its code and its result."""
