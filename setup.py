@@ -109,7 +109,6 @@ setup(
         "Intended Audience :: Developers",
         "Operating System :: POSIX",
         "Operating System :: MacOS",
-        "Operating System :: Microsoft :: Windows",
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",

@@ -83,7 +83,7 @@ def _overrides(raw: Mapping[str, Any], cluster: str) -> dict[str, Any]:
 
 def _counts(key: str, value: Any) -> bool:
     """Whether a setting says something: nothing, and less, meant the default."""
-    if key not in FIELDS:
+    if key not in FIELDS or value is None:
         return False
     if key not in FALSY_MEANS_DEFAULT:
         return True

@@ -32,6 +32,9 @@ def added_database(*, for_threads: bool = False, **settings: Any) -> Iterator[st
         yield alias
     finally:
         connections[alias].close()
+        if connections[alias].connection is not None:
+            # Django leaves a database in memory open: it would be gone.
+            connections[alias].connection.close()
         del connections[alias]
         connections.settings.pop(alias, None)
 

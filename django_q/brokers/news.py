@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import sqlite3
 from time import monotonic
 from typing import Any, Final
 
@@ -62,9 +63,14 @@ class SQLiteNews(News):
         return PULSE
 
     def has_any(self) -> bool:
-        if self._private.connection is None:
-            self._private.connect()
-        [version] = self._raw.execute("PRAGMA data_version").fetchone()
+        try:
+            if self._private.connection is None:
+                self._private.connect()
+            [version] = self._raw.execute("PRAGMA data_version").fetchone()
+        except (sqlite3.Error, *TROUBLE):
+            # The verb that follows will say what is wrong with the database.
+            self.close()
+            return super().has_any()
         seen, self._version = self._version, version
         return bool(seen != version)
 

@@ -8,6 +8,7 @@ from time import monotonic, sleep
 from typing import Final, TypeVar
 
 from django.db import connections, router
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet
 
 from django_q import clock, humanhash
@@ -65,10 +66,7 @@ class ORM(Broker):
         """The table, on a connection that is not stale; asked for by every verb."""
         alias = get_options().orm or router.db_for_write(OrmQ)
         connection = connections[alias]
-        # With CONN_MAX_AGE = 0 every connection counts as too old at once: between two
-        # requests it is closed anyway, and elsewhere it should live.
-        may_age = connection.settings_dict["CONN_MAX_AGE"] != 0
-        if not connection.in_atomic_block and (may_age or connection.errors_occurred):
+        if not connection.in_atomic_block and is_stale(connection):
             connection.close_if_unusable_or_obsolete()
         return OrmQ.objects.using(alias)
 
@@ -121,7 +119,7 @@ class ORM(Broker):
         return self._count(">")
 
     def purge_queue(self) -> None:
-        self._remove(lambda table: SQL(f"{table.quoted('key')} = %s", (table.key,)))
+        self._use(lambda table: table.purge(), twice=True)
 
     delete_queue = purge_queue
 
@@ -292,6 +290,20 @@ class ORM(Broker):
             poll = get_options().poll
             self._news = open_news(self.database, channel, poll)
         return self._news
+
+
+def is_stale(connection: BaseDatabaseWrapper) -> bool:
+    """Whether Django should judge a connection: it had an error, or is old.
+
+    With CONN_MAX_AGE = 0 every connection counts as too old at once: between requests it
+    is closed anyway, and elsewhere it should live. Asking at each verb would also bring
+    a health check each time, where the project wants them.
+    """
+    if connection.errors_occurred:
+        return True
+    may_age = bool(connection.settings_dict["CONN_MAX_AGE"])
+    close_at = connection.close_at
+    return may_age and close_at is not None and monotonic() >= close_at
 
 
 def deliver(row: Row) -> Delivery:

@@ -187,6 +187,12 @@ class Table:
                 self.execute(f"DELETE FROM {self.name} WHERE {ids.text}", ids.values)
         return rows
 
+    def purge(self) -> None:
+        """Remove all rows of the queue."""
+        with writing(self.connection.alias, patient=self.patient):
+            text = f"DELETE FROM {self.name} WHERE {self.quoted('key')} = %s"
+            self.execute(text, (self.key,))
+
     def lock_and_change(
         self, where: SQL, change: Change, tail: str = "", *, skip_locked: bool = False
     ) -> list[Row]:

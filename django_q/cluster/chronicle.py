@@ -75,7 +75,8 @@ class Chronicle:
 
     def _count(self, record: Record, now: float) -> None:
         if not self._quiet:
-            self._summary_due = now + SUMMARY_EVERY
+            self._summary_due, self._failed = now + SUMMARY_EVERY, 0
         self._quiet += 1
         self._waits.append(record.waited)
-        logger.debug("✓ %s [%s] in %.1f s", record.func, record.name, record.ran)
+        func, name = clean(record.func), clean(record.name)
+        logger.debug("✓ %s [%s] in %.1f s", func, name, record.ran)

@@ -18,7 +18,7 @@ from launcher.stopping import Stop, StopAsked
 from launcher.troupe import Trouble, Troupe, near
 
 RUNNING = re.compile(r"Q Cluster (\S+) running")
-LEFT_BEHIND = (".secret", "db.sqlite3", "db.sqlite3-wal", "db.sqlite3-shm", "demo.log")
+LEFT_BEHIND = (".secret", "db.sqlite3*", "demo.log")
 END = "Everything is in example_project/ and .venv; delete them to start afresh."
 
 
@@ -81,8 +81,9 @@ class Demo:
         """An empty log; with --clean, nothing of earlier runs."""
         files = self.options.files
         if self.options.clean:
-            for name in LEFT_BEHIND:
-                (files / name).unlink(missing_ok=True)
+            for pattern in LEFT_BEHIND:
+                for file in files.glob(pattern):
+                    file.unlink()
             for name in ("media", "mail"):
                 shutil.rmtree(files / name, ignore_errors=True)
         files.mkdir(parents=True, exist_ok=True)

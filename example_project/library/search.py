@@ -14,6 +14,8 @@ from library.models import Document, Posting
 from library.words import words_of
 
 AROUND = 130
+MARKUP = re.compile(r"^(\W)\1+$|``|\*\*|^\.\. .*$", re.MULTILINE)
+"""Underlines, emphasis and directives of reStructuredText."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ def _scores(words: list[str]) -> dict[int, float]:
 
 def _passage(document: Document, words: list[str]) -> SafeString:
     """The text around the first of the words, the words marked."""
-    pattern = re.compile("(" + "|".join(words) + ")", re.IGNORECASE)
-    text = " ".join(document.text.split())
+    pattern = re.compile(rf"\b({'|'.join(words)})\b", re.IGNORECASE)
+    text = " ".join(MARKUP.sub(" ", document.text).split())
     place = pattern.search(text)
     start = max(place.start() - AROUND // 2, 0) if place else 0
     pieces = pattern.split(text[start : start + 2 * AROUND])

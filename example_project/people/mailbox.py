@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from email import message_from_bytes, policy
 from itertools import islice
 from pathlib import Path
@@ -18,7 +19,7 @@ RULE = b"\n" + b"-" * 79 + b"\n"
 class Letter:
     to: str
     subject: str
-    date: str
+    date: datetime
     text: str
 
     def is_about(self, word: str) -> bool:
@@ -44,6 +45,6 @@ def _letter(content: bytes) -> Letter:
     return Letter(
         to=str(message["To"]),
         subject=str(message["Subject"]),
-        date=str(message["Date"]),
+        date=message["Date"].datetime,
         text=message.get_content(),
     )

@@ -16,5 +16,4 @@ def keep_and_mail(task: Task) -> None:
         task_id=task.id, defaults={"lines": task.result}
     )
     if is_new:
-        text = "\n".join(map(str, report.lines))
-        send_mail(str(report), text, None, ["admin@example.com"])
+        send_mail(str(report), report.text, None, ["admin@example.com"])

@@ -14,3 +14,12 @@ class Report(models.Model):
 
     def __str__(self) -> str:
         return f"Report of {self.made:%Y-%m-%d %H:%M}"
+
+    @property
+    def text(self) -> str:
+        """The report as a letter."""
+        rows = (
+            "{runs:6,} x {func}, {failures} failed, {mean:.2f} s".format(**line)
+            for line in self.lines
+        )
+        return "\n".join(rows)

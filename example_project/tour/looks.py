@@ -40,7 +40,7 @@ def look_at_group(group: str, total: int, words: str = "") -> Look:
     failed = count_group(group, failures=True) or 0
     if done < total:
         state = State.RUNNING if done else State.WAITING
-        return Look(state=state, words=words, done=done, total=total)
+        return Look(state=state, done=done, total=total)
     return Look(
         state=State.FAILED if failed else State.SUCCEEDED,
         words=f"{failed} failed" if failed else words,

@@ -589,6 +589,8 @@ class BrokerContract:
         assert other.rescue() == []
         delivery = take_one(other)
         assert (delivery.package, delivery.deliveries) == ("lost", 2)
+        # Perhaps it took its cluster down: the next one is to be careful.
+        assert (delivery.rescues, delivery.starts) == (1, 0)
 
     @needs_leases
     def test_whoever_comes_back_does_not_rescue_before_a_whole_lease(

@@ -318,6 +318,22 @@ def test_after_an_outage_nothing_is_rescued_for_a_whole_lease(
     assert time.monotonic() - back > 0.4
 
 
+def test_connection_lives_on_between_two_verbs(broker: ORM):
+    broker.queue_size()
+    before = connection.connection
+    broker.queue_size()
+    assert connection.connection is before
+
+
+def test_connection_that_is_too_old_is_replaced(broker: ORM, monkeypatch: Any):
+    broker.queue_size()
+    before = connection.connection
+    monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 1)
+    monkeypatch.setattr(connection, "close_at", time.monotonic() - 1)
+    broker.queue_size()
+    assert connection.connection is not before
+
+
 # -- waking up
 
 

@@ -81,7 +81,9 @@ class Nursery:
         self._lines: list[Line] = []
         self._children: list[Child] = []
 
-    def make(self, kind: str = "worker", row: int = -1, *, alive: bool = False) -> Child:
+    def make(
+        self, kind: str = "worker", row: int = -1, *, alive: bool = False
+    ) -> Child:
         """A child; without `alive` its process was never started, thus is dead."""
         self._generation += 1
         ours, theirs = map(Line, Line.pair())

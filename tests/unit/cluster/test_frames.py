@@ -104,7 +104,9 @@ def test_report_comes_back(receipt: str, size: int, *, again: bool) -> None:
 
 
 def test_record_travels_in_a_report() -> None:
-    record = make_record(name="Grüße", result="\udc80".encode("utf-8", "replace").decode())
+    record = make_record(
+        name="Grüße", result="\udc80".encode("utf-8", "replace").decode()
+    )
     sent = Report(1, "7:1", False, record.to_bytes())
     read = decode_report(body_of(encode_report(sent)))
     assert type(record).from_bytes(read.record) == record
