@@ -15,6 +15,11 @@ from django_q.logs import logger
 PULSE: Final = 0.005
 """Seconds between two looks at the version of an SQLite database: microseconds each."""
 
+LAZY_PULSE: Final = 0.01
+"""The same when nothing was written for a while."""
+
+LAZY_AFTER: Final = 2.0
+
 SLOW_PULSE: Final = 1.0
 """Seconds between two looks where PostgreSQL calls us."""
 
@@ -58,9 +63,11 @@ class SQLiteNews(News):
         super().__init__(poll)
         self._private = private_copy(connection)
         self._version = -1
+        self._changed = 0.0
 
     def pulse(self) -> float:
-        return PULSE
+        quiet = monotonic() - self._changed > LAZY_AFTER
+        return LAZY_PULSE if quiet else PULSE
 
     def has_any(self) -> bool:
         try:
@@ -72,6 +79,8 @@ class SQLiteNews(News):
             self.close()
             return super().has_any()
         seen, self._version = self._version, version
+        if seen != version:
+            self._changed = monotonic()
         return bool(seen != version)
 
     @property

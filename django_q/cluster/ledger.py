@@ -151,7 +151,10 @@ class Ledger:
         self.take_back(death.generation, death.number)
         doubtful = list(self.hands.get(death.generation, {}).values())
         if death.was_running:
-            doubtful += [e for e in self._parked() if e.mark == death.key]
+            ran = [e for e in self._parked() if e.mark == death.key]
+            for entry in ran:
+                entry.number = death.number
+            doubtful += ran
         for entry in doubtful:
             entry.place, entry.worker = Place.DOUBTFUL, death.generation
         return doubtful

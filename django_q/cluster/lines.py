@@ -10,9 +10,10 @@ import array
 import select
 import socket
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Final
+from time import monotonic
+from typing import Final, NamedTuple
 
 from django_q.cluster.frames import HEADER, Frame, Kind
 
@@ -160,8 +161,21 @@ def _sockets_from(raw: bytes) -> Iterable[socket.socket]:
         yield socket.socket(fileno=descriptor)
 
 
+class Glance(NamedTuple):
+    """Something that can't call us: it is looked at now and then while we wait."""
+
+    look: Callable[[], bool]
+    """True ends the waiting."""
+
+    every: float
+    """Seconds between two looks."""
+
+
 def wait_for_news(
-    lines: Iterable[Line], timeout: float, descriptors: Sequence[int] = ()
+    lines: Iterable[Line],
+    timeout: float,
+    descriptors: Sequence[int] = (),
+    glance: Glance | None = None,
 ) -> set[int]:
     """Wait until a line or descriptor can be read; write what can be written meanwhile.
 
@@ -175,9 +189,22 @@ def wait_for_news(
     for descriptor in descriptors:
         poll.register(descriptor, select.POLLIN)
     readable = set()
-    for number, event in poll.poll(max(0.0, timeout) * 1000):
+    for number, event in _poll(poll, max(0.0, timeout), glance):
         if event & select.POLLOUT:
             open_lines[number].flush()
         if event & ~select.POLLOUT:
             readable.add(number)
     return readable
+
+
+def _poll(
+    poll: select.poll, timeout: float, glance: Glance | None
+) -> list[tuple[int, int]]:
+    if glance is None:
+        return poll.poll(timeout * 1000)
+    until = monotonic() + timeout
+    while True:
+        rest = until - monotonic()
+        events = poll.poll(max(0.0, min(rest, glance.every)) * 1000)
+        if events or rest <= 0 or glance.look():
+            return events

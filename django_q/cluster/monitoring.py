@@ -24,6 +24,12 @@ from django_q.transactions import writing
 GATHER: Final = 0.002
 """Seconds that the first end of a batch waits for others."""
 
+GATHER_LONG: Final = 0.02
+"""The same while many come: a larger batch costs less, and nobody waits for one."""
+
+MANY: Final = 40
+"""Ends in a batch that make the next one wait longer."""
+
 LARGEST_BATCH: Final = 500
 
 PUSHER: Final = 0
@@ -56,6 +62,7 @@ class Monitor(Role):
         self.unsaved: dict[int, Ended] = {}
         self.greeted: set[int] = set()
         self.first_came = 0.0
+        self.gather = GATHER
         self.trouble = Pause()
         self.chronicle = Chronicle()
 
@@ -87,22 +94,23 @@ class Monitor(Role):
             return self.trouble.rest
         if len(self.unsaved) >= LARGEST_BATCH:
             return 0.0
-        return self.first_came + GATHER - monotonic()
+        return self.first_came + self.gather - monotonic()
 
     def _is_time_to_save(self) -> bool:
         if self.trouble.rest:
             return False
         full = len(self.unsaved) >= LARGEST_BATCH
-        return full or monotonic() - self.first_came >= GATHER
+        return full or monotonic() - self.first_came >= self.gather
 
     def collect(self, timeout: float) -> None:
         lines = list(self.workers.values())
         if self.pusher is not None:
             lines.append(self.pusher)
-        self.listen(lines, timeout)
-        for generation in list(self.workers):
-            self._hear_worker(generation)
-        if self.pusher is not None:
+        readable = self.listen(lines, timeout)
+        for generation, line in list(self.workers.items()):
+            if line.fileno() in readable:
+                self._hear_worker(generation)
+        if self.pusher is not None and self.pusher.fileno() in readable:
             self._hear_pusher(self.pusher)
 
     def meet(self, kind: str, generation: int, row: int, line: Line) -> None:
@@ -174,6 +182,7 @@ class Monitor(Role):
             return
         if self.trouble.end():
             logger.info("%s: the database is back", self.title)
+        self.gather = GATHER_LONG if len(batch) >= MANY else GATHER
         for ended in batch:
             del self.unsaved[ended.report.number]
         self.first_came = monotonic()

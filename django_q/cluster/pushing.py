@@ -12,7 +12,7 @@ from django_q.cluster.board import Cell, Word
 from django_q.cluster.frames import Frame, Kind, control, encode_parcels
 from django_q.cluster.hands import STUCK_AFTER, Hand
 from django_q.cluster.ledger import Entry, Ledger
-from django_q.cluster.lines import Line
+from django_q.cluster.lines import Glance, Line
 from django_q.cluster.recovery import Recovery, forbid_former_parcels
 from django_q.cluster.roles import LONGEST_PAUSE, Launch, Pause, Role
 from django_q.cluster.windows import fair_share, worth_fetching
@@ -44,7 +44,6 @@ class Pusher(Role):
         self.recovery = Recovery(self.ledger, self.board, self.control, self.options)
         self.trouble = Pause()
         self.more = True
-        self.next_look = 0.0
         self.next_forced_look = 0.0
         self.next_renewal = 0.0
         self.is_quiet = False
@@ -84,11 +83,26 @@ class Pusher(Role):
         if self.monitor is not None:
             lines.append(self.monitor)
         call = self.broker.news_fd() if self._can_fetch else None
-        self.listen(lines, self._patience(), () if call is None else (call,))
-        if self.monitor is not None:
-            self._hear_monitor(self.monitor)
+        calls = () if call is None else (call,)
+        readable = self.listen(lines, self._patience(), calls, self._glance())
+        if call in readable:
+            self._has_news()
+        monitor = self.monitor
+        if monitor is not None and monitor.fileno() in readable:
+            self._hear_monitor(monitor)
         for hand in list(self.hands.values()):
-            self._hear_worker(hand)
+            if hand.line.fileno() in readable:
+                self._hear_worker(hand)
+
+    def _glance(self) -> Glance | None:
+        """While nothing is there to be fetched, look now and then for what came."""
+        if self.more or not self._can_fetch or self.trouble.rest:
+            return None
+        return Glance(self._has_news, self.broker.pulse())
+
+    def _has_news(self) -> bool:
+        self.more = self.more or self.broker.has_news()
+        return self.more
 
     def _patience(self) -> float:
         """How long to wait for news before something must be done anyway."""
@@ -99,7 +113,8 @@ class Pusher(Role):
         if self.ledger.entries and self.broker.supports_leases:
             times.append(self.next_renewal - now)
         if self._can_fetch:
-            times.append(0.0 if self.more and self._wanted() else self.next_look - now)
+            wanted = self.more and self._wanted()
+            times.append(0.0 if wanted else self.next_forced_look - now)
         if self._someone_waits_in_vain():
             times.append(STUCK_AFTER / 2)
         return max(0.0, min(times))
@@ -166,7 +181,7 @@ class Pusher(Role):
     def fetch(self) -> None:
         if not self._can_fetch or self.trouble.rest:
             return
-        self._look_for_news()
+        self._look_anyway()
         count = self._wanted() if self.more else 0
         if not count:
             return
@@ -180,20 +195,17 @@ class Pusher(Role):
         else:
             self._plan_look()
 
-    def _look_for_news(self) -> None:
+    def _look_anyway(self) -> None:
+        """Not everybody who puts something on the queue calls."""
         now = monotonic()
         if now >= self.next_forced_look:
             self.more, self.next_forced_look = True, now + FALLBACK_LOOK
-        if not self.more and self.broker.has_news():
-            self.more = True
-        self.next_look = min(now + self.broker.pulse(), self.next_forced_look)
 
     def _plan_look(self) -> None:
         """The queue is empty: look again when the next delayed package is due."""
         due = self.broker.next_due()
         if due is not None:
             self.next_forced_look = min(self.next_forced_look, monotonic() + due)
-            self.next_look = min(self.next_look, self.next_forced_look)
 
     def _with_receipt(self, delivery: Delivery) -> Delivery:
         """Every entry needs a name of its own, also where the broker gives none."""

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any, Final
 
 from django_q import results
-from django_q.brokers import Broker, Delivery
+from django_q.brokers import Broker
 from django_q.cluster.board import Board, Cell, Row, State, Word
 from django_q.cluster.frames import Errand, Kind, Report, control, encode_report
 from django_q.cluster.ledger import Death, Entry, Ledger, Place
@@ -40,6 +40,8 @@ class Recovery:
         self._deaths: dict[int, Death] = {}
         self._testimonies: list[tuple[int, list[int]]] = []
         self._board_said: dict[int, tuple[int, int]] | None = None
+        self._keeping: set[int] = set()
+        self._inherited: dict[int, Entry] = {}
         self._listed: tuple[set[int], set[int]] | None = None
         self._asked = 0.0
         self.is_under_way = True
@@ -49,8 +51,15 @@ class Recovery:
         """Seconds until there is something to do without being called."""
         if self._testimonies:
             return 0.0
-        unclear = self.is_under_way or self._ledger.parked()
-        return max(0.0, self._asked + ASK_AGAIN - monotonic()) if unclear else FOR_EVER
+        is_asked = self._board_said is not None
+        if is_asked or not (self._is_unclear or self._inherited):
+            return FOR_EVER
+        return max(0.0, self._asked + ASK_AGAIN - monotonic())
+
+    @property
+    def _is_unclear(self) -> bool:
+        """Something may be nowhere: the monitor must be asked."""
+        return self.is_under_way or bool(self._ledger.parked())
 
     # -- what others say
 
@@ -58,9 +67,11 @@ class Recovery:
         """A new monitor: what the former one had is with nobody, or is sent again."""
         self._monitor = line
         self._board_said = None
+        self._testimonies.clear()
         self._ledger.park_arrived()
-        for generation in self._deaths:
-            line.send(control(Kind.FINISH, generation=generation))
+        if not self.is_under_way:
+            for generation in self._deaths:
+                line.send(control(Kind.FINISH, generation=generation))
 
     def bury(self, facts: dict[str, Any]) -> None:
         """The sentinel says that a worker died."""
@@ -85,22 +96,25 @@ class Recovery:
             generation, numbers = self._testimonies[0]
             self._judge(broker, generation, numbers)
             self._testimonies.pop(0)
-        if not self.is_under_way and not self._ledger.parked():
-            return
-        if self._listed is not None and self._board_said is not None:
-            self._reconcile(broker, *self._listed)
-            self._listed = self._board_said = None
-        elif monotonic() - self._asked >= ASK_AGAIN:
+        if self._board_said is not None:
+            if self._listed is not None:
+                self._reconcile(broker, *self._listed)
+        elif self.rest <= 0:
+            self._asked = monotonic()
+            self._park_dropped()
             self._ask(broker)
 
     def _ask(self, broker: Broker) -> None:
-        """Begin anew: nothing held, nothing to recover; else read the board and ask."""
-        self._asked = monotonic()
+        """Nothing held, nothing to recover; else read the board, and only then ask.
+
+        Not again before the answer: it would tell of a time before the second reading.
+        """
         if self.is_under_way and not (broker.supports_leases and broker.held()):
             self._end()
-        elif self._monitor is not None:
+        elif self._is_unclear and self._monitor is not None:
             self._listed = None
             self._board_said = self._running_now()
+            self._keeping = {r.generation for r in self._living_rows() if r[Cell.KEPT]}
             self._monitor.send(control(Kind.LIST))
 
     def _running_now(self) -> dict[int, tuple[int, int]]:
@@ -113,17 +127,32 @@ class Recovery:
                 running[mark] = max(seen, running.get(mark, (0, 0)))
         return running
 
+    def _park_dropped(self) -> None:
+        """What a worker had from a former pusher, and does not run any more, is parked:
+        that it was dropped was perhaps told to that pusher, or to us too early.
+        """
+        if not self._inherited:
+            return
+        running = self._running_now()
+        for number, entry in list(self._inherited.items()):
+            if entry.place is not Place.HANDED or entry.number != number:
+                del self._inherited[number]
+            elif running.get(entry.mark) != (number, entry.worker):
+                self._ledger.drop(entry.worker, number)
+
     def _living_rows(self) -> list[Row]:
         rows = self._board.rows
         return [r for r in rows if r.pid and r.generation not in self._deaths]
 
     def _reconcile(self, broker: Broker, arrived: set[int], greeted: set[int]) -> None:
         """Board and monitor have spoken; the broker has the last word."""
-        keeping = [r.generation for r in self._living_rows() if r[Cell.KEPT]]
-        everyone_spoke = greeted.issuperset(keeping)
+        running, self._board_said = self._board_said or {}, None
+        self._listed = None
+        everyone_spoke = greeted.issuperset(self._keeping)
         if self.is_under_way:
             for delivery in broker.held():
-                self._place(delivery, arrived)
+                entry = self._ledger.take(delivery)
+                self._place(entry, running.get(entry.mark), arrived)
             self._end()
         lost_track = [e for e in self._ledger.parked() if e.mark not in arrived]
         if everyone_spoke and lost_track:
@@ -134,14 +163,15 @@ class Recovery:
                 "%s tasks had no recorded end: they run again", len(lost_track)
             )
 
-    def _place(self, delivery: Delivery, arrived: set[int]) -> None:
-        """Note one lease of the former pusher."""
-        entry = self._ledger.take(delivery)
-        running = (self._board_said or {}).get(entry.mark)
+    def _place(
+        self, entry: Entry, running: tuple[int, int] | None, arrived: set[int]
+    ) -> None:
+        """Where a lease of the former pusher is now."""
         if entry.mark in arrived:
             self._ledger.set_aside(entry, Place.ARRIVED)
         elif running is not None:
             self._ledger.put_in_hand(entry, *running)
+            self._inherited[entry.number] = entry
         else:
             self._ledger.set_aside(entry, Place.PARKED)
 
@@ -217,8 +247,8 @@ class Recovery:
             entry.delivery = entry.delivery._replace(starts=starts)
             self._give_out_again(broker, [entry])
         else:
-            self._ledger.forget(entry.receipt)
             delivery = broker.redeliver(entry.receipt)
+            self._ledger.forget(entry.receipt)
             if delivery is not None:
                 self._ledger.take(delivery, first=True).text = death.text
 

@@ -15,7 +15,7 @@ from typing import ClassVar, Final
 
 from django_q.cluster.board import Board
 from django_q.cluster.frames import Frame, Kind, control
-from django_q.cluster.lines import Line, wait_for_news
+from django_q.cluster.lines import Glance, Line, wait_for_news
 from django_q.cluster.titles import set_title
 from django_q.logs import logger
 from django_q.options import Options
@@ -117,13 +117,17 @@ class Role:
         """Close what was opened."""
 
     def listen(
-        self, lines: Sequence[Line], timeout: float, fds: Sequence[int] = ()
+        self,
+        lines: Sequence[Line],
+        timeout: float,
+        fds: Sequence[int] = (),
+        glance: Glance | None = None,
     ) -> set[int]:
         """Wait for news on the given lines and on the sentinel's, and answer the latter.
 
         Gives the file numbers that can be read.
         """
-        readable = wait_for_news((self.control, *lines), timeout, fds)
+        readable = wait_for_news((self.control, *lines), timeout, fds, glance)
         if self.control.fileno() in readable:
             for frame in self.control.receive():
                 self.obey(frame)

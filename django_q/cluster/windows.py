@@ -36,4 +36,4 @@ def fair_share(waiting: int, workers: int) -> int:
 
 def worth_fetching(room: int, whole: int, *, someone_idle: bool) -> bool:
     """Whether to ask the broker: for one idle worker, or when much has gone."""
-    return room > 0 and (someone_idle or room * 4 >= whole)
+    return room > 0 and (someone_idle or room * 2 >= whole)

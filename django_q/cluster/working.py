@@ -98,10 +98,10 @@ class Worker(Role):
 
     def collect(self, timeout: float) -> None:
         lines = [line for line in (self.pusher, self.monitor) if line is not None]
-        self.listen(lines, timeout)
-        if self.pusher is not None:
+        readable = self.listen(lines, timeout)
+        if self.pusher is not None and self.pusher.fileno() in readable:
             self._hear_pusher(self.pusher)
-        if self.monitor is not None:
+        if self.monitor is not None and self.monitor.fileno() in readable:
             self._hear_monitor(self.monitor)
 
     def _hear_pusher(self, pusher: Line) -> None:

@@ -205,13 +205,15 @@ class World:
         self.unburied: dict[int, Frame] = {}
         self.reports: list[Wire] = []
         self.depth = 0
+        self.time = 1000.0
+        self.pace = self.rng.choice([0.3, 0.03, 0.003])
         self.at_work: Actor | None = None
         for kind in ("monitor", "pusher", *["worker"] * OPTIONS.worker_count):
             self.spawn(kind)
 
     # -- chance
 
-    def run(self, most_steps: int = 15_000) -> None:
+    def run(self, most_steps: int = 60_000) -> None:
         for _ in range(most_steps):
             if not self.shelf.boxes:
                 return
@@ -220,6 +222,7 @@ class World:
 
     def step(self, spare: Actor | None = None) -> None:
         """Somebody takes a step; perhaps somebody dies."""
+        self.time += self.pace
         if self.kills and self.rng.random() < self.haste:
             self.kill(self.rng.choice([1, 1, 1, 2, 3]))
         able = [a for a in self.actors if a.is_alive and a is not spare]
