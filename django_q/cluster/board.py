@@ -43,6 +43,8 @@ class Word(enum.IntEnum):
     """Sentinel: pid, as the next two."""
     MONITOR = 7
     HOUSEKEEPER = 8
+    LIMIT = 9
+    """Pusher: how many packages it would have waiting at most."""
 
 
 class Cell(enum.IntEnum):

@@ -137,17 +137,27 @@ class Monitor(Role):
         self.unsaved[report.number] = Ended(sender, report, record)
 
     def _hear_pusher(self, pusher: Line) -> None:
-        for frame in pusher.receive():
+        frames = pusher.receive()
+        if frames:
+            self._hear_sentinel()
+        for frame in frames:
             if frame.kind is Kind.RECORD:
                 self._note(PUSHER, frame)
             elif frame.kind is Kind.FINISH:
-                self.tell_last_words(frame.facts["generation"])
+                self.tell_last_words(pusher, frame.facts["generation"])
             elif frame.kind is Kind.LIST:
-                self.tell_list()
-        if pusher.closed:
+                self.tell_list(pusher)
+        if pusher.closed and self.pusher is pusher:
             self.pusher = None
 
-    def tell_last_words(self, generation: int) -> None:
+    def _hear_sentinel(self) -> None:
+        """Before we testify: take the lines that were handed to us, or we would not know
+        what a worker wrote on one before it died.
+        """
+        for frame in self.control.receive():
+            self.obey(frame)
+
+    def tell_last_words(self, pusher: Line, generation: int) -> None:
         """A worker is dead. What it wrote last lies in our own buffer by now.
 
         Its line is not read to its end: a process that its task forked may hold it.
@@ -158,19 +168,14 @@ class Monitor(Role):
         if line is not None:
             line.close()
         numbers = [n for n, e in self.unsaved.items() if e.sender == generation]
-        facts = {"generation": generation, "numbers": numbers}
-        self._tell_pusher(control(Kind.ARRIVED, **facts))
+        pusher.send(control(Kind.ARRIVED, generation=generation, numbers=numbers))
 
-    def tell_list(self) -> None:
+    def tell_list(self, pusher: Line) -> None:
         """What has come and is not settled, after reading all lines."""
         for generation in list(self.workers):
             self._hear_worker(generation)
         keys = [mark_of(ended.report.receipt) for ended in self.unsaved.values()]
-        self._tell_pusher(control(Kind.LISTED, keys=keys, greeted=list(self.greeted)))
-
-    def _tell_pusher(self, frame: bytes) -> None:
-        if self.pusher is not None:
-            self.pusher.send(frame)
+        pusher.send(control(Kind.LISTED, keys=keys, greeted=list(self.greeted)))
 
     # -- saving
 
@@ -257,4 +262,5 @@ class Monitor(Role):
             if line is not None:
                 line.send(control(Kind.SAVED, numbers=saved))
         receipts = [ended.report.receipt for ended in batch]
-        self._tell_pusher(control(Kind.SETTLED, receipts=receipts))
+        if self.pusher is not None:
+            self.pusher.send(control(Kind.SETTLED, receipts=receipts))

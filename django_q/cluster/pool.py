@@ -91,9 +91,15 @@ class Pool:
             row = self._board.rows[child.row]
             word = row[Cell.TURN]
             if gap:
-                self._pardons[child.generation] = (word, gap)
+                self._pardon(child, word, gap)
             if self._is_overdue(child, word) and row[Cell.TURN] == word:
                 self._condemn(child, row, word)
+
+    def _pardon(self, child: Child, word: int, gap: float) -> None:
+        """Several pauses during the same task add up."""
+        judged, given = self._pardons.get(child.generation, (word, 0.0))
+        earlier = given if judged == word else 0.0
+        self._pardons[child.generation] = (word, earlier + gap)
 
     def next_deadline(self) -> float:
         """Seconds until the first task is past its limit and the grace."""

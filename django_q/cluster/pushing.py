@@ -171,8 +171,9 @@ class Pusher(Role):
         open_hands = [h for h in self.hands.values() if not h.is_retiring]
         whole = sum(hand.window for hand in open_hands)
         whole += sum(hand.is_idle for hand in open_hands)
-        waiting = self._count_waiting()
-        room = min(whole, self.options.queue_limit or whole) - waiting
+        limit = min(whole, self.options.queue_limit or whole)
+        self.board[Word.LIMIT] = limit
+        room = limit - self._count_waiting()
         idle = any(h.is_idle and not self._load_of(h) for h in open_hands)
         if not worth_fetching(room, whole, someone_idle=idle):
             return 0
@@ -292,15 +293,11 @@ class Pusher(Role):
         known = self.ledger.hands.get(hand.generation, {})
         if not known:
             return []
-        hand.row[Cell.VOID] = max(known)
+        hand.row[Cell.VOID] = max(hand.row[Cell.VOID], *known)
         sleep(VOID_PAUSE)
-        return self.ledger.take_back(hand.generation, self._begun_by(hand, list(known)))
-
-    def _begun_by(self, hand: Hand, numbers: list[int]) -> int:
-        """The number that the worker's turn shows, whole again."""
-        low = hand.row.turn.number
-        shown = [n for n in numbers if n & 0xFFFFFF == low]
-        return shown[0] if shown else min(numbers) - 1
+        # It writes the number before it looks at `void`, so this one word decides. Its
+        # turn would not: that may show the hook of a task that is long forgotten here.
+        return self.ledger.take_back(hand.generation, hand.last)
 
     # -- leases
 

@@ -248,7 +248,7 @@ class Sentinel(Role):
             **{kind: self.board[word] for kind, word in PID_WORDS.items()},
             "workers": [child.pid for child in self.pool.workers],
             "task_q_size": self.board[Word.WAITING],
-            "task_q_limit": options.queue_limit,
+            "task_q_limit": self.board[Word.LIMIT] or options.queue_limit,
             "done_q_size": self.board[Word.UNSAVED],
             "reincarnations": self.reincarnations,
             "busy": self.pool.busy(),

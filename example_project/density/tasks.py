@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from math import exp, log, pi, sqrt
+from typing import Any
 
 TINY = 1e-300
 
 
-def estimate(width: float, sample: list[int]) -> dict[str, object]:
+def estimate(width: float, sample: list[int]) -> dict[str, Any]:
     """The density seen through Gaussian windows of this width.
 
     Its score: how likely each sentence is, judged by the others.

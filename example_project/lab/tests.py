@@ -6,6 +6,7 @@ from unittest.mock import patch
 
 from django.core.management import call_command
 
+from django_q.models import Schedule
 from lab import sessions, showcase, tasks
 from lab.models import Countdown, Door
 from tour.example import State
@@ -36,4 +37,4 @@ class LabTest(SyncTestCase):
     def test_the_schedule_is_there_once(self) -> None:
         for _ in range(2):
             sessions.ensure_schedule()
-        assert sessions.Schedule.objects.count() == 1
+        assert Schedule.objects.count() == 1

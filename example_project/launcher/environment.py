@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -25,6 +26,9 @@ NEEDED = "import arrow, blessed, cronsim, django, picklefield, psutil, PIL, djan
 VERSIONS = (
     "import platform, django; "
     "print(f'Python {platform.python_version()}, Django {django.get_version()}')"
+)
+NOTHING_FOUND = re.compile(
+    r"from versions: none|NewConnectionError|ConnectTimeout|Temporary failure in name"
 )
 
 
@@ -72,14 +76,22 @@ def fill(python: Path, wheels: str | None) -> None:
     try:
         install(python, requirements, wheels=wheels)
     except SetUpFailed as error:
-        if not wheels:
-            raise
+        words = (python.parent.parent / "install.log").read_text(errors="replace")
+        sys.stdout.write(words)
+        raise SetUpFailed(reason(words, wheels) or str(error)) from error
+
+
+def reason(words: str, wheels: str | None) -> str:
+    """What pip's words mean and what to do about it; empty where they are unknown."""
+    if not NOTHING_FOUND.search(words):
+        return ""
+    if wheels:
         fetch = f"python3 -m pip wheel -w {wheels} {ROOT} Pillow setuptools"
-        said = str(error).splitlines()[-1]
-        raise SetUpFailed(
-            f"{wheels} lacks a wheel that is needed. Where there is a network, run: "
-            f"{fetch} ({said})"
-        ) from error
+        return f"{wheels} lacks a wheel. Where there is a network, run: {fetch}"
+    return (
+        "No connection to the package index, and Django isn't installed yet. "
+        "Connect, or give --wheels DIR."
+    )
 
 
 def _is_up_to_date(folder: Path, digest: str) -> bool:

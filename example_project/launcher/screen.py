@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import sys
 from time import monotonic
 from typing import TextIO
 
 MARKS = "✓✕▶◷…↻█░·"
 LABEL = 38
+WIDTH = 80
 CLEAR = "\r\x1b[K"
+COLOUR = re.compile(r"\x1b\[\d*m")
 COLOURS = {"ok": "32", "bad": "31", "busy": "36", "quiet": "2", "loud": "1"}
 
 
@@ -66,11 +70,12 @@ class Screen:
             self.stream.write(text)
             self.stream.flush()
         except OSError:
-            # The terminal was closed, or nobody reads the pipe any more. The children
-            # must be seen off all the same, and Python must be able to end.
+            # The terminal was closed, or nobody reads the pipe any more: time to end.
+            # What is still said must not raise again, or nobody sees the children off.
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.stream.fileno())
             os.close(nowhere)
+            signal.raise_signal(signal.SIGTERM)
 
 
 class Step:
@@ -98,4 +103,8 @@ class Step:
 def aligned(label: str, words: str, took: str = "") -> str:
     """One line of the report: what, what came of it, how long it took."""
     line = f"    {label:<{LABEL}} {words}"
-    return f"{line:<71}  {took:>7}" if took else line
+    if not took:
+        return line
+    # Colours take no room on the screen.
+    width = len(COLOUR.sub("", line))
+    return line + " " * max(WIDTH - width - len(took), 2) + took

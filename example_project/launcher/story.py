@@ -145,7 +145,7 @@ class Demo:
     def serve(self, python: Path, port: int, url: str, step: Step) -> bool:
         """False if somebody else has taken the port just now."""
         address = f"{ports.HOST}:{port}"
-        command = [python, MANAGE, "runserver", "--noreload", address]
+        command: list[str | Path] = [python, MANAGE, "runserver", "--noreload", address]
         site = self.troupe.begin("web site", command)
         if self.troupe.wait_for(
             "web site", step, lambda _: ports.status_of(url) is not None
@@ -167,7 +167,7 @@ class Demo:
 
     def show_results(self, python: Path) -> bool:
         """Give the cluster its work; gives whether all came as it should."""
-        command = [python, MANAGE, "showcase"]
+        command: list[str | Path] = [python, MANAGE, "showcase"]
         if self.options.headless:
             command.append("--headless")
         self.troupe.begin("showcase", command, shows=True)

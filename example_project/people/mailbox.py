@@ -28,7 +28,7 @@ class Letter:
 
 def latest_letters(limit: int, *, about: str = "") -> list[Letter]:
     """The letters written last, newest first; those whose text or address has a word."""
-    files = sorted(Path(settings.EMAIL_FILE_PATH).glob("*.log"), reverse=True)
+    files = sorted(Path(settings.MAIL_FOLDER).glob("*.log"), reverse=True)
     letters = (letter for file in files for letter in _read(file))
     return list(islice((each for each in letters if each.is_about(about)), limit))
 

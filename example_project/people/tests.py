@@ -27,6 +27,7 @@ class WelcomeTest(SyncTestCase):
     def test_another_letter_is_planned_in_an_hour(self) -> None:
         welcome(self.ada.pk)
         planned = Schedule.objects.get(name="Follow-up for ada")
+        assert planned.next_run is not None
         assert planned.schedule_type == Schedule.ONCE
         hour = timezone.now() + timedelta(hours=1)
         assert abs(planned.next_run - hour) < timedelta(minutes=1)

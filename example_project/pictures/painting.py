@@ -104,8 +104,7 @@ def _colour(part: str, hour: float) -> Colour:
     """The colour of the sky, the sun or the hills between two full hours."""
     before = min(int(hour), len(HOURS) - 2)
     start, end = (
-        ImageColor.getcolor(getattr(HOURS[n], part), "RGB")
-        for n in (before, before + 1)
+        ImageColor.getrgb(getattr(HOURS[n], part))[:3] for n in (before, before + 1)
     )
     return _mixed(start, end, hour - before)
 

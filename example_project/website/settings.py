@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import django
+
 from website.secret import secret_key
 
 HERE = Path(__file__).resolve().parent.parent
@@ -87,8 +89,15 @@ Q_CLUSTER = {
     "save_limit": 5000,
 }
 
-EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
-EMAIL_FILE_PATH = FILES / "mail"
+# No letter leaves this machine: each becomes a file.
+MAIL_FOLDER = FILES / "mail"
+FILE_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+if django.VERSION >= (6, 1):
+    MAILERS = {
+        "default": {"BACKEND": FILE_BACKEND, "OPTIONS": {"file_path": MAIL_FOLDER}}
+    }
+else:
+    EMAIL_BACKEND, EMAIL_FILE_PATH = FILE_BACKEND, MAIL_FOLDER
 DEFAULT_FROM_EMAIL = "Django Q demo <demo@example.com>"
 
 STATIC_URL = "/static/"

@@ -9,6 +9,7 @@ import itertools
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -113,14 +114,15 @@ def log_and_exit(path: str) -> NoReturn:
 
 def give(name: str) -> Any:
     """Results that are hard to keep."""
-    return {
+    kinds: dict[str, Callable[[], Any]] = {
         "refuses to load": RaisesOnLoad,
         "zero byte": lambda: "a\x00b",
         "half a character": lambda: "\ud800",
         "deep": lambda: nest(5000),
         "five megabytes": lambda: "x" * 5_000_000,
         "a generator": lambda: (n for n in range(3)),
-    }[name]()
+    }
+    return kinds[name]()
 
 
 def nest(depth: int) -> list[Any]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 
@@ -91,11 +91,11 @@ class RunningCluster:
     def wait_for_end(self, within: float = 20.0) -> int:
         """The exit code of the command, once nothing of the cluster is left."""
         try:
-            code = self.process.wait(within)
+            self.process.wait(within)
         except subprocess.TimeoutExpired:
             self.fail(f"has not ended within {within:g} s")
         self.wait_until_gone()
-        return code
+        return int(self.process.returncode)
 
     def wait_until_gone(self, within: float = 8.0) -> None:
         """No process of the tree is left, also none that nobody waits for."""
@@ -302,7 +302,7 @@ class RunningCluster:
     def count(self, pattern: str) -> int:
         return len(re.findall(pattern, self.log))
 
-    def fail(self, reason: str) -> Any:
+    def fail(self, reason: str) -> NoReturn:
         text = f"The cluster {reason}.\n--- its log ---\n{self.log[-6000:]}"
         raise AssertionError(text)
 
@@ -321,6 +321,14 @@ class Diary:
 
     def has_begun(self, count: int = 1) -> bool:
         return len(self.of("start")) >= count
+
+    def wait_until_begun(self, count: int = 1, within: float = 10.0) -> None:
+        """So many different tasks have been started."""
+
+        def begun() -> bool:
+            return self.has_begun(count)
+
+        wait_until(begun, within)
 
     def extra_ends(self) -> int:
         """How many runs to the end were too many."""

@@ -16,7 +16,7 @@ from tests.acceptance.harness import Diary, RunningCluster
 from tests.acceptance.test_survives_kills import announced
 from tests.waiting import wait_until
 
-SECONDS = float(os.environ.get("QTEST_SOAK", "15"))
+SECONDS = float(os.environ.get("QTEST_SOAK", "12"))
 KILLED = ("worker", "worker", "pusher", "monitor", "housekeeper")
 SENTINEL_EVERY = 4.0
 """Seconds between two kills of the sentinel: five in ten would be a reason to give up."""

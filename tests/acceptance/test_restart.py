@@ -21,7 +21,7 @@ def test_restart_after_a_crash_loses_nothing(
 ) -> None:
     cluster = running_cluster(**SETTINGS)
     ids = cluster.send_many(30, functions.log_and_sleep, diary.path, 0.1)
-    wait_until(lambda: diary.has_begun(8))
+    diary.wait_until_begun(8)
     cluster.kill_everything()
     ids += [cluster.send(functions.log_and_sleep, diary.path, "meanwhile", 0)]
     begun = set(diary.of("start"))
@@ -45,7 +45,7 @@ def test_three_crashes_among_short_tasks_lose_nothing(
             cluster.send(functions.log_and_sleep, diary.path, f"{n}-{m}", 0.002)
             for m in range(120)
         ]
-        wait_until(lambda n=n: diary.has_begun(60 * n + 30))
+        diary.wait_until_begun(60 * n + 30)
         cluster.kill_everything()
     survivor = running_cluster(**SETTINGS, cluster_name=queue)
     rows = survivor.wait_for_all(ids)
@@ -60,7 +60,7 @@ def test_task_that_takes_the_machine_down_is_not_blamed_on_its_neighbours(
     settings = SETTINGS | {"workers": 1, "max_deliveries": 2, "queue_limit": 10}
     cluster = running_cluster(**settings)
     culprit = cluster.send(functions.log_and_sleep, diary.path, "culprit", 60)
-    wait_until(diary.has_begun)
+    diary.wait_until_begun()
     ids = [cluster.send(functions.add, 1, n) for n in range(5)]
 
     def begins_again_or_is_given_up() -> bool:

@@ -116,8 +116,8 @@ def test_group_gives_all_results(cluster: RunningCluster) -> None:
     wait_until(lambda: count_group(group) == 6)
     assert count_group(group, failures=True) == 1
     found = result_group(group, count=5, wait=WAIT)
-    assert sorted(found) == [0, 2, 4, 6, 8]
-    assert len(fetch_group(group)) == 6
+    assert sorted(found or []) == [0, 2, 4, 6, 8]
+    assert len(fetch_group(group) or []) == 6
     delete_group(group, tasks=True)
     assert fetch_group(group) is None
 
@@ -135,7 +135,9 @@ def test_task_object_runs_and_fetches(cluster: RunningCluster) -> None:
     task.group = "objects"
     task.run()
     assert task.result(wait=WAIT) == 9
-    assert task.fetch().group == "objects"
+    row = task.fetch()
+    assert row is not None
+    assert row.group == "objects"
 
 
 def test_unsaved_success_leaves_no_row(cluster: RunningCluster, diary: Diary) -> None:

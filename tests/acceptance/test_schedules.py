@@ -29,6 +29,7 @@ def test_schedule_fires_within_a_second_of_its_time(
 ) -> None:
     row = schedule(LOG, diary.path, cluster=cluster.queue, next_run=soon(), name="once")
     wait_until(lambda: functions.words(diary.path) == ["ran"], within=5)
+    assert row.next_run is not None
     assert (clock.now() - row.next_run).total_seconds() < 1.5
     assert not Schedule.objects.filter(id=row.id).exists()
     wait_until(cluster.queue_is_empty)
@@ -132,6 +133,7 @@ def test_without_catching_up_a_schedule_runs_once(
     wait_until(lambda: functions.words(diary.path) == ["ran"])
     assert stays(lambda: functions.words(diary.path) == ["ran"], during=1)
     row.refresh_from_db()
+    assert row.next_run is not None
     assert row.next_run > clock.now() - timedelta(seconds=1)
     row.delete()
 

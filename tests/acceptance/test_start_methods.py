@@ -23,7 +23,7 @@ def test_cluster_works_survives_and_stops(
     cluster = running_cluster(start_method=method, retry=3)
     cluster.complaints = "CRITICAL.*sentinel ended"
     ids = cluster.send_many(30, functions.log_and_sleep, diary.path, 0.03)
-    wait_until(lambda: diary.has_begun(4))
+    diary.wait_until_begun(4)
     for role in ("worker", "monitor", "pusher"):
         cluster.kill(role)
         wait_until(cluster.is_whole)
@@ -46,7 +46,7 @@ def test_killed_root_leaves_no_orphan(
     cluster = running_cluster(start_method=method)
     cluster.complaints = "CRITICAL"
     cluster.send(functions.log_and_sleep, diary.path, "long", 60)
-    wait_until(diary.has_begun)
+    diary.wait_until_begun()
     cluster.terminate(signal.SIGKILL)
     cluster.process.wait(5)
     cluster.wait_until_gone(within=8)

@@ -41,7 +41,7 @@ def test_busy_cluster_finishes_what_runs_and_gives_the_rest_back_at_once(
 ) -> None:
     cluster = running_cluster()
     ids = cluster.send_many(12, functions.log_and_sleep, diary.path, 1.5)
-    wait_until(lambda: diary.has_begun(2))
+    diary.wait_until_begun(2)
     cluster.terminate(number)
     wait_until(lambda: waiting(cluster) == 10, within=1)
     assert not diary.of("end"), "the rest was given back only when what ran had ended"
@@ -68,7 +68,7 @@ def test_stop_under_load_repeats_nothing_in_the_next_cluster(
             cluster.send(functions.log_and_sleep, diary.path, f"{n}-{m}", 0.01)
             for m in range(150)
         ]
-        wait_until(lambda n=n: diary.has_begun(n * 100 + 20))
+        diary.wait_until_begun(n * 100 + 20)
         assert cluster.stop() == 0
     cluster = running_cluster(cluster_name=queue)
     rows = cluster.wait_for_all(ids)
@@ -82,15 +82,16 @@ def test_task_that_waited_in_many_stopped_clusters_is_not_given_up(
 ) -> None:
     """Fetched and given back, again and again: that counts neither as start nor death."""
     queue = "patient"
+    ids: list[str] = []
     for n in range(4):
         cluster = running_cluster(cluster_name=queue, workers=1, max_deliveries=2)
-        if n == 0:
-            begun = cluster.send_many(4, functions.log_and_sleep, diary.path, 0.4)
-            ids = [cluster.send(functions.add, 1, n) for n in range(5)]
-        wait_until(lambda n=n: diary.has_begun(n + 1))
+        if not ids:
+            ids = cluster.send_many(4, functions.log_and_sleep, diary.path, 0.4)
+            ids += [cluster.send(functions.add, 1, n) for n in range(5)]
+        diary.wait_until_begun(n + 1)
         assert cluster.stop() == 0
     cluster = running_cluster(cluster_name=queue, workers=1, max_deliveries=2)
-    rows = cluster.wait_for_all([*begun, *ids])
+    rows = cluster.wait_for_all(ids)
     assert all(row.success and row.attempt_count == 1 for row in rows)
     assert not cluster.says("WARNING (?!S)")
 
@@ -98,7 +99,7 @@ def test_task_that_waited_in_many_stopped_clusters_is_not_given_up(
 def test_second_signal_cuts_the_grace(running_cluster: Runner, diary: Diary) -> None:
     cluster = running_cluster(timeout=100)
     ids = cluster.send_many(2, functions.log_and_sleep, diary.path, 60)
-    wait_until(lambda: diary.has_begun(2))
+    diary.wait_until_begun(2)
     cluster.terminate()
     wait_until(lambda: cluster.says("stopping"))
     cluster.terminate()
@@ -116,7 +117,7 @@ def test_grace_of_the_stop_is_bounded_by_a_setting(
     cluster = running_cluster(stop_timeout=0.5)
     long = cluster.send(functions.log_and_sleep, diary.path, "long", 60)
     short = cluster.send(functions.log_and_sleep, diary.path, "short", 0.3)
-    wait_until(lambda: diary.has_begun(2))
+    diary.wait_until_begun(2)
     cluster.terminate()
     assert cluster.wait_for_end(within=5) == INTERRUPTED
     assert Task.objects.get(id=short).success
@@ -129,7 +130,7 @@ def test_third_and_fourth_signal_do_no_harm(
 ) -> None:
     cluster = running_cluster()
     task_id = cluster.send(functions.log_and_sleep, diary.path, "one", 1)
-    wait_until(diary.has_begun)
+    diary.wait_until_begun()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
         cluster.terminate(number)
     assert cluster.wait_for_end(within=8) == 0
@@ -142,7 +143,7 @@ def test_signal_to_all_processes_is_left_to_the_root(
 ) -> None:
     cluster = running_cluster()
     ids = cluster.send_many(10, functions.log_and_sleep, diary.path, 0.7)
-    wait_until(lambda: diary.has_begun(2))
+    diary.wait_until_begun(2)
     for member in cluster.members():
         member.terminate()
     assert cluster.wait_for_end(within=8) == 0
@@ -157,7 +158,7 @@ def test_control_c_in_a_terminal_stops_like_term(
     """A terminal sends INT to the whole foreground group."""
     cluster = running_cluster()
     cluster.send_many(1, functions.log_and_sleep, diary.path, 0.7)
-    wait_until(diary.has_begun)
+    diary.wait_until_begun()
     os.killpg(cluster.pid, signal.SIGINT)
     assert cluster.wait_for_end(within=8) == 0
     assert diary.of("end") == {"w0": 1}

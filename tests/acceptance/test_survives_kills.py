@@ -59,7 +59,7 @@ def test_busy_role_is_hit_and_nothing_is_lost(
     wait_until(cluster.is_whole)
     said = len(cluster.log)
     ids = cluster.send_many(TASKS, functions.log_and_sleep, diary.path, 0.1)
-    wait_until(lambda: diary.has_begun(3))
+    diary.wait_until_begun(3)
     hit = cluster.kill(role, number)
     rows = cluster.wait_for_all(ids)
     assert all(row.success for row in rows)
@@ -78,7 +78,7 @@ def test_killed_worker_is_named_and_its_task_runs_again(
     wait_until(cluster.is_whole)
     arguments = (diary.path, "long", 0.7)
     task_id = cluster.send(functions.log_and_sleep, *arguments)
-    wait_until(diary.has_begun)
+    diary.wait_until_begun()
     worker = harmful.pids(diary.path)[0]
     cluster.send_signal(worker, signal.SIGKILL)
     begun = monotonic()
@@ -93,7 +93,7 @@ def test_killed_worker_is_named_and_its_task_runs_again(
 def test_all_workers_are_killed_at_once(cluster: RunningCluster, diary: Diary) -> None:
     wait_until(cluster.is_whole)
     ids = cluster.send_many(TASKS, functions.log_and_sleep, diary.path, 0.1)
-    wait_until(lambda: diary.has_begun(3))
+    diary.wait_until_begun(3)
     for worker in cluster.pids("worker"):
         cluster.send_signal(worker, signal.SIGKILL)
     rows = cluster.wait_for_all(ids)
@@ -107,7 +107,7 @@ def test_pusher_monitor_and_worker_are_killed_at_once(
 ) -> None:
     wait_until(cluster.is_whole)
     ids = cluster.send_many(4 * TASKS, functions.log_and_sleep, diary.path, 0.02)
-    wait_until(lambda: diary.has_begun(5))
+    diary.wait_until_begun(5)
     for pid in [cluster.pids(role)[0] for role in ("worker", "monitor", "pusher")]:
         cluster.send_signal(pid, signal.SIGKILL)
     rows = cluster.wait_for_all(ids)
@@ -127,7 +127,7 @@ def test_killed_root_takes_everybody_along_and_a_new_cluster_goes_on(
     cluster.complaints = COMPLAINTS
     count = TASKS if is_busy else 0
     ids = cluster.send_many(count, functions.log_and_sleep, diary.path, 0.1)
-    wait_until(lambda: diary.has_begun(min(3, count)))
+    diary.wait_until_begun(min(3, count))
     for name in role.split(" and "):
         cluster.kill(name)
     cluster.process.wait(5)
@@ -144,7 +144,7 @@ def test_terminated_root_stops_the_cluster_and_a_new_one_goes_on(
 ) -> None:
     cluster = running_cluster(**CLUSTER)
     ids = cluster.send_many(TASKS, functions.log_and_sleep, diary.path, 0.1)
-    wait_until(lambda: diary.has_begun(3))
+    diary.wait_until_begun(3)
     assert cluster.stop() == 0
     successor = running_cluster(**CLUSTER, cluster_name=cluster.queue)
     rows = successor.wait_for_all(ids, within=5)

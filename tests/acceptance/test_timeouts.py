@@ -99,7 +99,7 @@ def test_worker_that_is_stopped_in_a_task_is_killed(
     options = {"timeout": 0.5}
     arguments = (diary.path, "long", 30)
     task_id = cluster.send(functions.log_and_sleep, *arguments, **options)
-    wait_until(diary.has_begun)
+    diary.wait_until_begun()
     worker = harmful.pids(diary.path)[0]
     cluster.send_signal(worker, signal.SIGSTOP)
     row = cluster.wait_for(task_id, within=10)

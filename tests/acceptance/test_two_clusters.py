@@ -53,12 +53,12 @@ def test_one_dies_for_good_and_the_other_takes_over(
     pair: list[RunningCluster], diary: Diary
 ) -> None:
     one, other = pair
-    ids = one.send_many(40, functions.log_and_sleep, diary.path, 0.2)
-    wait_until(lambda: diary.has_begun(6))
+    ids = one.send_many(40, functions.log_and_sleep, diary.path, 0.1)
+    diary.wait_until_begun(6)
     one.kill_everything()
     died = monotonic()
     rows = other.wait_for_all(ids)
-    assert monotonic() - died < LEASE + 5 + 40 * 0.2 / 2
+    assert monotonic() - died < LEASE + 5 + 40 * 0.1 / 2
     assert all(row.success for row in rows)
     assert diary.extra_ends() <= 2 * 2
     assert other.says("WARNING rescued")
@@ -68,7 +68,7 @@ def test_held_tasks_are_taken_over_within_the_lease_and_five_seconds(
     pair: list[RunningCluster], diary: Diary
 ) -> None:
     ids = pair[0].send_many(4, functions.log_and_sleep, diary.path, 1)
-    wait_until(lambda: diary.has_begun(2))
+    diary.wait_until_begun(2)
     # Either may have taken all four.
     busy = harmful.pids(diary.path)[0]
     one, other = sorted(pair, key=lambda cluster: not cluster.has(busy))
@@ -86,7 +86,7 @@ def test_one_stops_and_the_other_goes_on(
 ) -> None:
     one, other = pair
     ids = one.send_many(60, functions.log_and_sleep, diary.path, 0.05)
-    wait_until(lambda: diary.has_begun(6))
+    diary.wait_until_begun(6)
     assert one.stop() == 0
     other.wait_for_all(ids)
     assert set(diary.of("start").values()) == {1}
@@ -98,7 +98,7 @@ def test_paused_cluster_wakes_and_is_fenced(
     """A virtual machine is paused for longer than the lease; meanwhile the other works."""
     one, other = pair
     ids = one.send_many(8, functions.log_and_sleep, diary.path, 0.5)
-    wait_until(lambda: diary.has_begun(4))
+    diary.wait_until_begun(4)
     with one.paused():
         rows = other.wait_for_all(ids)
     assert all(row.success for row in rows)

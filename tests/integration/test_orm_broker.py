@@ -327,11 +327,12 @@ def test_connection_lives_on_between_two_verbs(broker: ORM):
 
 def test_connection_that_is_too_old_is_replaced(broker: ORM, monkeypatch: Any):
     broker.queue_size()
-    before = connection.connection
-    monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 1)
-    monkeypatch.setattr(connection, "close_at", time.monotonic() - 1)
+    wrapper = connections["default"]
+    before = wrapper.connection
+    monkeypatch.setitem(wrapper.settings_dict, "CONN_MAX_AGE", 1)
+    monkeypatch.setattr(wrapper, "close_at", time.monotonic() - 1)
     broker.queue_size()
-    assert connection.connection is not before
+    assert wrapper.connection is not before
 
 
 # -- waking up

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -269,7 +269,12 @@ class PusherActor(Actor):
             pusher.hand_over()
             yield
             if pusher.hands and rng.random() < 0.2:
-                pusher.take_back(rng.choice(list(pusher.hands.values())))
+                self.take_back(rng.choice(list(pusher.hands.values())))
+
+    def take_back(self, hand: Hand) -> None:
+        if not self.world.rules.void_grows:
+            hand.row[Cell.VOID] = 0
+        self.pusher.take_back(hand)
 
     def collect(self) -> None:
         """Sentinel first, then monitor, then workers: as Pusher.collect does."""
@@ -293,8 +298,3 @@ KINDS: dict[str, type[Actor]] = {
 
 def make_actor(world: World, kind: str, generation: int, row: int) -> Actor:
     return KINDS[kind](world, generation, row)
-
-
-def ended_by(actor: Actor) -> Collection[int]:
-    """Tasks whose ends this one has."""
-    return actor.tasks_ended() if hasattr(actor, "tasks_ended") else ()

@@ -68,11 +68,6 @@ def two_lines() -> Iterator[tuple[Line, Line]]:
         theirs.close()
 
 
-def frames_on(line: Line) -> list[Frame]:
-    """What has come on a line so far."""
-    return line.receive()
-
-
 class Nursery:
     """Makes children, of flesh and blood or only of paper, and clears up after them."""
 
@@ -80,6 +75,8 @@ class Nursery:
         self._generation = 0
         self._lines: list[Line] = []
         self._children: list[Child] = []
+        self.far_end: dict[int, Line] = {}
+        """Generation -> the child's own end of its line."""
 
     def make(
         self, kind: str = "worker", row: int = -1, *, alive: bool = False
@@ -96,11 +93,6 @@ class Nursery:
         self._children.append(child)
         self.far_end[child.generation] = theirs
         return child
-
-    @property
-    def far_end(self) -> dict[int, Line]:
-        """Generation -> the child's own end of its line."""
-        return self.__dict__.setdefault("_far_end", {})
 
     def heard(self, child: Child) -> list[Frame]:
         """What was sent to a child."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import subprocess
 import sys
+from multiprocessing.connection import Connection
 
 from django_q.cluster.board import Board, Cell, Word
 
@@ -33,9 +33,10 @@ def say_alignment(board: Board) -> None:
     sys.exit(ctypes.addressof(words) % 64)
 
 
-def fork_and_sleep(told: int) -> None:
+def fork_and_sleep(told: Connection) -> None:
     """Lead a group of one's own with one more process in it, and say who that is."""
     os.setpgid(0, 0)
-    other = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
-    os.write(told, f"{other.pid}\n".encode())
+    other = os.fork()
+    if other:
+        told.send(other)
     signal.pause()

@@ -35,9 +35,10 @@ def start() -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
 def test_every_role_is_killed(start: Callable[[], subprocess.Popen[bytes]]) -> None:
     board = make_board()
     roles = [start() for _ in range(5)]
-    for word, role in zip((Word.PUSHER, Word.MONITOR, Word.HOUSEKEEPER), roles):
+    singles = (Word.PUSHER, Word.MONITOR, Word.HOUSEKEEPER)
+    for word, role in zip(singles, roles[:3], strict=True):
         board[word] = role.pid
-    for row, role in zip(board.rows, roles[3:]):
+    for row, role in zip(board.rows[:2], roles[3:], strict=True):
         row.belongs_to(7, role.pid)
         row[Cell.NUMBER] = 9
     stranger = start()

@@ -8,9 +8,9 @@ takes the next step, and who dies before it.
 from __future__ import annotations
 
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django_q.brokers import Delivery
 from django_q.cluster.board import Cell, Row
@@ -179,6 +179,7 @@ class Rules(NamedTuple):
     recovery: type[Recovery] = Recovery
     clear_before_send: bool = False
     raise_void: bool = True
+    void_grows: bool = True
 
 
 class World:
@@ -198,7 +199,11 @@ class World:
         self.shelf = Shelf(self, tasks)
         self.kills = self.rng.randrange(1, 9)
         self.haste = self.rng.choice([0.005, 0.02, 0.06])
+        self.tasks = tasks
         self.done: set[int] = set()
+        self.ended: set[int] = set()
+        self.repeated = 0
+        self.killed: Counter[str] = Counter()
         self.running: dict[int, Actor] = {}
         self.generation = 0
         self.actors: list[Actor] = []
@@ -256,6 +261,7 @@ class World:
                 kind = self.rng.choice(kinds)
                 victims = [actor for actor in living if actor.kind == kind]
                 self.rng.choice(victims).die()
+                self.killed[kind] += 1
                 self.kills -= 1
 
     # -- the sentinel
@@ -330,7 +336,8 @@ class World:
             actor.mail.extend(self.unburied.values())
 
     def introduce(self, one: Actor, other: Actor) -> None:
-        for actor, peer, wire in zip((one, other), (other, one), Wire.pair()):
+        ends = Wire.pair()
+        for actor, peer, wire in ((one, other, ends[0]), (other, one, ends[1])):
             meeting = Meeting(peer.kind, peer.generation, peer.row_number, wire)
             actor.mail.append(meeting)
             actor.ends.append(wire)
@@ -367,6 +374,8 @@ class World:
 
     def end(self, task: int) -> None:
         self.running.pop(task, None)
+        self.repeated += task in self.ended
+        self.ended.add(task)
 
     def save(self, task: int, receipt: str) -> None:
         """The monitor saves and acknowledges in one transaction."""
@@ -374,8 +383,3 @@ class World:
             self.done.add(task)
         elif task not in self.done:
             raise Violation(f"the end of task {task} is thrown away")
-
-
-def facts_of(actor: Any) -> str:
-    """For messages."""
-    return f"{actor.kind} {actor.generation}"

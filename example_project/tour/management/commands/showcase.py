@@ -50,8 +50,9 @@ class Command(BaseCommand):
                 if seen.state in states:
                     pending.remove(example)
                     self.show(example, seen)
-            self.screen.whisper(f"    {len(pending)} more")
-            sleep(0.1)
+            if pending:
+                self.screen.whisper(f"    {len(pending)} more")
+                sleep(0.1)
         for example in pending:
             self.show(example, self.look(example))
 

@@ -1,0 +1,154 @@
+"""Children: started, watched, killed with what they forked, and reaped."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+
+import psutil
+import pytest
+
+from django_q.cluster.children import PATHS, Child, choose_method, open_handle
+from django_q.options import Options
+from tests.unit.cluster.making import CONTEXT, Nursery
+from tests.unit.cluster.scribes import fork_and_sleep
+from tests.waiting import wait_until
+
+
+class FakeExit:
+    """A process of which only the exit code matters."""
+
+    def __init__(self, exitcode: int | None) -> None:
+        self.exitcode = exitcode
+
+
+def is_readable(descriptor: int, timeout: float = 0.0) -> bool:
+    return bool(select.select([descriptor], [], [], timeout)[0])
+
+
+# -- how processes start
+
+
+def test_setting_decides() -> None:
+    for method in ("fork", "spawn", "forkserver"):
+        assert choose_method(Options(start_method=method)) == method
+
+
+@pytest.mark.parametrize(
+    ("platform", "method"), [("linux", "forkserver"), ("darwin", "spawn")]
+)
+def test_what_is_best_on_each_system(
+    monkeypatch: pytest.MonkeyPatch, platform: str, method: str
+) -> None:
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "tests.settings")
+    monkeypatch.setattr(sys, "platform", platform)
+    assert choose_method(Options()) == method
+
+
+def test_without_a_settings_module_there_is_nothing_to_load_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
+    assert choose_method(Options()) == "fork"
+
+
+@pytest.mark.parametrize("path", PATHS.values())
+def test_roles_are_where_their_paths_say(path: str) -> None:
+    name, _, attribute = path.rpartition(".")
+    assert hasattr(__import__(name, fromlist=[attribute]), attribute)
+
+
+# -- how they end
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (0, "ended with exit code 0"),
+        (7, "ended with exit code 7"),
+        (None, "ended with exit code None"),
+        (-9, "died by signal 9 (SIGKILL)"),
+        (-15, "died by signal 15 (SIGTERM)"),
+        (-99, "died by signal 99"),
+    ],
+)
+def test_end_in_words(nursery: Nursery, code: int | None, text: str) -> None:
+    child = nursery.make()
+    process, child.process = child.process, FakeExit(code)  # type: ignore[assignment]
+    assert child.how_it_ended() == text
+    child.process = process
+
+
+def test_handle_tells_the_end(nursery: Nursery) -> None:
+    child = nursery.make(alive=True)
+    child.handle = open_handle(child.process)
+    assert not is_readable(child.handle)
+    child.kill()
+    assert is_readable(child.handle, 10.0)
+    child.reap()
+    assert child.how_it_ended() == "died by signal 9 (SIGKILL)"
+
+
+@pytest.fixture
+def family(nursery: Nursery) -> Iterator[tuple[Child, psutil.Process]]:
+    """A child, and the process that it forked into its group."""
+    hearing, telling = CONTEXT.Pipe(duplex=False)
+    child = nursery.make()
+    child.process.close()
+    child.process = CONTEXT.Process(target=fork_and_sleep, args=(telling,))
+    child.process.start()
+    telling.close()
+    other = psutil.Process(hearing.recv())
+    hearing.close()
+    yield child, other
+    with suppress(psutil.NoSuchProcess):
+        other.kill()
+
+
+def test_end_is_told_while_a_process_that_it_forked_lives(
+    family: tuple[Child, psutil.Process],
+) -> None:
+    child, other = family
+    child.handle = open_handle(child.process)
+    child.process.kill()
+    assert is_readable(child.handle, 10.0)
+    assert other.is_running()
+    child.reap()
+
+
+def test_kill_takes_along_what_it_forked(
+    family: tuple[Child, psutil.Process],
+) -> None:
+    child, other = family
+    child.kill()
+    child.process.join()
+    wait_until(lambda: not other.is_running() or other.status() == "zombie")
+
+
+def test_kill_of_the_dead_is_harmless(nursery: Nursery) -> None:
+    child = nursery.make()
+    child.kill()
+    assert child.pid == 0
+
+
+def test_reaping_lets_go_of_everything(nursery: Nursery) -> None:
+    child = nursery.make(alive=True)
+    child.handle = open_handle(child.process)
+    child.kill()
+    child.reap()
+    assert child.line.closed
+    assert not child.process.is_alive()
+    if child.handle != child.process.sentinel:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(child.handle)
+    assert nursery.far_end[child.generation].receive() == []
+    assert nursery.far_end[child.generation].closed
+
+
+def test_children_are_told_apart_by_identity(nursery: Nursery) -> None:
+    one, other = nursery.make(), nursery.make()
+    assert one != other
+    assert one in [one, other]

@@ -1,0 +1,78 @@
+"""Taking back parcels from a worker that does not answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from django_q.brokers import Delivery
+from django_q.cluster import pushing
+from django_q.cluster.board import Cell, State, Turn
+from django_q.cluster.hands import Hand
+from django_q.cluster.ledger import Entry
+from tests.unit.cluster.actors import PusherActor, StepwisePusher, make_actor
+from tests.unit.cluster.world import Rules, World
+
+WORKER = 7
+
+
+@pytest.fixture
+def pusher(monkeypatch: pytest.MonkeyPatch) -> StepwisePusher:
+    monkeypatch.setattr(pushing, "sleep", lambda _pause: None)
+    actor = World(1, make_actor, Rules()).single("pusher")
+    assert isinstance(actor, PusherActor)
+    return actor.pusher
+
+
+def give(pusher: StepwisePusher, count: int) -> tuple[Hand, list[Entry]]:
+    """A worker that has so many parcels, and has begun none."""
+    row = pusher.board.rows[0]
+    hand = Hand(WORKER, row, pusher.control)
+    for n in range(count):
+        pusher.ledger.take(Delivery(f"{n}:1", str(n)))
+    return hand, pusher.ledger.hand(WORKER, count)
+
+
+def show(hand: Hand, number: int, state: State) -> None:
+    hand.row[Cell.TURN] = Turn(number, state, 0).pack()
+
+
+def begin(hand: Hand, entry: Entry) -> None:
+    hand.row[Cell.NUMBER] = entry.number
+    show(hand, entry.number, State.RUNNING)
+
+
+def test_what_was_not_begun_comes_back(pusher: StepwisePusher) -> None:
+    hand, entries = give(pusher, 3)
+    begin(hand, entries[0])
+    assert pusher.take_back(hand) == entries[1:]
+    assert hand.row[Cell.VOID] == entries[2].number
+
+
+def test_nothing_to_take_back(pusher: StepwisePusher) -> None:
+    hand, _entries = give(pusher, 0)
+    assert pusher.take_back(hand) == []
+    assert hand.row[Cell.VOID] == 0
+
+
+def test_void_only_grows(pusher: StepwisePusher) -> None:
+    hand, entries = give(pusher, 3)
+    begin(hand, entries[0])
+    pusher.take_back(hand)
+    assert pusher.take_back(hand) == []
+    assert hand.row[Cell.VOID] == entries[2].number
+
+
+def test_hook_of_a_forgotten_task_hides_nothing(pusher: StepwisePusher) -> None:
+    hand, entries = give(pusher, 3)
+    begin(hand, entries[1])
+    pusher.ledger.settle([entries[0].receipt])
+    show(hand, entries[0].number, State.FINISHING)
+    assert pusher.take_back(hand) == entries[2:]
+
+
+def test_parcel_of_which_only_the_number_is_written_counts_as_begun(
+    pusher: StepwisePusher,
+) -> None:
+    hand, entries = give(pusher, 2)
+    hand.row[Cell.NUMBER] = entries[0].number
+    assert pusher.take_back(hand) == entries[1:]
