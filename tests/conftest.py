@@ -19,10 +19,10 @@ def pytest_configure() -> None:
 
 
 def pytest_unconfigure() -> None:
-    """Leave nothing behind: SQLite keeps up to three files."""
+    """Leave nothing behind: SQLite has up to four files."""
     name = os.environ.pop("QTEST_DATABASE_NAME", "")
     if name and connection.vendor == "sqlite":
-        for suffix in ("", "-wal", "-shm"):
+        for suffix in ("", "-wal", "-shm", "-turnstile"):
             Path(name + suffix).unlink(missing_ok=True)
 
 

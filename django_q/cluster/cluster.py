@@ -23,6 +23,7 @@ from django_q.cluster.greeting import greeting, versions
 from django_q.cluster.lines import wait_for_news
 from django_q.cluster.remains import end_remains
 from django_q.cluster.roles import Identity, Launch
+from django_q.cluster.sentinel import INTERRUPTED
 from django_q.cluster.storm import Storm
 from django_q.conf import Conf, get_options
 from django_q.logs import console_level, logger
@@ -32,9 +33,6 @@ from django_q.status import Stat
 ROOT_SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGQUIT")
 START_PATIENCE: Final = 60.0
 """Seconds within which a sentinel must have all its roles at work."""
-
-INTERRUPTED: Final = 3
-"""Exit code: tasks were cut off by the stop."""
 
 
 class Cluster:
@@ -237,6 +235,8 @@ class Cluster:
                 logger.info(f"{text} twice gives them 5 s.", self.name)
             elif frame.kind is Kind.STOPPING:
                 self._say_stopping(frame.facts)
+            elif frame.kind is Kind.STOPPED:
+                self._figures.update(frame.facts)
 
     def _ring(self) -> None:
         with suppress(OSError):
@@ -263,12 +263,11 @@ class Cluster:
 
     def _say_stopped(self) -> None:
         took = monotonic() - self._stopping_since
-        running, returned = (
-            self._figures.get("running", 0),
-            self._figures.get("returned", 0),
-        )
+        count = self._figures.get
+        cut = count("interrupted", 0)
+        finished, returned = count("running", 0) - cut, count("returned", 0) + cut
         text = "Q Cluster %s has stopped: %.0f s, %s finished, %s returned, 0 lost."
-        logger.info(text, self.name, took, running, returned)
+        logger.info(text, self.name, took, max(0, finished), returned)
 
     # -- helpers
 

@@ -53,9 +53,11 @@ def live(path: str, launch: Launch) -> None:
     module, name = path.rsplit(".", 1)
     role = getattr(importlib.import_module(module), name)
     try:
-        role(launch).run()
+        living = role(launch)
+        living.run()
     except Exception:  # noqa: BLE001 - the last edge: logged, it ends the child
         logger.critical("%s broke", launch.title, exc_info=True)
         sys.exit(1)
     finally:
         connections.close_all()
+    sys.exit(living.exit_code)

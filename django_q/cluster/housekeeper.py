@@ -25,6 +25,9 @@ SIGNS_LAST: Final = 10.0
 LOOK_FOR_SCHEDULES: Final = 1.0
 """Seconds within which a new or changed schedule is noticed."""
 
+LOOK_FOR_THE_DEAD: Final = 2.0
+"""Seconds after which a lease that ran out is noticed at the latest."""
+
 PRUNE_EVERY: Final = 5.0
 
 
@@ -87,6 +90,9 @@ class Housekeeper(Role):
         if self.is_stopping:
             self.has_left = self.signs is None or self.signs["status"] == "Stopped"
 
+    def teardown(self) -> None:
+        self.broker.close()
+
     def obey(self, frame: Frame) -> None:
         super().obey(frame)
         if frame.kind is Kind.VITALS:
@@ -110,7 +116,7 @@ class Housekeeper(Role):
     def rescue(self) -> float:
         for text in self.broker.rescue():
             logger.warning("rescued %s", clean(text))
-        return self.options.lease / 3
+        return min(self.options.lease / 3, LOOK_FOR_THE_DEAD)
 
     def prune(self) -> float:
         results.prune(self.options, using=self.database)

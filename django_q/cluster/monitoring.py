@@ -83,6 +83,7 @@ class Monitor(Role):
         self.has_left = self.is_stopping and not self.unsaved
 
     def teardown(self) -> None:
+        self.broker.close()
         logger.info("%s stopped monitoring results", self.title)
 
     # -- news

@@ -72,8 +72,9 @@ class Pusher(Role):
         self.board[Word.WAITING] = self._count_waiting()
 
     def teardown(self) -> None:
-        if not self.control.closed and self.broker.supports_leases:
-            self.broker.release([e.receipt for e in self.ledger.free])
+        if not self.control.closed:
+            self._give_back(list(self.ledger.free))
+        self.broker.close()
         logger.info("%s stopped pushing tasks", self.title)
 
     # -- news

@@ -84,14 +84,15 @@ class Role:
         self._met: list[Line] = []
         self.is_stopping = False
         self.has_left = False
+        self.exit_code = 0
 
     def run(self) -> None:
         """Live: set up, turn until it is time, tear down."""
         if self.has_lifeline:
             Lifeline(self.control.fileno()).start()
         set_title(self.options.name, self.kind)
+        self.setup()
         try:
-            self.setup()
             self.control.send(control(Kind.READY))
             while not self.has_left and not self.is_orphan():
                 self.turn()

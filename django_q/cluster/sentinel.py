@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
@@ -19,6 +18,9 @@ from django_q.cluster.pool import Pool
 from django_q.cluster.roles import Launch, Role
 from django_q.cluster.storm import Storm
 from django_q.logs import logger
+
+INTERRUPTED: Final = 3
+"""Exit code: the stop cut tasks off."""
 
 REPORT_EVERY: Final = 1.0
 """Seconds between two reports of vital signs while nothing changes."""
@@ -79,7 +81,9 @@ class Sentinel(Role):
         for child in self._children:
             child.reap()
         if self.farewell.interrupted:
-            sys.exit(3)
+            self.exit_code = INTERRUPTED
+        facts = {"interrupted": self.farewell.interrupted}
+        self.control.send(control(Kind.STOPPED, **facts))
 
     @property
     def _children(self) -> list[Child]:

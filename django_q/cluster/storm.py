@@ -26,13 +26,15 @@ class Storm:
     def note_death(self, kind: str) -> None:
         now = monotonic()
         deaths = self._deaths[kind]
-        deaths.append(now)
-        if len(deaths) < DEATHS or now - deaths[0] > WITHIN:
+        if deaths and now - deaths[-1] > WITHIN:
+            deaths.clear()
             self._pauses.pop(kind, None)
-            return
-        pause = min(LONGEST_PAUSE, self._pauses.get(kind, 0.25) * 2)
-        self._pauses[kind] = pause
-        self._until[kind] = now + pause
+        deaths.append(now)
+        many = len(deaths) == DEATHS and now - deaths[0] <= WITHIN
+        if many or kind in self._pauses:
+            pause = min(LONGEST_PAUSE, self._pauses.get(kind, 0.25) * 2)
+            self._pauses[kind] = pause
+            self._until[kind] = now + pause
 
     def permits(self, kind: str) -> bool:
         """Whether one of this kind may be started now."""

@@ -29,7 +29,7 @@ def look_at_density(group: str) -> Look:
     curves = draw([task.result for task in tasks])
     if not curves:
         return seen
-    _width, sample = tasks[0].args
+    sample: list[int] = list(tasks[0].args)[1]
     words = f"{len(sample)} sentences; a window of {curves[-1].width:g} words fits best"
     return replace(seen, words=words, more={"curves": curves, "longest": max(sample)})
 
