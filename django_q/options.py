@@ -172,11 +172,6 @@ class Options:
         return self.save_limit >= 0
 
     @property
-    def repeats_failures(self) -> bool:
-        """Failing tasks come back for ever, as in the earlier releases."""
-        return self.ack_failures is False and not self.max_attempts
-
-    @property
     def stat_prefix(self) -> str:
         """First part of the keys of all clusters' vital signs."""
         return f"django_q:{self.name}:cluster"

@@ -134,7 +134,7 @@ def why(log: Path) -> str:
             f"Connect, or give --wheels DIR. (All of it: {log})"
         )
     last = [line for line in text.splitlines() if line.startswith("ERROR")][-3:]
-    return "\n".join(["pip could not install what the tests need:", *last, str(log)])
+    return "\n".join(["pip could not install what is needed:", *last, str(log)])
 
 
 def find_pip(python: Path) -> list[str]:

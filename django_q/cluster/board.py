@@ -30,7 +30,7 @@ class Word(enum.IntEnum):
     BIRTH = 0
     """Root: milliseconds of the monotonic clock when the cluster began."""
     EPOCH = 1
-    """Pusher: its generation."""
+    """Pusher: how many pushers there have been."""
     LEASE_UNTIL = 2
     """Pusher: until when parcels may be started, in ms since birth."""
     WAITING = 3

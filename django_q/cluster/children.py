@@ -9,10 +9,9 @@ import signal
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
-from time import monotonic
 from typing import Any, Final
 
 from django_q.cluster.entrance import enter
@@ -51,7 +50,6 @@ class Child:
     """A worker's turn when it was condemned."""
     cause: str = "lost"
     text: str = ""
-    started: float = field(default_factory=monotonic)
 
     @property
     def pid(self) -> int:
@@ -124,7 +122,8 @@ class Spawner:
             control=theirs,
             row=row,
             foreign=[*(line.end for line in foreign), ours] if is_fork else (),
-            dies_with_parent=self._method in ("fork", "spawn"),
+            # The sentinel outlives the root for a moment, to end all others.
+            dies_with_parent=kind != "sentinel" and self._method != "forkserver",
         )
         process = self._start(launch)
         theirs.close()

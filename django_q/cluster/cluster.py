@@ -86,7 +86,6 @@ class Cluster:
         logger.info("Q Cluster %s starting: %s", self.name, versions())
         for line in greeting(self.options, self._own_broker()):
             logger.info("%s", line)
-        self._close_connections()
         self._make_spawner()
         self._spawn_sentinel()
         until = monotonic() + START_PATIENCE
@@ -177,6 +176,7 @@ class Cluster:
         self._spawner = Spawner(template, sentinel_method(method), "-")
 
     def _spawn_sentinel(self) -> None:
+        self._close_connections()
         self.sentinel = self._spawner.spawn("sentinel", ())
         self.board[Word.SENTINEL] = self.sentinel.pid
 
@@ -272,13 +272,14 @@ class Cluster:
     # -- helpers
 
     def _has_drained(self) -> bool:
-        """Nothing waits, nothing runs, nothing is unsaved."""
+        """Nothing waits, runs or is unsaved. Upstream first: tasks move downstream."""
         board = self.board
-        rows = [row for row in board.rows if row.pid]
-        quiet = all(r.turn.state is State.IDLE and not r[Cell.KEPT] for r in rows)
-        if not quiet or board[Word.WAITING] or board[Word.UNSAVED]:
+        if self._own_broker().queue_size() or board[Word.WAITING]:
             return False
-        return self._own_broker().queue_size() == 0 and not board[Word.WAITING]
+        rows = [row for row in board.rows if row.pid]
+        if any(r.turn.state is not State.IDLE or r[Cell.KEPT] for r in rows):
+            return False
+        return not board[Word.UNSAVED] and not board[Word.WAITING]
 
     def _own_broker(self) -> Broker:
         self.broker = self.broker or get_broker()

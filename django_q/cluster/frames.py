@@ -10,6 +10,9 @@ from typing import Any, Final, NamedTuple
 
 HEADER: Final = struct.Struct("!IB")
 
+UNRECEIPTED: Final = "none:"
+"""Begins the names that stand for receipts where the broker gives none."""
+
 
 class Kind(enum.IntEnum):
     """The kinds of frames, by who sends them to whom."""

@@ -13,6 +13,10 @@ STUCK_AFTER: Final = 0.02
 """Seconds that a worker's turn may stand still before others get its parcels."""
 
 
+LONG_STAND: Final = 0.2
+"""Seconds at one task after which a worker has no more than one waiting behind it."""
+
+
 class Hand:
     """One worker, as its row on the board and the line to it show it."""
 
@@ -36,18 +40,26 @@ class Hand:
     @property
     def window(self) -> int:
         """Parcels that may wait here; few behind a task that runs long already."""
-        return window(max(self.row[Cell.PACE] / 1e6, self._stood_still))
+        return window(max(self.row[Cell.PACE] / 1e6, self.stood_still))
 
     @property
-    def _stood_still(self) -> float:
+    def stood_still(self) -> float:
         """Seconds for which it has been at the same task, as far as was seen."""
         if self.is_idle or self.row[Cell.TURN] != self.last_turn:
             return 0.0
         return monotonic() - self.turned
 
-    def is_stuck(self, now: float) -> bool:
-        """Its turn has not moved for a moment."""
+    @property
+    def stands_long(self) -> bool:
+        return self.stood_still > LONG_STAND
+
+    def note_turn(self) -> None:
+        """Look at the board; how long it stands still counts from the first look."""
         turn = self.row[Cell.TURN]
         if turn != self.last_turn:
-            self.last_turn, self.turned = turn, now
-        return now - self.turned >= STUCK_AFTER
+            self.last_turn, self.turned = turn, monotonic()
+
+    @property
+    def is_stuck(self) -> bool:
+        """Its turn has not moved for a moment."""
+        return self.stood_still >= STUCK_AFTER

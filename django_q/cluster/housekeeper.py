@@ -63,7 +63,6 @@ class Housekeeper(Role):
     def __init__(self, launch: Launch) -> None:
         super().__init__(launch)
         self.signs: dict[str, Any] | None = None
-        self.published: dict[str, Any] | None = None
 
     def setup(self) -> None:
         self.broker: Broker = get_broker()

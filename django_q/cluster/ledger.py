@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from django_q.brokers.base import Delivery
 from django_q.cluster.board import mark_of, number_of
-from django_q.cluster.frames import Errand, Parcel
+from django_q.cluster.frames import UNRECEIPTED, Errand, Parcel
 
 
 class Place(enum.Enum):
@@ -75,7 +75,8 @@ class Death(NamedTuple):
     was_opening: bool
     was_running: bool
     cause: str
-    """"lost", "timed out" or "stopped": why the running parcel did not end."""
+    """Why the running parcel did not end: "lost", "timed out", "stopped", or "innocent"
+    when the worker was killed for the one before."""
     text: str
 
 
@@ -92,11 +93,19 @@ class Ledger:
 
     def take(self, delivery: Delivery, *, first: bool = False) -> Entry:
         """Note a package that the broker handed out."""
-        receipt = delivery.receipt or ""
+        delivery = Delivery.of(delivery)
+        receipt = self._name(delivery.receipt)
         entry = Entry(receipt, delivery, mark_of(receipt))
         self.entries[receipt] = entry
         self._set_free(entry, first=first)
         return entry
+
+    def _name(self, receipt: object) -> str:
+        """Every package needs a name of its own, also where the broker gives none."""
+        if receipt is not None:
+            return str(receipt)
+        self.sequence += 1
+        return f"{UNRECEIPTED}{self.sequence}"
 
     def hand(self, worker: int, count: int) -> list[Entry]:
         """Give up to `count` free packages to a worker; they get their numbers."""

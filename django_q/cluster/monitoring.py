@@ -14,7 +14,14 @@ from django_q import results
 from django_q.brokers import Broker, Consignment, get_broker
 from django_q.cluster.board import Word, mark_of
 from django_q.cluster.chronicle import Chronicle
-from django_q.cluster.frames import Frame, Kind, Report, control, decode_report
+from django_q.cluster.frames import (
+    UNRECEIPTED,
+    Frame,
+    Kind,
+    Report,
+    control,
+    decode_report,
+)
 from django_q.cluster.lines import Line
 from django_q.cluster.roles import LONGEST_PAUSE, Launch, Pause, Role
 from django_q.logs import clean, logger
@@ -129,6 +136,7 @@ class Monitor(Role):
                 self.greeted.add(generation)
         if line.closed:
             self.workers.pop(generation)
+            self.greeted.discard(generation)
 
     def _note(self, sender: int, frame: Frame) -> None:
         report = decode_report(frame.body)
@@ -192,7 +200,7 @@ class Monitor(Role):
         for ended in batch:
             del self.unsaved[ended.report.number]
         self.first_came = monotonic()
-        self.tell_saved(batch)
+        self.tell_saved(batch, late)
         timely = [e.record for e in batch if e.report.receipt not in late]
         self.chronicle.record(timely, monotonic())
 
@@ -209,7 +217,7 @@ class Monitor(Role):
     def acknowledge(self, batch: Sequence[Ended]) -> set[str]:
         """Remove what ended from the broker, give back what is tried again."""
         receipts = [e.report.receipt for e in batch if e.record.pause is None]
-        receipts = [r for r in receipts if not r.startswith("none:")]
+        receipts = [r for r in receipts if not r.startswith(UNRECEIPTED)]
         ours = self.broker.acknowledge_many(receipts) if receipts else set()
         late = set(receipts) - ours
         for ended in batch:
@@ -242,26 +250,34 @@ class Monitor(Role):
     def _say_late(self, batch: Sequence[Ended], late: set[str]) -> None:
         """Something was saved before, or another cluster has it by now."""
         for ended in batch:
-            if ended.report.receipt in late and not ended.report.again:
+            if is_discarded(ended, late):
                 record = ended.record
                 text = "result of %s [%s] came late: its lease was lost; discarded"
                 logger.warning(text, clean(record.func), clean(record.name))
 
     def _report_trouble(self, error: Exception) -> None:
-        first = not self.trouble.rest
+        first = not self.trouble.has_failed
         pause = self.trouble.begin()
         if first:
             text = "%s results wait for the database (%s). Trying again in %.1f s"
             logger.warning(text, len(self.unsaved), clean(error), pause)
 
-    def tell_saved(self, batch: Sequence[Ended]) -> None:
+    def tell_saved(self, batch: Sequence[Ended], late: set[str]) -> None:
+        """Nothing of these need be kept; whose result was discarded has no hook."""
         numbers: dict[int, list[int]] = defaultdict(list)
+        lost = {e.report.number for e in batch if is_discarded(e, late)}
         for ended in batch:
             numbers[ended.sender].append(ended.report.number)
         for sender, saved in numbers.items():
             line = self.workers.get(sender)
             if line is not None:
-                line.send(control(Kind.SAVED, numbers=saved))
+                discarded = [number for number in saved if number in lost]
+                line.send(control(Kind.SAVED, numbers=saved, discarded=discarded))
         receipts = [ended.report.receipt for ended in batch]
         if self.pusher is not None:
             self.pusher.send(control(Kind.SETTLED, receipts=receipts))
+
+
+def is_discarded(ended: Ended, late: set[str]) -> bool:
+    """Another cluster has it now. What is sent again was saved the first time."""
+    return ended.report.receipt in late and not ended.report.again

@@ -132,11 +132,12 @@ class Pool:
         """The grace of a stop is over: kill all. Gives how many tasks were cut off."""
         running = 0
         for child in self.workers:
-            running += self._board.rows[child.row].turn.state in AT_WORK
-            child.cause = "stopped"
-            logger.warning(
-                "a task on %s did not end in the grace; killed, requeued", child.title
-            )
+            if self._board.rows[child.row].turn.state in AT_WORK:
+                running += 1
+                text = "a task on %s did not end in the grace; killed, requeued"
+                logger.warning(text, child.title)
+            if child.judged_turn is None:
+                child.cause = "stopped"
             child.kill()
         return running
 

@@ -7,25 +7,21 @@ from itertools import takewhile
 from time import monotonic, sleep
 from typing import Final
 
-from django_q.brokers import Broker, Delivery, get_broker
+from django_q.brokers import Broker, get_broker
 from django_q.cluster.board import Cell, Word
-from django_q.cluster.frames import Frame, Kind, control, encode_parcels
-from django_q.cluster.hands import STUCK_AFTER, Hand
+from django_q.cluster.frames import UNRECEIPTED, Frame, Kind, control, encode_parcels
+from django_q.cluster.hands import LONG_STAND, STUCK_AFTER, Hand
 from django_q.cluster.ledger import Entry, Ledger
 from django_q.cluster.lines import Glance, Line
 from django_q.cluster.recovery import Recovery, forbid_former_parcels
 from django_q.cluster.roles import LONGEST_PAUSE, Launch, Pause, Role
-from django_q.cluster.windows import fair_share, worth_fetching
+from django_q.cluster.windows import FALLBACK_LOOK, fair_share, worth_fetching
 from django_q.logs import clean, logger
 
 LONGEST_FETCH: Final = 500
 VOID_PAUSE: Final = 0.01
 """Seconds between raising `void` and reading `turn`: long enough for any store to
 become visible everywhere (decision 0004)."""
-
-FALLBACK_LOOK: Final = 1.0
-"""Seconds after which the queue is looked at though nothing called: a producer of an
-earlier release does not call."""
 
 
 class Pusher(Role):
@@ -38,7 +34,7 @@ class Pusher(Role):
 
     def __init__(self, launch: Launch) -> None:
         super().__init__(launch)
-        self.ledger = Ledger(launch.generation)
+        self.ledger = Ledger(self.board[Word.EPOCH] + 1)
         self.hands: dict[int, Hand] = {}
         self.monitor: Line | None = None
         self.recovery = Recovery(self.ledger, self.board, self.control, self.options)
@@ -50,9 +46,8 @@ class Pusher(Role):
 
     def setup(self) -> None:
         self.broker: Broker = get_broker()
-        if self.broker.supports_leases:
-            self.broker.enlist(self.launch.identity.id, self.options.lease)
-        forbid_former_parcels(self.board, self.launch.generation)
+        self.broker.enlist(self.launch.identity.id, self.options.lease)
+        forbid_former_parcels(self.board, self.ledger.epoch)
         sleep(VOID_PAUSE)
         logger.info("%s pushing tasks at %s", self.title, os.getpid())
 
@@ -63,9 +58,10 @@ class Pusher(Role):
             self.renew()
             self.fetch()
             self._trouble_is_over()
+            self._return_surplus()
             self.hand_over()
             self.relieve_stuck()
-        except self.broker_errors as error:
+        except Exception as error:  # noqa: BLE001 - any client's errors end here
             self._report_trouble(error)
         if self.is_stopping:
             self.wind_down()
@@ -94,6 +90,7 @@ class Pusher(Role):
         for hand in list(self.hands.values()):
             if hand.line.fileno() in readable:
                 self._hear_worker(hand)
+            hand.note_turn()
 
     def _glance(self) -> Glance | None:
         """While nothing is there to be fetched, look now and then for what came."""
@@ -116,6 +113,8 @@ class Pusher(Role):
         if self._can_fetch:
             wanted = self.more and self._wanted()
             times.append(0.0 if wanted else self.next_forced_look - now)
+        if any(self._load_of(hand) > 1 for hand in self.hands.values()):
+            times.append(LONG_STAND / 2)
         if self._someone_waits_in_vain():
             times.append(STUCK_AFTER / 2)
         return max(0.0, min(times))
@@ -156,6 +155,10 @@ class Pusher(Role):
 
     def meet(self, kind: str, generation: int, row: int, line: Line) -> None:
         if kind == "monitor":
+            if self.monitor is not None:
+                self._hear_monitor(self.monitor)
+            if self.monitor is not None:
+                self.monitor.close()
             self.monitor = line
             self.recovery.meet_monitor(line)
         else:
@@ -193,7 +196,8 @@ class Pusher(Role):
         if deliveries:
             self._begin_lease(begun)
             for delivery in deliveries:
-                self.ledger.take(self._with_receipt(delivery))
+                self.ledger.take(delivery)
+            self.board[Word.WAITING] = self._count_waiting()
         else:
             self._plan_look()
 
@@ -208,17 +212,6 @@ class Pusher(Role):
         due = self.broker.next_due()
         if due is not None:
             self.next_forced_look = min(self.next_forced_look, monotonic() + due)
-
-    def _with_receipt(self, delivery: Delivery) -> Delivery:
-        """Every entry needs a name of its own, also where the broker gives none."""
-        known = Delivery.of(delivery)
-        if known.receipt is None:
-            return known._replace(receipt=f"none:{self._next_unreceipted()}")
-        return known._replace(receipt=str(known.receipt))
-
-    def _next_unreceipted(self) -> int:
-        self.ledger.sequence += 1
-        return self.ledger.sequence
 
     # -- handing over
 
@@ -262,8 +255,7 @@ class Pusher(Role):
         delivery = entry.delivery
         if not delivery.rescues or entry.is_counted:
             return
-        if self.broker.supports_leases:
-            self.broker.mark_started([entry.receipt])
+        self.broker.mark_started([entry.receipt])
         entry.is_counted = True
         entry.delivery = delivery._replace(starts=delivery.starts + 1)
 
@@ -283,11 +275,23 @@ class Pusher(Role):
     def relieve_stuck(self) -> None:
         if not self._someone_waits_in_vain():
             return
-        now = monotonic()
         for hand in list(self.hands.values()):
-            if hand.is_stuck(now) and not hand.is_idle and self._load_of(hand):
+            if hand.is_stuck and self._load_of(hand):
                 self.take_back(hand)
         self.hand_over()
+
+    def _return_surplus(self) -> None:
+        """What was fetched for short tasks goes back when long ones came: other
+        clusters may be idle.
+        """
+        hands = list(self.hands.values())
+        for hand in hands:
+            if hand.stands_long and self._load_of(hand) > hand.window:
+                self.take_back(hand)
+        surplus = len(self.ledger.free) - sum(hand.window for hand in hands)
+        standing = all(hand.stands_long for hand in hands)
+        if standing and surplus > 0 and self.broker.supports_leases:
+            self._give_back(list(self.ledger.free)[-surplus:])
 
     def take_back(self, hand: Hand) -> list[Entry]:
         """Everything that this worker has not begun becomes ours again."""
@@ -343,14 +347,8 @@ class Pusher(Role):
 
     # -- trouble with the broker
 
-    @property
-    def broker_errors(self) -> tuple[type[Exception], ...]:
-        # At this edge any error of the broker's client counts: the pusher's answer to
-        # all of them is to say so, pause and try again, keeping what it holds.
-        return (Exception,)
-
     def _report_trouble(self, error: Exception) -> None:
-        first = not self.trouble.rest
+        first = not self.trouble.has_failed
         pause = self.trouble.begin()
         if first:
             text = "%s can't use the broker (%s). Trying again in %.1f s"
@@ -385,11 +383,16 @@ class Pusher(Role):
         self.control.send(control(Kind.STOPPING, **facts))
 
     def _give_back(self, entries: list[Entry]) -> None:
-        receipts = [entry.receipt for entry in entries]
-        if self.broker.supports_leases:
-            try:
-                self.broker.release(receipts)
-            except self.broker_errors as error:
-                self._report_trouble(error)
-                return
-        self.ledger.settle(receipts)
+        """Back to the broker with what was not begun; it is no longer ours."""
+        try:
+            self._return(entries)
+        except Exception as error:  # noqa: BLE001 - any client's errors end here
+            self._report_trouble(error)
+        else:
+            self.ledger.settle([entry.receipt for entry in entries])
+
+    def _return(self, entries: list[Entry]) -> None:
+        self.broker.release([entry.receipt for entry in entries])
+        for entry in entries:
+            if entry.receipt.startswith(UNRECEIPTED):
+                self.broker.enqueue(entry.delivery.package)

@@ -243,9 +243,9 @@ class Recovery:
         if death.was_opening and starts >= self._options.max_deliveries:
             self._refuse(entry, f"{death.text} It was opening this package.")
         elif entry.is_counted or not broker.supports_leases:
+            self._give_out_again(broker, [entry])
             entry.text, entry.is_counted = death.text, False
             entry.delivery = entry.delivery._replace(starts=starts)
-            self._give_out_again(broker, [entry])
         else:
             delivery = broker.redeliver(entry.receipt)
             self._ledger.forget(entry.receipt)

@@ -236,6 +236,11 @@ class Pause:
         return failed
 
     @property
+    def has_failed(self) -> bool:
+        """Whether it did not work the last time."""
+        return self._until > 0
+
+    @property
     def rest(self) -> float:
         """Seconds until the next try."""
         return max(0.0, self._until - monotonic())

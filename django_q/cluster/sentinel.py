@@ -170,7 +170,7 @@ class Sentinel(Role):
         self.reincarnations += 1
         self.storm.note_death(kind)
         logger.error(
-            "%s %s (%s) %s; replaced",
+            "%s %s (%s) %s",
             kind,
             child.title,
             child.pid,
@@ -191,7 +191,8 @@ class Sentinel(Role):
             self.reincarnations += 1
             self.storm.note_death("worker")
             what = " while running a task" if death.was_running else ""
-            text = "worker %s (%s) %s%s; replaced"
+            what += "" if self.farewell.has_begun else "; replaced"
+            text = "worker %s (%s) %s%s"
             logger.error(text, child.title, child.pid, child.how_it_ended(), what)
 
     def _drain(self, child: Child) -> None:

@@ -19,6 +19,10 @@ FIRST_WINDOW: Final = 4
 
 LARGEST_WINDOW: Final = 256
 
+FALLBACK_LOOK: Final = 1.0
+"""Seconds after which the queue is looked at though nothing called: a producer of an
+earlier release does not call."""
+
 
 def window(pace: float) -> int:
     """Packages that may wait in a worker's hand when its runs take `pace` seconds."""

@@ -7,6 +7,7 @@ import os
 import resource
 import sys
 from collections import deque
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import Final
@@ -15,6 +16,7 @@ from django_q import clock, results
 from django_q.cluster.affinity import restrict_to_share
 from django_q.cluster.board import Cell, State, Turn, Word
 from django_q.cluster.frames import (
+    UNRECEIPTED,
     Errand,
     Kind,
     Parcel,
@@ -115,12 +117,17 @@ class Worker(Role):
     def _hear_monitor(self, monitor: Line) -> None:
         for frame in monitor.receive():
             if frame.kind is Kind.SAVED:
+                for number in frame.facts["discarded"]:
+                    self.unfinished.pop(number, None)
                 for number in frame.facts["numbers"]:
                     self._let_go(number)
         if monitor.closed:
             self.monitor = None
 
     def meet(self, kind: str, generation: int, row: int, line: Line) -> None:
+        former = self.pusher if kind == "pusher" else self.monitor
+        if former is not None:
+            former.close()
         if kind == "pusher":
             self.pusher = line
             self.inbox.clear()
@@ -143,8 +150,8 @@ class Worker(Role):
 
     def finish(self, number: int, outcome: Outcome) -> None:
         before = self.row[Cell.TURN]
-        self._show(number, State.FINISHING, self.options.timeout)
         limit = self.runner.limit_of(outcome.envelope)
+        self._show(number, State.FINISHING, limit)
         within = partial(self.runner.call_within, limit)
         results.finish(outcome, self.options, within=within)
         self.row[Cell.TURN] = before
@@ -193,6 +200,9 @@ class Worker(Role):
 
     def run_task(self, parcel: Parcel, envelope: Envelope) -> Outcome:
         envelope = envelope.served_by(self.options.queue)
+        if parcel.receipt.startswith(UNRECEIPTED):
+            # Its broker can't bring it back: this run is the only one.
+            envelope = replace(envelope, max_attempts=1)
         attempt = parcel.attempts + 1
         if parcel.errand is Errand.CONCLUDE:
             return self.runner.lost(

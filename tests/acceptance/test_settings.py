@@ -52,9 +52,10 @@ def test_explicit_limit_bounds_what_the_cluster_holds(
 
 
 def test_backlog_is_not_hoarded_by_one_cluster(
-    running_cluster: Runner, cluster: RunningCluster, diary: Diary
+    running_cluster: Runner, diary: Diary
 ) -> None:
     """With long tasks, what waits stays in the queue, for others to take."""
+    cluster = running_cluster()
     ids = cluster.send_many(20, functions.log_and_sleep, diary.path, 0.2)
     diary.wait_until_begun(3)
     assert cluster.broker().lock_size() <= 10
