@@ -33,6 +33,8 @@ FALSY_MEANS_DEFAULT: Final = frozenset(
 )
 """Settings whose 0, None or "" meant the default in the earlier releases."""
 
+SAVE_LIMIT_PER: Final = ("group", "name", "func")
+
 CONF_NAMES: Final = {
     "PREFIX": "name",
     "COMPRESSED": "compress",
@@ -71,6 +73,8 @@ def load_options(
         given |= _overrides(raw, wanted)
     chosen = {k: _normal(v) for k, v in given.items() if _counts(k, v)}
     chosen.setdefault("time_zone", time_zone)
+    if chosen.get("save_limit_per") not in SAVE_LIMIT_PER:
+        chosen.pop("save_limit_per", None)
     return Options(**chosen)
 
 

@@ -84,7 +84,7 @@ class Envelope:
     @classmethod
     def from_call(
         cls,
-        func: Callable[..., Any] | str,
+        func: Callable[..., Any] | str | None,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         options: Mapping[str, Any],
@@ -94,6 +94,9 @@ class Envelope:
         `task_id`, a UUID or its 32 hexadecimal digits, names the task; queued twice
         under the same id it is queued once. Without it, a fresh one is drawn.
         """
+        if func is None:
+            message = "A task is a function or its dotted path, not None."
+            raise TypeError(message)
         task_id = _digits(options.get("task_id") or uuid.uuid4())
         name = options.get("task_name") or humanhash.humanize(task_id)
         given = {k: v for k, v in options.items() if k in OPTIONAL_KEYS}

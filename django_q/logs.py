@@ -22,7 +22,8 @@ def attach_console(level: str, stream: TextIO | None = None) -> None:
     handler.setFormatter(logging.Formatter(LINE_FORMAT, TIME_FORMAT))
     handler.set_name(CONSOLE + level)
     logger.addHandler(handler)
-    logger.setLevel(level)
+    known = logging.getLevelNamesMapping()
+    logger.setLevel(level if level in known else logging.INFO)
     logger.propagate = False
 
 

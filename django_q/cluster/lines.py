@@ -37,6 +37,7 @@ class Line:
         self._incoming = bytearray()
         self._outgoing: deque[tuple[memoryview, socket.socket | None]] = deque()
         self._arrived: deque[socket.socket] = deque()
+        self._is_mute = False
         self.closed = False
 
     @classmethod
@@ -62,7 +63,7 @@ class Line:
 
         `handing` goes with it: an end of a line, which is then the other side's own.
         """
-        if self.closed:
+        if self.closed or self._is_mute:
             if handing is not None:
                 handing.close()
             return
@@ -80,7 +81,7 @@ class Line:
         try:
             written = self._write(frame, handing)
         except CLOSED_ERRORS:
-            self.close()
+            self._give_up_writing()
             return
         if handing is not None:
             handing.close()
@@ -88,6 +89,16 @@ class Line:
             self._outgoing.popleft()
         else:
             self._outgoing[0] = (frame[written:], None)
+
+    def _give_up_writing(self) -> None:
+        """Nobody reads any more. What was written to us before still counts: it is read
+        until the end of the line.
+        """
+        self._is_mute = True
+        for _frame, handing in self._outgoing:
+            if handing is not None:
+                handing.close()
+        self._outgoing.clear()
 
     def _write(self, frame: memoryview, handing: socket.socket | None) -> int:
         if handing is None:
@@ -144,10 +155,7 @@ class Line:
         """End the line; the other side notices. Doing so twice is harmless."""
         self.closed = True
         self._socket.close()
-        for _frame, handing in self._outgoing:
-            if handing is not None:
-                handing.close()
-        self._outgoing.clear()
+        self._give_up_writing()
 
 
 ROOM: Final = socket.CMSG_SPACE(4 * array.array("i").itemsize)

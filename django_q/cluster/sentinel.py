@@ -189,7 +189,9 @@ class Sentinel(Role):
             logger.info("recycled worker %s", child.title)
         elif not self.farewell.has_begun or child.process.exitcode != 0:
             self.reincarnations += 1
-            self.storm.note_death("worker")
+            if not death.was_running:
+                # What a task does to its worker is counted with the task.
+                self.storm.note_death("worker")
             what = " while running a task" if death.was_running else ""
             what += "" if self.farewell.has_begun else "; replaced"
             text = "worker %s (%s) %s%s"

@@ -44,6 +44,8 @@ HOOK_PATIENCE: Final = 0.05
 one before do not wait behind a long task."""
 
 SHORT_RUN: Final = 0.02
+LONGEST_LIMIT: Final = 1e8
+"""Seconds; more, and for ever, comes to the same."""
 
 
 class Worker(Role):
@@ -181,7 +183,9 @@ class Worker(Role):
 
     def _show(self, number: int, state: State, limit: float | None) -> None:
         """Write on the board what is being done, and until when it may take."""
-        deadline = self.board.now() + int(limit * 1000) if limit else 0
+        deadline = 0
+        if limit:
+            deadline = self.board.now() + int(min(limit, LONGEST_LIMIT) * 1000)
         self.row[Cell.TURN] = Turn(number, state, deadline).pack()
 
     def _rest(self, number: int) -> None:
@@ -194,7 +198,8 @@ class Worker(Role):
             self.reject(parcel, error)
         except BaseException as error:  # noqa: BLE001 - unpickling runs foreign code
             reason = f"{type(error).__name__}: {error}"
-            self.report(parcel, results.unloadable_record(parcel.package, reason))
+            record = results.unloadable_record(parcel.package, reason, look=True)
+            self.report(parcel, record)
         else:
             self.conclude(parcel, self.run_task(parcel, envelope))
 

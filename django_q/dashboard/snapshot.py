@@ -114,7 +114,8 @@ def take_snapshot(broker: Broker | None = None) -> Snapshot:
     queue = broker.list_key if broker else options.queue
     latency = _ping(chosen)
     clusters = sorted(Stat.get_all(chosen), key=lambda stat: (stat.host, stat.pid))
-    schedules = Schedule.objects.aggregate(count=Count("pk"), next=Min("next_run"))
+    going_on = Min("next_run", filter=~Q(repeats=0))
+    schedules = Schedule.objects.aggregate(count=Count("pk"), next=going_on)
     return Snapshot(
         at=now(),
         name=options.name,

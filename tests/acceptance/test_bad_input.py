@@ -342,3 +342,21 @@ def test_many_bad_packages_at_once_do_not_hold_up_good_ones(
     rows = cluster.wait_for_all(ids)
     assert all(row.success for row in rows)
     assert cluster.pids("worker") == workers
+
+
+@pytest.mark.every_database
+def test_task_that_kills_its_worker_makes_no_other_run_again(
+    running_cluster: Callable[..., RunningCluster], diary: Diary
+) -> None:
+    """What it had ended before lies with the monitor: that counts, though the monitor
+    can no longer answer it.
+    """
+    cluster = running_cluster(workers=1)
+    ids = []
+    for batch in range(3):
+        for number in range(60):
+            word = f"b{batch}n{number}"
+            ids.append(cluster.send(functions.log, diary.path, f"end:{word}"))
+        ids.append(cluster.send(functions.die, 7, max_deliveries=1))
+    cluster.wait_for_all(ids)
+    assert diary.of("end").total() == 180
