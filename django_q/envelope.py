@@ -241,7 +241,10 @@ def split_options(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
     function (contract 2.1). Unknown keys of `q_options` are dropped.
     """
     rest = dict(kwargs)
-    chosen = dict(rest.pop("q_options", None) or {})
+    chosen = rest.pop("q_options", None) or {}
+    if not isinstance(chosen, Mapping):
+        message = f"q_options must be a dictionary, not {chosen!r}."
+        raise TypeError(message)
     allowed = TASK_OPTIONS | CALL_OPTIONS
     options = {key: value for key, value in chosen.items() if key in allowed}
     if "task_name" in rest:

@@ -270,3 +270,13 @@ def test_a_hook_is_stored_so_that_it_is_found_again() -> None:
     assert "<lambda>" in hook_text(lambda task: task)
     assert envelope(hook=log_result).hook_name == "tests.functions.log_result"
     assert envelope().hook_name is None
+
+
+def test_no_function_is_refused_at_the_call() -> None:
+    with pytest.raises(TypeError, match="A task is a function or its dotted path"):
+        Envelope.from_call(None, (), {}, {})
+
+
+def test_options_that_are_no_dictionary_are_refused() -> None:
+    with pytest.raises(TypeError, match="q_options must be a dictionary, not 'x'"):
+        split_options({"q_options": "x"})
