@@ -289,7 +289,7 @@ class Pusher(Role):
             if hand.stands_long and self._load_of(hand) > hand.window:
                 self.take_back(hand)
         surplus = len(self.ledger.free) - sum(hand.window for hand in hands)
-        standing = all(hand.stands_long for hand in hands)
+        standing = bool(hands) and all(hand.stands_long for hand in hands)
         if standing and surplus > 0 and self.broker.supports_leases:
             self._give_back(list(self.ledger.free)[-surplus:])
 
