@@ -72,8 +72,8 @@ def _nobody_else() -> Iterator[None]:
 
 
 def test_q_leaves_and_gives_the_terminal_back() -> None:
-    stat = publish(task_q_size=16, task_q_limit=16, reincarnations=2)
-    publish("phoenix", status="Stopping", task_q_size=15, task_q_limit=16)
+    stat = publish(task_q_size=9753, task_q_limit=9753, reincarnations=2)
+    publish("phoenix", status="Stopping", task_q_size=9752, task_q_limit=9753)
 
     with qmonitor() as monitor:
         monitor.wait_to_show("orion")
@@ -82,11 +82,11 @@ def test_q_leaves_and_gives_the_terminal_back() -> None:
         ]
         row = monitor.lines[4].split()
         assert row[:7] == [
-            *("orion", str(stat.cluster_id)[-8:], "Working", "3/4", "16", "0", "2"),
+            *("orion", str(stat.cluster_id)[-8:], "Working", "3/4", "9753", "0", "2"),
         ]
         assert row[7].startswith("98:00:")
-        assert monitor.colour_of("16") == "green"
-        assert monitor.colour_of("15") == "default"
+        assert monitor.colour_of("9753") == "green"
+        assert monitor.colour_of("9752") == "default"
         assert monitor.colour_of("Working") == "cyan"
         assert monitor.lines[-1] == " q quit"
 
@@ -202,12 +202,12 @@ def test_hostile_names_do_not_reach_the_terminal() -> None:
 
 
 def test_no_color_is_obeyed() -> None:
-    publish(task_q_size=16, task_q_limit=16)
+    publish(task_q_size=9753, task_q_limit=9753)
 
     with qmonitor(NO_COLOR="1") as monitor:
         monitor.wait_to_show("orion")
 
-        assert monitor.colour_of("16") == "default"
+        assert monitor.colour_of("9753") == "default"
         assert b"\x1b[32m" not in monitor.written
         monitor.type("q")
         assert monitor.wait_for_end() == 0
