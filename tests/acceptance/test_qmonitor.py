@@ -82,11 +82,11 @@ def test_q_leaves_and_gives_the_terminal_back() -> None:
         ]
         row = monitor.lines[4].split()
         assert row[:7] == [
-            *("orion", str(stat.cluster_id)[-8:], "Working", "3/4", "9753", "0", "2"),
+            *("orion", str(stat.cluster_id)[-8:], "Working", "3/4", "9,753", "0", "2"),
         ]
         assert row[7].startswith("98:00:")
-        assert monitor.colour_of("9753") == "green"
-        assert monitor.colour_of("9752") == "default"
+        assert monitor.colour_of("9,753") == "green"
+        assert monitor.colour_of("9,752") == "default"
         assert monitor.colour_of("Working") == "cyan"
         assert monitor.lines[-1] == " q quit"
 
@@ -207,7 +207,7 @@ def test_no_color_is_obeyed() -> None:
     with qmonitor(NO_COLOR="1") as monitor:
         monitor.wait_to_show("orion")
 
-        assert monitor.colour_of("9753") == "default"
+        assert monitor.colour_of("9,753") == "default"
         assert b"\x1b[32m" not in monitor.written
         monitor.type("q")
         assert monitor.wait_for_end() == 0
