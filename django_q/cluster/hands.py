@@ -13,7 +13,7 @@ STUCK_AFTER: Final = 0.02
 """Seconds that a worker's turn may stand still before others get its parcels."""
 
 
-LONG_STAND: Final = 0.2
+LONG_STAND: Final = 0.1
 """Seconds at one task after which a worker has no more than one waiting behind it."""
 
 

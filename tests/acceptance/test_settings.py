@@ -57,8 +57,9 @@ def test_backlog_is_not_hoarded_by_one_cluster(
     """With long tasks, what waits stays in the queue, for others to take."""
     cluster = running_cluster()
     ids = cluster.send_many(20, functions.log_and_sleep, diary.path, 0.2)
-    diary.wait_until_begun(3)
-    assert cluster.broker().lock_size() <= 10
+    diary.wait_until_begun(2)
+    # What it took while tasks seemed short goes back once they turn out to be long.
+    wait_until(lambda: cluster.broker().lock_size() <= 10, within=2)
     other = running_cluster(cluster_name=cluster.queue)
     cluster.wait_for_all(ids)
     assert set(diary.of("start").values()) == {1}
