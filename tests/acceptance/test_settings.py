@@ -30,9 +30,9 @@ def test_no_task_waits_behind_a_long_one_while_a_worker_is_idle(
     # It has got used to very short tasks and takes many at a time.
     cluster.wait_for_all([cluster.send(functions.nothing) for _ in range(60)])
     first = cluster.send_many(3, functions.nothing, diary.path)
-    long = cluster.send(functions.log_and_sleep, diary.path, "long", 2)
+    long = cluster.send(functions.log_and_sleep, diary.path, "long", 5)
     short = cluster.send_many(15, functions.log_and_sleep, diary.path, 0.01)
-    wait_until(lambda: len(diary.of("end")) == 15, within=1.6)
+    wait_until(lambda: len(diary.of("end")) == 15, within=4.5)
     assert not diary.of("end")["long"]
     cluster.wait_for_all([*first, long, *short])
     assert set(diary.of("start").values()) == {1}
