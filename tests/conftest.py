@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +29,18 @@ def pytest_unconfigure() -> None:
 @pytest.fixture(scope="session")
 def django_db_setup(
     django_db_setup: None,  # the plug-in's own, which makes the database
-    django_db_blocker: Any,
-) -> Iterator[None]:
+) -> None:
     """Tell every process that a test starts where this run's database is."""
     os.environ["QTEST_DATABASE_NAME"] = str(connection.settings_dict["NAME"])
-    yield
-    with django_db_blocker.unblock():
-        end_other_sessions()
 
 
-def end_other_sessions() -> None:
-    """PostgreSQL drops no database while a killed cluster's session is still ending."""
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """PostgreSQL drops no database while a session of a killed process is still there.
+
+    It need not: the server is private to this run, and thrown away with all it has.
+    """
+    return connection.vendor == "postgresql"
 
 
 @pytest.fixture
