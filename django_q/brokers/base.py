@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 from django_q.brokers import stats
@@ -266,8 +266,3 @@ class Broker:
     def get_cache() -> Any:
         """The Django cache of the setting `cache`; None if there is none."""
         return stats.find_cache(get_options().cache)
-
-
-def receipts_of(deliveries: Iterable[Delivery]) -> list[str]:
-    """The receipts of those that have one."""
-    return [d.receipt for d in deliveries if d.receipt is not None]
