@@ -10,7 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "django_q"
 
-NOT_OURS = {".git", ".tox", "__pycache__", "_build", "build", "dist"}
+MADE_HERE = {"__pycache__", "_build", "build", "dist", "htmlcov"}
+HIDDEN_BUT_OURS = {".ci", ".github"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -67,9 +68,11 @@ def texts() -> list[Path]:
 
 
 def belongs(file: Path) -> bool:
-    parts = file.relative_to(ROOT).parts
-    hidden = any(part.startswith(".venv") for part in parts)
-    return not hidden and NOT_OURS.isdisjoint(parts)
+    """Not made by a tool, so far as the names of its folders tell."""
+    folders = set(file.relative_to(ROOT).parent.parts)
+    hidden = {folder for folder in folders if folder.startswith(".")}
+    packed = any(folder.endswith(".egg-info") for folder in folders)
+    return hidden <= HIDDEN_BUT_OURS and MADE_HERE.isdisjoint(folders) and not packed
 
 
 def is_text(file: Path) -> bool:
