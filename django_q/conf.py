@@ -86,13 +86,12 @@ def _overrides(raw: Mapping[str, Any], cluster: str) -> dict[str, Any]:
 
 
 def _counts(key: str, value: Any) -> bool:
-    """Whether a setting says something: nothing, and less, meant the default."""
+    """Whether a setting says something: nothing, and less, means the default."""
     if key not in FIELDS or value is None:
         return False
-    if key not in FALSY_MEANS_DEFAULT:
-        return True
-    is_negative = isinstance(value, int | float) and value < 0
-    return bool(value) and not is_negative
+    if key != "save_limit" and isinstance(value, int | float) and value < 0:
+        return False
+    return bool(value) or key not in FALSY_MEANS_DEFAULT
 
 
 def _normal(value: Any) -> Any:

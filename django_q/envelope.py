@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -15,28 +14,17 @@ from django_q.exceptions import UnreadablePackage
 from django_q.options import Options
 from django_q.signals import announce, pre_enqueue
 from django_q.signing import SignedPackage
-
-TASK_OPTIONS: Final = frozenset(
-    {"hook", "group", "save", "sync", "cached", "ack_failure", "iter_count"}
-    | {"iter_cached", "chain", "broker", "cluster", "timeout"}
-    | {"max_attempts", "retry_delay", "retry_delay_max", "max_deliveries"}
-    | {"stop_on_failure"}
+from django_q.task_options import (
+    NUMBERS,
+    check_options,
+    is_function,
+    is_usable,
+    split_link,
+    split_options,
 )
-"""The keywords of async_task that are options; all others belong to the function."""
-
-CALL_OPTIONS: Final = frozenset(
-    {"task_name", "task_id", "broker", "iter_index", "iter_hook", "iter_group"}
-)
-"""Options that only `q_options` may hold, and the task's name, which may be both."""
 
 FIXED_KEYS: Final = ("id", "name", "func", "args", "kwargs", "started")
 """Keys that every package has, also one made by an earlier release (contract 3.2)."""
-
-NUMBERS: Final = frozenset(
-    {"timeout", "retry_delay", "retry_delay_max"}
-    | {"max_attempts", "max_deliveries", "iter_count"}
-)
-"""Options that are numbers."""
 
 INHERITED: Final = ("group", "cached", "sync")
 """What all links of a chain have in common, whatever each of them says."""
@@ -84,34 +72,33 @@ class Envelope:
     @classmethod
     def from_call(
         cls,
-        func: Callable[..., Any] | str | None,
+        func: Callable[..., Any] | str,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         options: Mapping[str, Any],
     ) -> Envelope:
         """The envelope of one call. `options` are TASK_OPTIONS and CALL_OPTIONS.
 
+        Raises TypeError for one that is of the wrong kind, and for no function.
+
         `task_id`, a UUID or its 32 hexadecimal digits, names the task; queued twice
         under the same id it is queued once. Without it, a fresh one is drawn.
         """
-        if func is None:
-            message = "A task is a function or its dotted path, not None."
+        if not is_function(func):
+            message = f"A task is a function or its dotted path, not {func!r}."
             raise TypeError(message)
+        check_options(options)
         task_id = _digits(options.get("task_id") or uuid.uuid4())
         name = options.get("task_name") or humanhash.humanize(task_id)
         given = {k: v for k, v in options.items() if k in OPTIONAL_KEYS}
-        for key in given.keys() & NUMBERS:
-            if not _is_number(given[key]):
-                message = f"{key!r} must be a number, not {given[key]!r}."
-                raise TypeError(message)
         return cls(id=task_id, name=name, func=func, args=args, kwargs=kwargs, **given)
 
     @classmethod
     def from_dict(cls, task: Mapping[str, Any]) -> Envelope:
         """The envelope of a task dict. Raises UnreadablePackage if it is none.
 
-        What is no number where one is meant counts as not given: it comes from
-        packages that were made by hand.
+        An impossible number counts as not given: it comes from packages that were
+        made by hand.
         """
         if not is_task(task):
             message = "A package holds no task: it lacks what every task has."
@@ -120,7 +107,7 @@ class Envelope:
         known["args"] = tuple(known["args"] or ())
         known["kwargs"] = dict(known["kwargs"] or {})
         for key in known.keys() & NUMBERS:
-            if not _is_number(known[key]):
+            if not is_usable(key, known[key]):
                 known[key] = None
         if len(known) < len(task):
             known["extra"] = {k: v for k, v in task.items() if k not in KNOWN_KEYS}
@@ -226,41 +213,6 @@ def hook_text(hook: Callable[..., Any] | str) -> str:
     return print_safely(hook, repr)
 
 
-def split_link(link: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """A member of a chain as function, arguments and keywords (contract 2.6)."""
-    if not isinstance(link, tuple):
-        return link, (), {}
-    func, args, kwargs, *_ = (*link, (), {})[:3] if len(link) < 3 else link
-    return func, tuple(args), dict(kwargs)
-
-
-def split_options(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Keywords of async_task as (options, keywords of the function); pure.
-
-    An option inside `q_options` wins, and a keyword of the same name then goes to the
-    function (contract 2.1). Unknown keys of `q_options` are dropped.
-    """
-    rest = dict(kwargs)
-    chosen = rest.pop("q_options", None) or {}
-    if not isinstance(chosen, Mapping):
-        message = f"q_options must be a dictionary, not {chosen!r}."
-        raise TypeError(message)
-    allowed = TASK_OPTIONS | CALL_OPTIONS
-    options = {key: value for key, value in chosen.items() if key in allowed}
-    if "task_name" in rest:
-        options["task_name"] = rest.pop("task_name")
-    for key in TASK_OPTIONS - options.keys():
-        if key in rest:
-            options[key] = rest.pop(key)
-    return options, rest
-
-
 def _digits(task_id: uuid.UUID | str) -> str:
     """Raises ValueError for what is no UUID."""
     return uuid.UUID(str(task_id)).hex
-
-
-def _is_number(value: Any) -> bool:
-    if value is None:
-        return True
-    return isinstance(value, (int, float)) and not math.isnan(value)

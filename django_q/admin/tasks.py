@@ -17,9 +17,9 @@ from django.utils.translation import ngettext
 
 from django_q import tasks
 from django_q.callables import print_safely
-from django_q.envelope import TASK_OPTIONS
 from django_q.logs import clean
 from django_q.models import Task, glance
+from django_q.task_options import TASK_OPTIONS
 
 if TYPE_CHECKING:
     TaskModelAdmin = admin.ModelAdmin[Task]

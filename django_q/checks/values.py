@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import multiprocessing
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
@@ -52,9 +53,12 @@ def _unknown(key: Any, where: str) -> CheckMessage:
 
 def _judge_value(key: str, value: Any, where: str) -> Iterator[CheckMessage]:
     kind = _kind(key)
-    if kind.accepts(value):
-        return
     shown = clean(repr(value), 30)
+    if kind.accepts(value):
+        if key != "save_limit" and isinstance(value, int | float) and value < 0:
+            message = f"{where}[{key!r}] must be 0 or more, not {shown}."
+            yield warning("W016", message, "Correct it. The default is used.")
+        return
     message = f"{where}[{key!r}] must be {kind.words}, not {shown}."
     make, number = (warning, "W016") if _was_harmless(key) else (error, "E003")
     yield make(number, message, _advise(key, value))
@@ -88,7 +92,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float)
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _is_text(value: Any) -> bool:

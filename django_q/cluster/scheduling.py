@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -20,6 +20,7 @@ from django_q.logs import clean, logger
 from django_q.models import Schedule
 from django_q.options import Options
 from django_q.recurrence import ONCE, Recurrence, Slot
+from django_q.task_options import TASK_OPTIONS, check_options
 from django_q.transactions import writing
 
 SLOTS: Final = uuid.UUID("0b5d8a1c-6f0e-5c52-9d0f-6d1f7f4f9a35")
@@ -37,30 +38,8 @@ OUTAGES: Final = (OperationalError, InterfaceError, ConnectionError)
 NEVER_FROM_TEXT: Final = frozenset({"broker", "sync"})
 """Options that a row can't give: a task never runs inside the scheduler."""
 
-TEXT: Final = (str,)
-COUNT: Final = (int,)
-NUMBER: Final = (int, float)
-
-OPTION_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
-    "hook": TEXT,
-    "group": (str, int),
-    "cluster": TEXT,
-    "broker_name": TEXT,
-    "task_name": TEXT,
-    "timeout": NUMBER,
-    "retry_delay": NUMBER,
-    "retry_delay_max": NUMBER,
-    "max_attempts": COUNT,
-    "max_deliveries": COUNT,
-    "iter_count": COUNT,
-    "save": COUNT,
-    "cached": COUNT,
-    "ack_failure": COUNT,
-    "iter_cached": COUNT,
-    "stop_on_failure": COUNT,
-    "chain": (list,),
-}
-"""What an option may be when it comes from the text of a row. True is an int, too."""
+FROM_TEXT: Final = TASK_OPTIONS - NEVER_FROM_TEXT | {"task_name", "broker_name"}
+"""Options that a row can give."""
 
 
 class Setback(NamedTuple):
@@ -182,7 +161,7 @@ class Scheduler:
         """What to enqueue, and the row after it. Raises what is wrong with the row."""
         kwargs = schedule.parse_kwargs()
         options = self._options_of(schedule, pop_options(kwargs))
-        check_options({k: v for k, v in kwargs.items() if k not in options})
+        check_options(kwargs | options, among=FROM_TEXT)
         moment = moment_of(schedule).isoformat()
         if schedule.intended_date_kwarg:
             kwargs[schedule.intended_date_kwarg] = moment
@@ -348,11 +327,7 @@ def slot_id(schedule: Schedule) -> str:
 
 
 def pop_options(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Take the options out of a row's keywords. Raises TypeError for impossible ones.
-
-    Only options of the list count, and only plain values: the text of a row is
-    anything that somebody may write into a form.
-    """
+    """Take the options out of a row's keywords; only those that text may choose."""
     given = kwargs.pop("q_options", None) or {}
     if not isinstance(given, dict):
         message = "q_options is no dictionary."
@@ -361,17 +336,7 @@ def pop_options(kwargs: dict[str, Any]) -> dict[str, Any]:
         given = {**given, "task_name": kwargs.pop("task_name")}
     for name in NEVER_FROM_TEXT:
         kwargs.pop(name, None)
-    check_options(given)
-    return {name: value for name, value in given.items() if name in OPTION_TYPES}
-
-
-def check_options(given: Mapping[str, Any]) -> None:
-    """Raise TypeError for an option that is not what it has to be."""
-    for name, value in given.items():
-        expected = OPTION_TYPES.get(name)
-        if expected and value is not None and not isinstance(value, expected):
-            message = f"The option {name!r} can't be {value!r}."
-            raise TypeError(message)
+    return {name: value for name, value in given.items() if name in FROM_TEXT}
 
 
 def label_of(schedule: Schedule) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from django.db.models import Model
 
 from django_q.callables import print_safely, resolve
-from django_q.envelope import CALL_OPTIONS, TASK_OPTIONS, Envelope
+from django_q.envelope import Envelope
 from django_q.exceptions import (
     TaskError,
     TaskNotFound,
@@ -18,6 +18,7 @@ from django_q.exceptions import (
     TaskNotSerializable,
 )
 from django_q.logs import clean, logger
+from django_q.task_options import CALL_OPTIONS, TASK_OPTIONS
 
 DEEPEST: Final = 8
 """Steps into an argument that the search for what can't be pickled takes."""

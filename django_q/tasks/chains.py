@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from django_q.brokers import Broker
-from django_q.envelope import split_link
 from django_q.results import wait_for
+from django_q.task_options import split_link
 from django_q.tasks.enqueue import call_async_task
 from django_q.tasks.groups import count_group, delete_group, fetch_group, result_group
 from django_q.tasks.lookup import Cached

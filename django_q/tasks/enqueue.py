@@ -19,10 +19,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_q.brokers import Broker, get_broker
 from django_q.conf import get_options
-from django_q.envelope import Envelope, split_options
+from django_q.envelope import Envelope
 from django_q.exceptions import DjangoQError, PackageTooLarge
 from django_q.logs import clean, logger
 from django_q.options import Options
+from django_q.task_options import split_options
 from django_q.tasks.advice import (
     IN_COROUTINE,
     Adviser,
@@ -65,7 +66,7 @@ def async_task(func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> str
     database as broker the task becomes visible when the surrounding transaction
     commits, and vanishes if it is rolled back; with other brokers it is sent then.
 
-    Raises TaskNotSerializable, TaskNotImportable, PackageTooLarge, and what the broker
+    Raises TypeError for an option of the wrong kind, TaskNotSerializable, TaskNotImportable, PackageTooLarge, and what the broker
     raises. In sync mode the function is called at once, and what it raises is raised
     here after the failure was saved.
     """
@@ -97,12 +98,11 @@ def _async_task(
     func: Callable[..., Any] | str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> str:
     options, keywords = split_options(kwargs)
-    broker: Broker | None = options.pop("broker", None)
     envelope = Envelope.from_call(func, args, keywords, options)
     envelope = envelope.with_defaults(get_options()).announced()
     if settings.DEBUG:
         _adviser.consider(envelope, kwargs)
-    dispatch(envelope, broker)
+    dispatch(envelope, options.get("broker"))
     return envelope.id
 
 

@@ -10,13 +10,14 @@ from typing import Any
 from django_q import clock
 from django_q.brokers import Broker
 from django_q.conf import get_options
-from django_q.envelope import Envelope, split_options
+from django_q.envelope import Envelope
 from django_q.exceptions import PackageTooLarge
 from django_q.execution import Runner
 from django_q.logs import logger
 from django_q.models import Task
 from django_q.outcome import Outcome
 from django_q.results import part_id
+from django_q.task_options import check_options, split_options
 from django_q.tasks.enqueue import call_async_task, keep_broker
 from django_q.tasks.inline import settle
 from django_q.tasks.lookup import Cached, fetch, open_results, result
@@ -35,6 +36,7 @@ def async_iter(func: Function | str, args_iter: Sequence[Any], **kwargs: Any) ->
     options, keywords = split_options(
         kwargs if chosen is None else {"q_options": chosen}
     )
+    check_options(options)
     iter_id = uuid.UUID(str(options.pop("task_id", None) or uuid.uuid4())).hex
     whole = {
         "hook": options.pop("hook", None),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from django.core.cache import cache
 
 from django_q.brokers import Broker
 from django_q.brokers.memory import Memory
@@ -14,6 +15,8 @@ from tests.contract.brokers import BrokerContract
 class TestMemory(BrokerContract):
     @pytest.fixture(autouse=True)
     def _empty(self, queue: str) -> Iterator[None]:
+        # Its vital signs lie there, beside those that other tests have left.
+        cache.clear()
         yield
         for name in (queue, f"{queue}-other"):
             Memory(name).purge_queue()

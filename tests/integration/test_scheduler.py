@@ -220,7 +220,7 @@ def test_options_of_a_wrong_type_are_an_error_of_the_row(kwargs: str):
     assert scheduler().enqueue_due(NOON) == 0
     row.refresh_from_db()
     assert row.error
-    assert "q_options" in row.error or "The option" in row.error
+    assert "q_options" in row.error or " must be " in row.error
 
 
 def test_in_sync_mode_the_row_moves_before_the_task_runs(q_settings):

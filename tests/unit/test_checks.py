@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from django_q.checks import (
     find_problems,
     find_risks,
 )
+from django_q.conf import load_options
+from django_q.options import Options
 
 SQLITE = {"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}
 LOCAL_CACHE = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
@@ -158,6 +161,11 @@ def test_number_written_as_text() -> None:
     ("raw", "words", "hint"),
     [
         ({"workers": -1}, "a whole number from 1 up, not -1", "Write 'workers': 4."),
+        (
+            {"timeout": math.inf},
+            "a number of seconds, not inf",
+            "Write 'timeout': 300.",
+        ),
         ({"timeout": "1m"}, "a number of seconds, not '1m'", "Write 'timeout': 300."),
         ({"retry": [60]}, "a number of seconds, not [60]", "Write 'retry': 60."),
         ({"orm": True}, "text, not True", "Write 'orm': 'default'."),
@@ -207,6 +215,17 @@ def test_value_that_older_releases_let_pass(raw: Any, words: str) -> None:
     [(number, message, _hint)] = problems(raw)
 
     assert (number, message) == ("django_q.W016", words)
+
+
+@pytest.mark.parametrize("key", ["recycle", "retry_delay", "timeout", "poll", "bulk"])
+def test_less_than_nothing_means_the_default(key: str) -> None:
+    words = f"Q_CLUSTER['{key}'] must be 0 or more, not -1."
+
+    assert problems({key: -1}) == [
+        ("django_q.W016", words, "Correct it. The default is used.")
+    ]
+    assert load_options({key: -1}, {}) == Options()
+    assert problems({"save_limit": -1}) == []
 
 
 def test_alternative_clusters_are_judged_too() -> None:

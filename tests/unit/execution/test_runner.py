@@ -157,7 +157,6 @@ def test_a_megabyte_of_message_is_cut(runner: Runner) -> None:
         ("tests.functions.ad", "Function tests.functions.ad is not defined: "),
         ("no.such.function", "No module named 'no'"),
         ("os.system('x')", "is not the path of a function"),
-        (5, "5 is not a function"),
         ("math.sqrt", "expected at least 1 argument"),
     ],
 )

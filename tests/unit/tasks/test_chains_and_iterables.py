@@ -45,11 +45,10 @@ class TestChain:
         assert count_group(group) == 3
         assert len(links) == 3
 
-    def test_a_list_is_no_tuple(self, drain: Drain) -> None:
-        group = async_chain([[ADD, (1,)]])
-        drain()
-        (task,) = fetch_group(group) or []
-        assert not task.success
+    @pytest.mark.parametrize("chain", [[[ADD, (1,)]], [ADD, [ADD, (1,)]]])
+    def test_a_member_in_a_list_is_refused(self, chain: list[Any]) -> None:
+        with pytest.raises(TypeError, match=r"must be a list of functions|is a functi"):
+            async_chain(chain)
 
     def test_a_failed_member_ends_it(self, drain: Drain) -> None:
         group = async_chain([(ADD, (1,)), "tests.functions.fail", (ADD, (2,))])

@@ -275,9 +275,10 @@ def test_without_a_key_nothing_is_queued(settings: Any) -> None:
         async_task("a.b")
 
 
-def test_a_number_that_is_none_is_refused() -> None:
-    with pytest.raises(TypeError, match="'timeout' must be a number, not '5'"):
-        async_task("a.b", timeout="5")
+@pytest.mark.parametrize("options", [{"timeout": "5"}, {"broker": "redis"}])
+def test_an_impossible_option_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=r"must be a (number of seconds|broker), not '"):
+        async_task("a.b", **options)
 
 
 class PlainBroker(Broker):

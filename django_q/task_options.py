@@ -1,0 +1,153 @@
+"""Options of one task: which keywords of async_task they are, and what each may be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from numbers import Integral, Real
+from typing import Any, Final, NamedTuple
+
+from django_q.callables import print_safely
+from django_q.logs import clean
+
+TASK_OPTIONS: Final = frozenset(
+    {"hook", "group", "save", "sync", "cached", "ack_failure", "iter_count"}
+    | {"iter_cached", "chain", "broker", "cluster", "timeout"}
+    | {"max_attempts", "retry_delay", "retry_delay_max", "max_deliveries"}
+    | {"stop_on_failure"}
+)
+"""The keywords of async_task that are options; all others belong to the function."""
+
+CALL_OPTIONS: Final = frozenset(
+    {"task_name", "task_id", "broker", "iter_index", "iter_hook", "iter_group"}
+)
+"""Options that only `q_options` may hold, and the task's name, which may be both."""
+
+
+class Kind(NamedTuple):
+    """What an option may be."""
+
+    words: str
+    accepts: Callable[[Any], bool]
+
+
+def split_options(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Keywords of async_task as (options, keywords of the function); pure.
+
+    An option inside `q_options` wins, and a keyword of the same name then goes to the
+    function (contract 2.1). Unknown keys of `q_options` are dropped.
+    """
+    rest = dict(kwargs)
+    chosen = rest.pop("q_options", None) or {}
+    if not isinstance(chosen, Mapping):
+        message = f"q_options must be a dictionary, not {chosen!r}."
+        raise TypeError(message)
+    allowed = TASK_OPTIONS | CALL_OPTIONS
+    options = {key: value for key, value in chosen.items() if key in allowed}
+    if "task_name" in rest:
+        options["task_name"] = rest.pop("task_name")
+    for key in TASK_OPTIONS - options.keys():
+        if key in rest:
+            options[key] = rest.pop(key)
+    return options, rest
+
+
+def split_link(link: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """A member of a chain as function, arguments and keywords (contract 2.6)."""
+    if not isinstance(link, tuple):
+        return link, (), {}
+    func, args, kwargs, *_ = (*link, (), {})[:3] if len(link) < 3 else link
+    return func, tuple(args), dict(kwargs)
+
+
+def check_options(
+    given: Mapping[str, Any], among: Collection[str] = TASK_OPTIONS | CALL_OPTIONS
+) -> None:
+    """Raise TypeError, in words for its author, for an option that can't be so."""
+    for name, value in given.items():
+        if name in among and not is_usable(name, value):
+            shown = clean(print_safely(value, repr), 80)
+            message = f"{name!r} must be {KINDS[name].words}, not {shown}."
+            raise TypeError(message)
+
+
+def is_usable(name: str, value: Any) -> bool:
+    """Whether an option may have this value. None always means: not given."""
+    return value is None or name not in KINDS or KINDS[name].accepts(value)
+
+
+def is_function(value: Any) -> bool:
+    """What a worker can call, or look up."""
+    return isinstance(value, str) or callable(value)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, Integral) and int(value) >= least
+
+
+def _is_label(value: Any) -> bool:
+    """What reads well as text: numbers and UUIDs do, collections don't."""
+    return isinstance(value, str) or not isinstance(value, Collection)
+
+
+def _is_chain(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(_is_link(link) for link in value)
+
+
+def _is_link(link: Any) -> bool:
+    try:
+        func, _args, kwargs = split_link(link)
+        check_options(split_options(kwargs)[0])
+    except (TypeError, ValueError):
+        return False
+    return is_function(func)
+
+
+FUNCTION: Final = Kind("a function or its dotted path", is_function)
+LABEL: Final = Kind("text", _is_label)
+NAME: Final = Kind("text", lambda value: isinstance(value, str))
+SWITCH: Final = Kind("True or False", lambda value: isinstance(value, Integral))
+LIFETIME: Final = Kind("True, False or a number of seconds", _is_finite)
+SECONDS: Final = Kind("a number of seconds", _is_finite)
+PAUSE: Final = Kind(
+    "a number of seconds from 0 up", lambda value: _is_finite(value) and value >= 0
+)
+FROM_ZERO: Final = Kind("a whole number from 0 up", lambda value: _is_whole(value, 0))
+FROM_ONE: Final = Kind("a whole number from 1 up", lambda value: _is_whole(value, 1))
+CHAIN: Final = Kind("a list of functions or (function, args, kwargs)", _is_chain)
+BROKER: Final = Kind("a broker", lambda value: hasattr(value, "enqueue"))
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "hook": FUNCTION,
+    "iter_hook": FUNCTION,
+    "task_name": LABEL,
+    "group": LABEL,
+    "iter_group": LABEL,
+    "cluster": NAME,
+    "broker": BROKER,
+    "save": SWITCH,
+    "sync": SWITCH,
+    "ack_failure": SWITCH,
+    "stop_on_failure": SWITCH,
+    "cached": LIFETIME,
+    "iter_cached": LIFETIME,
+    "timeout": SECONDS,
+    "retry_delay": PAUSE,
+    "retry_delay_max": PAUSE,
+    "max_attempts": FROM_ZERO,
+    "max_deliveries": FROM_ONE,
+    "iter_count": FROM_ZERO,
+    "iter_index": FROM_ZERO,
+    "chain": CHAIN,
+}
+
+NUMBERS: Final = frozenset(
+    name
+    for name, kind in KINDS.items()
+    if kind in (LIFETIME, SECONDS, PAUSE, FROM_ZERO, FROM_ONE)
+)
+"""Options that are numbers."""
