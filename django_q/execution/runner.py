@@ -140,7 +140,8 @@ class Runner:
         """What an outcome says of an error. Called where it is caught."""
         if self._reporter is not None:
             self._reporter.report()
-        is_late = isinstance(error, TimeoutException)
+        # Its `__class__` may be code of the task: isinstance() would ask that.
+        is_late = issubclass(type(error), TimeoutException)
         return {
             "success": False,
             "result": describe(error),

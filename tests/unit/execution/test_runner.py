@@ -105,6 +105,22 @@ def be_secretive() -> None:
     raise Secretive("hidden")
 
 
+class Faceless(Exception):
+    """isinstance() asks it what it is, and gets no answer."""
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        raise SystemExit(3)
+
+
+def be_faceless() -> None:
+    raise Faceless("hidden")
+
+
+def return_faceless() -> Any:
+    return Faceless()
+
+
 class Nasty(Exception):
     def __str__(self) -> str:
         raise SystemExit(1)
@@ -124,6 +140,8 @@ def be_nasty() -> None:
         (deep, "RecursionError: maximum recursion depth exceeded"),
         (escape, "ValueError: first"),
         (be_secretive, "Secretive: hidden"),
+        (be_faceless, "Faceless: hidden"),
+        (return_faceless, "SystemExit: 3"),
         (be_nasty, f"Nasty: <{__name__}.Nasty without text>"),
         (
             "tests.functions.fail_unprintably",
