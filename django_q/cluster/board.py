@@ -37,13 +37,11 @@ class Word(enum.IntEnum):
     """Pusher: packages in the house that are not started."""
     UNSAVED = 4
     """Monitor: ended runs in its hands."""
-    SENTINEL = 5
-    """Root: pid of the sentinel."""
-    PUSHER = 6
+    PUSHER = 5
     """Sentinel: pid, as the next two."""
-    MONITOR = 7
-    HOUSEKEEPER = 8
-    LIMIT = 9
+    MONITOR = 6
+    HOUSEKEEPER = 7
+    LIMIT = 8
     """Pusher: how many packages it would have waiting at most."""
 
 

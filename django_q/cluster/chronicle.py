@@ -50,10 +50,6 @@ class Chronicle:
         self._quiet = self._failed = 0
         self._waits.clear()
 
-    @property
-    def has_something(self) -> bool:
-        return bool(self._quiet)
-
     def _tell_failure(self, record: Record) -> None:
         func, name, error = clean(record.func), clean(record.name), record.summary
         self._failed += 1

@@ -178,7 +178,6 @@ class Cluster:
     def _spawn_sentinel(self) -> None:
         self._close_connections()
         self.sentinel = self._spawner.spawn("sentinel", ())
-        self.board[Word.SENTINEL] = self.sentinel.pid
 
     def _sentinel_lives(self) -> bool:
         return self.sentinel is not None and self.sentinel.process.is_alive()

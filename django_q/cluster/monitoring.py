@@ -75,8 +75,7 @@ class Monitor(Role):
 
     def setup(self) -> None:
         self.broker: Broker = get_broker()
-        if self.broker.supports_leases:
-            self.broker.enlist(self.launch.identity.id, self.options.lease)
+        self.broker.enlist(self.launch.identity.id, self.options.lease)
         self.database = results.write_alias()
         logger.info("%s monitoring at %s", self.title, os.getpid())
 

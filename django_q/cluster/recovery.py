@@ -109,7 +109,7 @@ class Recovery:
 
         Not again before the answer: it would tell of a time before the second reading.
         """
-        if self.is_under_way and not (broker.supports_leases and broker.held()):
+        if self.is_under_way and not broker.held():
             self._end()
         elif self._is_unclear and self._monitor is not None:
             self._listed = None
@@ -221,14 +221,12 @@ class Recovery:
             self._start_again(broker, entry, death)
 
     def _give_back(self, broker: Broker, entry: Entry) -> None:
-        if broker.supports_leases:
-            broker.release([entry.receipt])
+        broker.release([entry.receipt])
         self._ledger.forget(entry.receipt)
 
     def _give_out_again(self, broker: Broker, entries: Sequence[Entry]) -> None:
         """Hand out again, not counted, whatever is still ours."""
-        receipts = [entry.receipt for entry in entries]
-        ours = broker.renew(receipts) if broker.supports_leases else set(receipts)
+        ours = broker.renew([entry.receipt for entry in entries])
         for entry in entries:
             if entry.receipt in ours:
                 self._ledger.free_again(entry)

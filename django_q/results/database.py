@@ -68,12 +68,6 @@ def save(records: Sequence[Record], *, using: str) -> None:
                 _save_alone(record, using)
 
 
-def saved_ids(ids: Iterable[str], *, using: str) -> set[str]:
-    """Those of these tasks that have a row."""
-    rows = Task.objects.using(using).filter(pk__in=list(ids))
-    return set(rows.values_list("pk", flat=True))
-
-
 def prune(options: Options, *, using: str) -> None:
     """Delete the oldest successes beyond `save_limit`, all that are too many."""
     if options.save_limit <= 0:

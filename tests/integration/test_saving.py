@@ -23,7 +23,6 @@ from django_q.results.database import (
     best,
     prune,
     save,
-    saved_ids,
     write_alias,
 )
 from django_q.results.record import Record
@@ -327,13 +326,6 @@ def test_savers_of_the_same_tasks_agree():
 
 
 # -- looking and pruning
-
-
-def test_saved_ids_are_those_with_a_row():
-    records = [new_record() for _ in range(3)]
-    write(*records)
-    ids = [record.id for record in records]
-    assert saved_ids([*ids[:2], "unknown"], using="default") == set(ids[:2])
 
 
 def test_results_are_written_where_the_router_says():
