@@ -11,8 +11,9 @@ from uuid import UUID
 from django_q import results
 from django_q.brokers import Broker, get_broker
 from django_q.cluster.frames import Frame, Kind
-from django_q.cluster.roles import Launch, Pause, Role
+from django_q.cluster.roles import Launch, Role
 from django_q.cluster.scheduling import Scheduler
+from django_q.cluster.trouble import Trouble
 from django_q.logs import clean, logger
 from django_q.status import Stat
 
@@ -37,7 +38,7 @@ class Chore:
     def __init__(self, name: str, do: Callable[[], float]) -> None:
         self.name = name
         self._do = do
-        self._trouble = Pause(1.0, 3.0)
+        self._trouble = Trouble(1.0, 3.0)
         self.due = 0.0
 
     def perform(self) -> None:
@@ -45,11 +46,9 @@ class Chore:
         try:
             rest = self._do()
         except Exception as error:  # noqa: BLE001 - the edge of a turn: chores are apart
-            rest = self._trouble.begin()
-            text = "housekeeper: %s failed (%s); again in %.0f s"
-            logger.warning(text, self.name, clean(error), rest, exc_info=True)
+            rest = self._trouble.begin(f"housekeeper: {self.name} failed", error)
         else:
-            self._trouble.end()
+            self._trouble.end(f"housekeeper: {self.name} works")
         self.due = monotonic() + rest
 
 

@@ -23,7 +23,8 @@ from django_q.cluster.frames import (
     decode_report,
 )
 from django_q.cluster.lines import Line
-from django_q.cluster.roles import LONGEST_PAUSE, Launch, Pause, Role
+from django_q.cluster.roles import LONGEST_PAUSE, Launch, Role
+from django_q.cluster.trouble import Trouble
 from django_q.logs import clean, logger
 from django_q.results import Record
 from django_q.transactions import writing
@@ -70,7 +71,7 @@ class Monitor(Role):
         self.greeted: set[int] = set()
         self.first_came = 0.0
         self.gather = GATHER
-        self.trouble = Pause()
+        self.trouble = Trouble()
         self.chronicle = Chronicle()
 
     def setup(self) -> None:
@@ -191,10 +192,10 @@ class Monitor(Role):
         try:
             late = self.save(batch)
         except (DatabaseError, ConnectionError) as error:
-            self._report_trouble(error)
+            what = f"{len(self.unsaved)} results wait for the database"
+            self.trouble.begin(what, error)
             return
-        if self.trouble.end():
-            logger.info("%s: the database is back", self.title)
+        self.trouble.end(f"{self.title}: the database works")
         self.gather = GATHER_LONG if len(batch) >= MANY else GATHER
         for ended in batch:
             del self.unsaved[ended.report.number]
@@ -253,13 +254,6 @@ class Monitor(Role):
                 record = ended.record
                 text = "result of %s [%s] came late: its lease was lost; discarded"
                 logger.warning(text, clean(record.func), clean(record.name))
-
-    def _report_trouble(self, error: Exception) -> None:
-        first = not self.trouble.has_failed
-        pause = self.trouble.begin()
-        if first:
-            text = "%s results wait for the database (%s). Trying again in %.1f s"
-            logger.warning(text, len(self.unsaved), clean(error), pause)
 
     def tell_saved(self, batch: Sequence[Ended], late: set[str]) -> None:
         """Nothing of these need be kept; whose result was discarded has no hook."""

@@ -14,9 +14,10 @@ from django_q.cluster.hands import LONG_STAND, STUCK_AFTER, Hand
 from django_q.cluster.ledger import Entry, Ledger
 from django_q.cluster.lines import Glance, Line
 from django_q.cluster.recovery import Recovery, forbid_former_parcels
-from django_q.cluster.roles import LONGEST_PAUSE, Launch, Pause, Role
+from django_q.cluster.roles import LONGEST_PAUSE, Launch, Role
+from django_q.cluster.trouble import Trouble
 from django_q.cluster.windows import FALLBACK_LOOK, fair_share, worth_fetching
-from django_q.logs import clean, logger
+from django_q.logs import logger
 
 LONGEST_FETCH: Final = 500
 VOID_PAUSE: Final = 0.01
@@ -38,7 +39,7 @@ class Pusher(Role):
         self.hands: dict[int, Hand] = {}
         self.monitor: Line | None = None
         self.recovery = Recovery(self.ledger, self.board, self.control, self.options)
-        self.trouble = Pause()
+        self.trouble = Trouble()
         self.more = True
         self.next_forced_look = 0.0
         self.next_renewal = 0.0
@@ -57,7 +58,7 @@ class Pusher(Role):
             self.recovery.advance(self.broker)
             self.renew()
             self.fetch()
-            self._trouble_is_over()
+            self._note_success()
             self._return_surplus()
             self.hand_over()
             self.relieve_stuck()
@@ -348,15 +349,11 @@ class Pusher(Role):
     # -- trouble with the broker
 
     def _report_trouble(self, error: Exception) -> None:
-        first = not self.trouble.has_failed
-        pause = self.trouble.begin()
-        if first:
-            text = "%s can't use the broker (%s). Trying again in %.1f s"
-            logger.warning(text, self.title, clean(error), pause, exc_info=error)
+        self.trouble.begin(f"{self.title} can't use the broker", error)
 
-    def _trouble_is_over(self) -> None:
-        if not self.trouble.rest and self.trouble.end():
-            logger.info("%s: the broker is back", self.title)
+    def _note_success(self) -> None:
+        if not self.trouble.rest:
+            self.trouble.end(f"{self.title}: the broker works")
 
     # -- stopping
 

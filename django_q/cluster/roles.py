@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from time import monotonic, sleep
+from time import sleep
 from typing import ClassVar, Final
 
 from django_q.cluster.board import Board
@@ -213,34 +213,3 @@ def die_with_parent(parent: int) -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
-
-
-class Pause:
-    """Growing pauses after errors: at once, then longer and longer up to a bound."""
-
-    def __init__(self, first: float = 0.1, longest: float = 5.0) -> None:
-        self._first, self._longest = first, longest
-        self._next = first
-        self._until = 0.0
-
-    def begin(self) -> float:
-        """Something failed; gives the seconds until the next try."""
-        length = self._next
-        self._until = monotonic() + length
-        self._next = min(self._longest, length * 2)
-        return length
-
-    def end(self) -> bool:
-        """It works; True if something had failed before."""
-        failed, self._until, self._next = self._until > 0, 0.0, self._first
-        return failed
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether it did not work the last time."""
-        return self._until > 0
-
-    @property
-    def rest(self) -> float:
-        """Seconds until the next try."""
-        return max(0.0, self._until - monotonic())

@@ -145,11 +145,14 @@ class Sentinel(Role):
     def revive(self) -> None:
         """Start whatever is missing, unless it has died too often of late."""
         for kind in SINGLES:
-            needed = not self.farewell.has_begun or self.farewell.needs(kind)
-            if needed and kind not in self.singles and self.storm.permits(kind):
+            missing = kind not in self.singles and self._needs(kind)
+            if missing and self.storm.permits(kind):
                 self.spawn_single(kind)
         if not self.farewell.has_begun and self.storm.permits("worker"):
             self.pool.fill()
+
+    def _needs(self, kind: str) -> bool:
+        return not self.farewell.has_begun or self.farewell.needs(kind)
 
     # -- ending
 
@@ -169,13 +172,9 @@ class Sentinel(Role):
             return
         self.reincarnations += 1
         self.storm.note_death(kind)
-        logger.error(
-            "%s %s (%s) %s",
-            kind,
-            child.title,
-            child.pid,
-            child.how_it_ended(),
-        )
+        what = "; replaced" if self._needs(kind) else ""
+        text = "%s %s (%s) %s%s"
+        logger.error(text, kind, child.title, child.pid, child.how_it_ended(), what)
 
     def _bury_worker(self, child: Child) -> None:
         self._drain(child)

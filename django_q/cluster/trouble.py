@@ -1,0 +1,58 @@
+"""Trouble: something outside fails, and perhaps again and again. When to try, what to say."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Final
+
+from django.db import DatabaseError
+
+from django_q.exceptions import DjangoQError
+from django_q.logs import clean, logger
+
+OUTAGES: Final = (OSError, DatabaseError, DjangoQError)
+"""What says all in one line; anything else comes with its traceback."""
+
+SAY_AGAIN: Final = 60.0
+"""Seconds between two lines about the same trouble (promises, section 5)."""
+
+
+class Trouble:
+    """Growing pauses after errors, and a log that tells of the first, then once a minute
+    how many there were, and once when it is over.
+    """
+
+    def __init__(self, first: float = 0.1, longest: float = 5.0) -> None:
+        self._first, self._longest = first, longest
+        self._next = first
+        self._failures = 0
+        self._began = self._until = self._say_next = 0.0
+
+    @property
+    def rest(self) -> float:
+        """Seconds until the next try."""
+        return max(0.0, self._until - monotonic())
+
+    def begin(self, what: str, error: BaseException) -> float:
+        """It failed (once more). Gives the seconds until the next try."""
+        now, pause = monotonic(), self._next
+        self._until = now + pause
+        self._next = min(self._longest, pause * 2)
+        self._failures += 1
+        if self._failures == 1:
+            self._began, self._say_next = now, now + SAY_AGAIN
+            text = "%s (%s). Trying again in %.1f s"
+            surprise = None if isinstance(error, OUTAGES) else error
+            logger.warning(text, what, clean(error), pause, exc_info=surprise)
+        elif now >= self._say_next:
+            self._say_next = now + SAY_AGAIN
+            text = "%s (%s), %s times in %.0f s. Trying again in %.1f s"
+            counts = self._failures, now - self._began
+            logger.warning(text, what, clean(error), *counts, pause)
+        return pause
+
+    def end(self, what: str) -> None:
+        """It works. Says so if it did not before."""
+        if self._failures:
+            logger.info("%s again, after %.1f s", what, monotonic() - self._began)
+            self._failures, self._next, self._until = 0, self._first, 0.0

@@ -1,0 +1,71 @@
+"""Trouble that goes on: longer and longer pauses, and few lines."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from django.db import OperationalError
+
+from django_q.cluster import trouble
+from django_q.cluster.trouble import SAY_AGAIN, Trouble
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(trouble, "monotonic", clock)
+    return clock
+
+
+@pytest.fixture(autouse=True)
+def _info(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "django-q")
+
+
+AWAY = OperationalError("the server went away")
+
+
+def test_pauses_grow_up_to_a_bound(clock: Clock) -> None:
+    state = Trouble(0.5, 3.0)
+    assert state.rest == 0
+    assert [state.begin("it failed", AWAY) for _ in range(5)] == [0.5, 1, 2, 3, 3]
+    clock.now += 2
+    assert state.rest == 1
+    state.end("it works")
+    assert state.rest == 0
+    assert state.begin("it failed", AWAY) == 0.5
+
+
+def test_it_is_told_at_once_then_once_a_minute_and_at_the_end(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = Trouble()
+    for _second in range(2 * int(SAY_AGAIN) + 1):
+        state.begin("it failed", AWAY)
+        clock.now += 1
+    state.end("it works")
+    state.end("it works")
+    assert [record.getMessage() for record in caplog.records] == [
+        "it failed (the server went away). Trying again in 0.1 s",
+        "it failed (the server went away), 61 times in 60 s. Trying again in 5.0 s",
+        "it failed (the server went away), 121 times in 120 s. Trying again in 5.0 s",
+        "it works again, after 121.0 s",
+    ]
+
+
+def test_only_a_surprise_comes_with_its_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    Trouble().begin("it failed", AWAY)
+    Trouble().begin("it failed", KeyError("x"))
+    outage, surprise = caplog.records
+    assert not outage.exc_info
+    assert surprise.exc_info
