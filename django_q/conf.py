@@ -13,7 +13,7 @@ from django.core.signals import setting_changed
 from django.utils.translation import gettext_lazy as _
 
 from django_q.logs import logger
-from django_q.options import Options
+from django_q.options import NEGATIVE_IS_MEANT, Options
 
 __all__ = [
     "Conf",
@@ -89,8 +89,8 @@ def _counts(key: str, value: Any) -> bool:
     """Whether a setting says something: nothing, and less, means the default."""
     if key not in FIELDS or value is None:
         return False
-    if key != "save_limit" and isinstance(value, int | float) and value < 0:
-        return False
+    if isinstance(value, int | float) and value < 0:
+        return key in NEGATIVE_IS_MEANT
     return bool(value) or key not in FALSY_MEANS_DEFAULT
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-LEASE_LIMIT = 30.0
+LEASE_LIMIT: Final = 30.0
 """Seconds: no lease is longer, so that a dead host's tasks run again soon."""
+
+NEGATIVE_IS_MEANT: Final = frozenset({"save_limit", "recycle"})
+"""Settings that have a meaning below zero: keep no success, never recycle."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +30,7 @@ class Options:
     """False lets tasks start child processes of their own through multiprocessing."""
 
     recycle: int = 500
-    """A worker is replaced after so many tasks; 0: never."""
+    """A worker is replaced after so many tasks; 0 or less: never."""
 
     max_rss: int | None = None
     """A worker is replaced once its resident memory reaches so many kilobytes."""

@@ -16,7 +16,7 @@ from django.utils.functional import Promise
 
 from django_q.checks.messages import error, warning
 from django_q.logs import clean
-from django_q.options import Options
+from django_q.options import NEGATIVE_IS_MEANT, Options
 
 TYPES: Final = {field.name: str(field.type) for field in fields(Options)}
 KNOWN: Final = frozenset({*TYPES, "ALT_CLUSTERS"})
@@ -55,7 +55,8 @@ def _judge_value(key: str, value: Any, where: str) -> Iterator[CheckMessage]:
     kind = _kind(key)
     shown = clean(repr(value), 30)
     if kind.accepts(value):
-        if key != "save_limit" and isinstance(value, int | float) and value < 0:
+        is_below = isinstance(value, int | float) and value < 0
+        if is_below and key not in NEGATIVE_IS_MEANT:
             message = f"{where}[{key!r}] must be 0 or more, not {shown}."
             yield warning("W016", message, "Correct it. The default is used.")
         return

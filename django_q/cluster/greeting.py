@@ -40,7 +40,8 @@ def broker_line(options: Options, broker: Broker) -> str:
 
 
 def workers_line(options: Options) -> str:
-    recycled = f"recycled after {options.recycle} tasks" if options.recycle else "kept"
+    limit = options.recycle
+    recycled = f"recycled after {limit} tasks" if limit > 0 else "kept"
     workers = f"{options.worker_count}, {recycled}"
     timeout = "none" if options.timeout is None else f"{options.timeout:g} s"
     retry = f"{options.retry:g} s, renewed while running"

@@ -304,7 +304,7 @@ class Worker(Role):
     def consider_retiring(self) -> None:
         """After `recycle` tasks, or above `max_rss`, make room for a fresh process."""
         recycle, limit = self.options.recycle, self.options.max_rss
-        worn = recycle and self.done >= recycle
+        worn = 0 < recycle <= self.done
         if not worn and not (limit and resident_memory_kb() >= limit):
             return
         self.is_retiring = True

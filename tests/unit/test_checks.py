@@ -217,7 +217,7 @@ def test_value_that_older_releases_let_pass(raw: Any, words: str) -> None:
     assert (number, message) == ("django_q.W016", words)
 
 
-@pytest.mark.parametrize("key", ["recycle", "retry_delay", "timeout", "poll", "bulk"])
+@pytest.mark.parametrize("key", ["retry_delay", "timeout", "poll", "bulk"])
 def test_less_than_nothing_means_the_default(key: str) -> None:
     words = f"Q_CLUSTER['{key}'] must be 0 or more, not -1."
 
@@ -225,7 +225,7 @@ def test_less_than_nothing_means_the_default(key: str) -> None:
         ("django_q.W016", words, "Correct it. The default is used.")
     ]
     assert load_options({key: -1}, {}) == Options()
-    assert problems({"save_limit": -1}) == []
+    assert problems({"save_limit": -1, "recycle": -1}) == []
 
 
 def test_alternative_clusters_are_judged_too() -> None:

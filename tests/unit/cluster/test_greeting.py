@@ -39,7 +39,7 @@ def test_workers_and_limits() -> None:
 
 
 def test_workers_that_are_kept() -> None:
-    options = Options(workers=2, recycle=0, timeout=1.5, retry=90.5)
+    options = Options(workers=2, recycle=-1, timeout=1.5, retry=90.5)
     line = workers_line(options)
     assert line.startswith("  workers   2, kept   ")
     assert line.endswith(" timeout 1.5 s   retry 90.5 s, renewed while running")
