@@ -14,6 +14,7 @@ from django_q import clock
 from django_q.brokers import Broker
 from django_q.logs import clean
 from django_q.models import Schedule
+from django_q.models.schedule import is_fired_by
 from django_q.options import Options
 
 
@@ -50,7 +51,7 @@ def workers_line(options: Options) -> str:
 
 def schedules_line(options: Options) -> str:
     """How many schedules this cluster has, and which is next."""
-    own = Schedule.objects.exclude(repeats=0).exclude(next_run=None)
+    own = Schedule.objects.filter(is_fired_by(options))
     soonest = own.order_by("next_run").first()
     count = f"  schedules {own.count()}"
     if soonest is None or soonest.next_run is None:

@@ -11,13 +11,14 @@ from time import monotonic
 from typing import Any, Final, NamedTuple
 
 from django.db import InterfaceError, OperationalError, router, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from django_q import clock, tasks
 from django_q.brokers import Broker
 from django_q.humanhash import humanize
 from django_q.logs import clean, logger
 from django_q.models import Schedule
+from django_q.models.schedule import is_fired_by
 from django_q.options import Options
 from django_q.recurrence import ONCE, Recurrence, Slot
 from django_q.task_options import TASK_OPTIONS, check_options
@@ -129,12 +130,7 @@ class Scheduler:
         return list(rows.values_list("pk", flat=True))
 
     def _active(self) -> QuerySet[Schedule]:
-        """The rows that this cluster fires: its own, and not paused by repeats = 0."""
-        mine = Q(cluster=self.options.queue)
-        if self.options.queue == self.options.name:
-            mine |= Q(cluster=None) | Q(cluster="")
-        planned = self._rows().exclude(next_run=None).exclude(repeats=0)
-        return planned.filter(mine)
+        return self._rows().filter(is_fired_by(self.options))
 
     def _rows(self) -> QuerySet[Schedule]:
         return Schedule.objects.using(self.database)

@@ -16,6 +16,7 @@ from django_q import clock, recurrence
 from django_q.models.literals import parse_args, parse_kwargs
 from django_q.models.task import Task
 from django_q.models.validators import validate_cron, validate_kwarg
+from django_q.options import Options
 from django_q.recurrence import Recurrence, Slot
 
 
@@ -205,6 +206,17 @@ class Schedule(models.Model):
         return None if found is None else link_to_task(*found)
 
     last_run.short_description = _("last run")  # type: ignore[attr-defined]
+
+
+def is_fired_by(options: Options) -> models.Q:
+    """The schedules that a cluster fires: its own, and none that is paused or over.
+
+    Those that name no cluster belong to the one that has the site's name.
+    """
+    own = models.Q(cluster=options.queue)
+    if options.queue == options.name:
+        own |= models.Q(cluster=None) | models.Q(cluster="")
+    return own & models.Q(next_run__isnull=False) & ~models.Q(repeats=0)
 
 
 def link_to_task(

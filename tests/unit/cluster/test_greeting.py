@@ -84,8 +84,9 @@ def test_schedule_without_a_name_is_known_by_its_function() -> None:
 
 
 @pytest.mark.django_db
-def test_schedules_that_are_over_do_not_count() -> None:
+def test_schedules_that_are_over_or_of_another_cluster_do_not_count() -> None:
     Schedule.objects.create(func="a.b", repeats=0, next_run=clock.now())
+    Schedule.objects.create(func="a.b", cluster="other", next_run=clock.now())
     assert schedules_line(Options()) == "  schedules 0"
 
 
