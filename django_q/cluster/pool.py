@@ -56,7 +56,10 @@ class Pool:
         row = self._board.rows[child.row]
         turn = row.turn
         cause = child.cause
-        if cause == "timed out" and row[Cell.TURN] != child.judged_turn:
+        judged = Turn.unpack(child.judged_turn or 0)
+        if cause == "timed out" and turn.number != judged.number:
+            # The verdict was on the task before. One that was only just reporting its
+            # end is the one that was judged: if the report did not come, it is over.
             cause = "innocent"
         death = Death(
             generation=child.generation,

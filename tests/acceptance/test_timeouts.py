@@ -56,13 +56,15 @@ def test_async_task_is_ended_softly(cluster: RunningCluster) -> None:
 
 
 def test_task_that_swallows_the_first_exception_gets_another(
-    cluster: RunningCluster, diary: Diary
+    running_cluster: Runner, diary: Diary
 ) -> None:
-    # The grace would be over; so this task gets more of it by ending softly in time.
+    cluster = running_cluster(timeout_grace=20)
+    workers = cluster.pids("worker")
     task_id = cluster.send(harmful.swallow_once, diary.path, timeout=0.3)
     row = cluster.wait_for(task_id)
     assert not row.success
     assert functions.words(diary.path) == ["swallowed"]
+    assert cluster.pids("worker") == workers
 
 
 def test_task_that_swallows_everything_is_killed(cluster: RunningCluster) -> None:

@@ -102,7 +102,7 @@ def test_verbs_of_the_base_do_nothing_and_may_be_called():
     assert broker.redeliver("r") is None
     assert broker.held() == []
     assert broker.rescue() == []
-    assert broker.renew(["r"]) == set()
+    assert broker.renew(["r"]) == {"r"}
     assert broker.release(["r"]) == {"r"}
     broker.enlist("c", 1)
     broker.mark_started(["r"])

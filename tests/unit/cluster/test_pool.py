@@ -31,12 +31,14 @@ class Slots(Pool):
         self.started.append(child)
         return child
 
-    def show(self, child: Child, state: State, late: float | None = None) -> None:
+    def show(
+        self, child: Child, state: State, late: float | None = None, number: int = 77
+    ) -> None:
         """Let a worker be at something that should have ended `late` seconds ago."""
         row = self.board.rows[child.row]
         deadline = 0 if late is None else self.board.now() - int(late * 1000)
-        row[Cell.NUMBER], row[Cell.KEY] = 77, 88
-        row[Cell.TURN] = Turn(77, state, deadline).pack()
+        row[Cell.NUMBER], row[Cell.KEY] = number, 88
+        row[Cell.TURN] = Turn(number, state, deadline).pack()
 
     def grow_old(self, seconds: float) -> None:
         """The cluster was born earlier."""
@@ -173,8 +175,17 @@ def test_worker_that_had_moved_on_dies_innocent(pool: Slots) -> None:
     child = pool.started[0]
     pool.show(child, State.RUNNING, late=9.0)
     pool.kill_overdue(0.0)
-    pool.show(child, State.RUNNING, late=-60)
+    pool.show(child, State.RUNNING, late=-60, number=78)
     assert pool.death_of(child).cause == "innocent"
+
+
+def test_worker_that_was_reporting_the_judged_task_is_not_innocent(pool: Slots) -> None:
+    pool.fill()
+    child = pool.started[0]
+    pool.show(child, State.RUNNING, late=9.0)
+    pool.kill_overdue(0.0)
+    pool.show(child, State.RUNNING)
+    assert pool.death_of(child).cause == "timed out"
 
 
 @pytest.mark.parametrize("state", [State.OPENING, State.RUNNING])
