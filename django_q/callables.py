@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from django_q.exceptions import TaskNotFound, TimeoutException
+from django_q.logs import print_safely
 
 PATH_LIMIT = 256
 _PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
@@ -45,14 +46,6 @@ def name_of(func: Callable[..., Any] | str) -> str:
     if inspect.ismethod(func) and inspect.isclass(func.__self__):
         return f"{func.__self__.__module__}.{func.__self__.__name__}.{func.__name__}"
     return print_safely(func)
-
-
-def print_safely(thing: object, how: Callable[[object], str] = str) -> str:
-    """`str()` or `repr()` of something foreign, or a text that says whose failed."""
-    try:
-        return how(thing)
-    except BaseException:  # noqa: BLE001 - its own code runs, and may raise anything
-        return f"<{type(thing).__module__}.{type(thing).__qualname__} without text>"
 
 
 def _import_longest(path: str) -> tuple[ModuleType, list[str]]:

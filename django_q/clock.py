@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from calendar import monthrange
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
@@ -15,6 +16,21 @@ from django_q.conf import get_options
 def now() -> datetime:
     """This moment: aware, or naive where the project has USE_TZ = False."""
     return timezone.now()
+
+
+def moment(given: Any) -> datetime:
+    """A moment that came from elsewhere, aware or naive as this project's are.
+
+    A package may be from a process with another USE_TZ, or from somebody's hand: what
+    is no moment becomes this one.
+    """
+    if not isinstance(given, datetime):
+        return now()
+    if settings.USE_TZ and timezone.is_naive(given):
+        return timezone.make_aware(given)
+    if not settings.USE_TZ and timezone.is_aware(given):
+        return timezone.make_naive(given)
+    return given
 
 
 def zone() -> ZoneInfo | None:

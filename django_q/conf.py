@@ -121,7 +121,7 @@ class LiveConf:
     def __init__(self) -> None:
         object.__setattr__(self, "_overridden", {})
         object.__setattr__(self, "_adopted", None)
-        self._forget()
+        self.reload()
 
     def __getattr__(self, name: str) -> Any:
         if name in self._overridden:
@@ -137,11 +137,11 @@ class LiveConf:
 
     def __setattr__(self, name: str, value: Any) -> None:
         self._overridden[name] = value
-        self._forget()
+        self.reload()
 
     def __delattr__(self, name: str) -> None:
         self._overridden.pop(name, None)
-        self._forget()
+        self.reload()
 
     @property
     def options(self) -> Options:
@@ -154,12 +154,12 @@ class LiveConf:
 
     def reload(self) -> None:
         """Read settings and environment anew at the next use."""
-        self._forget()
+        object.__setattr__(self, "_options", None)
 
     def adopt(self, options: Options) -> None:
         """Take over the options of the process that started this one, for good."""
         object.__setattr__(self, "_adopted", options)
-        self._forget()
+        self.reload()
 
     def _load(self) -> Options:
         adopted: Options | None = self._adopted
@@ -171,9 +171,6 @@ class LiveConf:
         assigned = {option_of(k): v for k, v in self._overridden.items()}
         known = {key: value for key, value in assigned.items() if key}
         return replace(options, **known)
-
-    def _forget(self, **_kwargs: Any) -> None:
-        object.__setattr__(self, "_options", None)
 
 
 def option_of(name: str) -> str | None:
@@ -205,7 +202,7 @@ def get_options() -> Options:
 
 def _settings_changed(*, setting: str, **_kwargs: Any) -> None:
     if setting in {"Q_CLUSTER", "TIME_ZONE", "USE_TZ"}:
-        Conf._forget()  # noqa: SLF001 - the view and its reset are one thing
+        Conf.reload()
 
 
 setting_changed.connect(_settings_changed, dispatch_uid="django_q.conf")

@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from django_q import clock, humanhash
-from django_q.callables import name_of, print_safely
+from django_q.callables import name_of
 from django_q.exceptions import UnreadablePackage
+from django_q.logs import print_safely
 from django_q.options import Options
 from django_q.signals import announce, pre_enqueue
 from django_q.signing import SignedPackage
@@ -97,8 +98,8 @@ class Envelope:
     def from_dict(cls, task: Mapping[str, Any]) -> Envelope:
         """The envelope of a task dict. Raises UnreadablePackage if it is none.
 
-        An impossible number counts as not given: it comes from packages that were
-        made by hand.
+        An impossible number counts as not given, and an impossible moment as now: they
+        come from packages that were made by hand.
         """
         if not is_task(task):
             message = "A package holds no task: it lacks what every task has."
@@ -106,6 +107,7 @@ class Envelope:
         known = {k: v for k, v in task.items() if k in KNOWN_KEYS}
         known["args"] = tuple(known["args"] or ())
         known["kwargs"] = dict(known["kwargs"] or {})
+        known["started"] = clock.moment(known["started"])
         for key in known.keys() & NUMBERS:
             if not is_usable(key, known[key]):
                 known[key] = None

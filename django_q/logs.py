@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import unicodedata
+from collections.abc import Callable
 from typing import TextIO
 
 LINE_FORMAT = "%(asctime)s [Q] %(levelname)s %(message)s"
@@ -27,13 +28,21 @@ def attach_console(level: str, stream: TextIO | None = None) -> None:
     logger.propagate = False
 
 
+def print_safely(thing: object, how: Callable[[object], str] = str) -> str:
+    """`str()` or `repr()` of something foreign, or a text that says whose failed."""
+    try:
+        return how(thing)
+    except BaseException:  # noqa: BLE001 - its own code runs, and may raise anything
+        return f"<{type(thing).__module__}.{type(thing).__qualname__} without text>"
+
+
 def clean(text: object, limit: int = 200) -> str:
     """Text that is safe in a log line, a title or a terminal.
 
     Line breaks, escape codes and bidirectional controls become visible escapes, and
-    the text is cut to `limit` characters.
+    the text is cut to `limit` characters. Never raises, whatever `text` is.
     """
-    shown = str(text)
+    shown = print_safely(text)
     if len(shown) > limit:
         shown = shown[: limit - 1] + "…"
     if shown.isascii() and shown.isprintable():

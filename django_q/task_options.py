@@ -7,8 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from numbers import Integral, Real
 from typing import Any, Final, NamedTuple
 
-from django_q.callables import print_safely
-from django_q.logs import clean
+from django_q.logs import clean, print_safely
 
 TASK_OPTIONS: Final = frozenset(
     {"hook", "group", "save", "sync", "cached", "ack_failure", "iter_count"}
@@ -19,7 +18,7 @@ TASK_OPTIONS: Final = frozenset(
 """The keywords of async_task that are options; all others belong to the function."""
 
 CALL_OPTIONS: Final = frozenset(
-    {"task_name", "task_id", "broker", "iter_index", "iter_hook", "iter_group"}
+    {"task_name", "task_id", "iter_index", "iter_hook", "iter_group"}
 )
 """Options that only `q_options` may hold, and the task's name, which may be both."""
 
@@ -56,7 +55,9 @@ def split_link(link: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """A member of a chain as function, arguments and keywords (contract 2.6)."""
     if not isinstance(link, tuple):
         return link, (), {}
-    func, args, kwargs, *_ = (*link, (), {})[:3] if len(link) < 3 else link
+    func, *rest = link
+    args = rest[0] if rest else ()
+    kwargs = rest[1] if len(rest) > 1 else {}
     return func, tuple(args), dict(kwargs)
 
 

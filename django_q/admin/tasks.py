@@ -16,8 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from django_q import tasks
-from django_q.callables import print_safely
-from django_q.logs import clean
+from django_q.logs import clean, print_safely
 from django_q.models import Task, glance
 from django_q.task_options import TASK_OPTIONS
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import multiprocessing
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields
 from difflib import get_close_matches
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from django.core.checks import CheckMessage
 from django.utils.functional import Promise
@@ -17,16 +17,10 @@ from django.utils.functional import Promise
 from django_q.checks.messages import error, warning
 from django_q.logs import clean
 from django_q.options import NEGATIVE_IS_MEANT, Options
+from django_q.task_options import Kind
 
 TYPES: Final = {field.name: str(field.type) for field in fields(Options)}
 KNOWN: Final = frozenset({*TYPES, "ALT_CLUSTERS"})
-
-
-class Kind(NamedTuple):
-    """What a setting may be."""
-
-    words: str
-    accepts: Callable[[Any], bool]
 
 
 def judge_keys(raw: Mapping[Any, Any], where: str) -> Iterator[CheckMessage]:

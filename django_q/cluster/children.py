@@ -92,14 +92,13 @@ def choose_method(options: Options) -> str:
 
 
 class Spawner:
-    """Starts children; gives each a generation that is never used again."""
+    """Starts children; each has a generation of its own among those of this spawner."""
 
     def __init__(self, template: Launch, method: str, joint: str = ":") -> None:
         self._template = template
         self._method = method
         self._joint = joint
         self._context: BaseContext = multiprocessing.get_context(method)
-        self._generation = template.generation
         self._count = 0
         if method == "forkserver":
             self._prepare_fork_server()
@@ -110,14 +109,13 @@ class Spawner:
 
     def spawn(self, kind: str, foreign: Iterable[Line], row: int = -1) -> Child:
         """Start a child. `foreign` are the lines that a fork of us would inherit."""
-        self._generation += 1
         self._count += 1
         ours, theirs = Line.pair()
         is_fork = self._method == "fork"
         launch = replace(
             self._template,
             kind=kind,
-            generation=self._generation,
+            generation=self._count,
             title=f"{self._template.title}{self._joint}{self._count}",
             control=theirs,
             row=row,

@@ -25,6 +25,7 @@ from django_q.cluster.remains import end_remains
 from django_q.cluster.roles import Identity, Launch
 from django_q.cluster.sentinel import INTERRUPTED
 from django_q.cluster.storm import Storm
+from django_q.cluster.trouble import Trouble
 from django_q.conf import Conf, get_options
 from django_q.logs import console_level, logger
 from django_q.options import Options
@@ -56,6 +57,8 @@ class Cluster:
         self.exit_code = 0
         self._stops = 0
         self._is_running = False
+        self._has_hurried = False
+        self._trouble = Trouble()
         self._stopping_since = 0.0
         self._figures: dict[str, int] = {}
         self._storm = Storm()
@@ -118,12 +121,14 @@ class Cluster:
 
     def drain(self) -> None:
         """Ask for the stop as soon as the queue is empty and nothing runs."""
-        while (
-            self._stops == 0 and self.sentinel is not None and not self._has_drained()
-        ):
+        looks = 0
+        while self._stops == 0 and self.sentinel is not None and looks < 2:
             self._listen(0.1)
             if not self._sentinel_lives():
                 self._sentinel_ended()
+            # Twice: a link of a chain may go up and a package come down between the
+            # look at the queue and the one at the board.
+            looks = looks + 1 if self._has_drained() else 0
         self._stops = max(self._stops, 1)
 
     # -- what others may ask
@@ -248,8 +253,8 @@ class Cluster:
         if not self._stopping_since:
             self._stopping_since = monotonic()
             self.sentinel.line.send(control(Kind.STOP))
-        if self._stops > 1 and not self._figures.get("cut"):
-            self._figures["cut"] = 1
+        if self._stops > 1 and not self._has_hurried:
+            self._has_hurried = True
             logger.warning("Second signal: grace cut to 5 s.")
             self.sentinel.line.send(control(Kind.STOP, cut=True))
 
@@ -273,12 +278,24 @@ class Cluster:
     def _has_drained(self) -> bool:
         """Nothing waits, runs or is unsaved. Upstream first: tasks move downstream."""
         board = self.board
-        if self._own_broker().queue_size() or board[Word.WAITING]:
+        if self._count_queued() or board[Word.WAITING]:
             return False
         rows = [row for row in board.rows if row.pid]
         if any(r.turn.state is not State.IDLE or r[Cell.KEPT] for r in rows):
             return False
         return not board[Word.UNSAVED] and not board[Word.WAITING]
+
+    def _count_queued(self) -> int:
+        """Packages that wait at the broker; more than none while it can't be asked."""
+        if self._trouble.rest:
+            return 1
+        try:
+            count = self._own_broker().queue_size()
+        except Exception as error:  # noqa: BLE001 - any client's errors end here
+            self._trouble.begin(f"Q Cluster {self.name} can't ask the broker", error)
+            return 1
+        self._trouble.end(f"Q Cluster {self.name}: the broker works")
+        return count
 
     def _own_broker(self) -> Broker:
         self.broker = self.broker or get_broker()

@@ -81,9 +81,7 @@ class Housekeeper(Role):
         soonest = min(chore.due for chore in self.chores)
         self.listen((), max(0.0, soonest - monotonic()))
         for chore in self.chores:
-            if monotonic() >= chore.due and (
-                not self.is_stopping or chore is self.heart
-            ):
+            if monotonic() >= chore.due:
                 chore.perform()
         if self.is_stopping:
             self.has_left = self.signs is None or self.signs["status"] == "Stopped"
@@ -93,10 +91,10 @@ class Housekeeper(Role):
 
     def obey(self, frame: Frame) -> None:
         super().obey(frame)
+        if self.is_stopping:
+            self.chores = [self.heart]
         if frame.kind is Kind.VITALS:
-            changed = self.signs is None or _figures(frame.facts) != _figures(
-                self.signs
-            )
+            changed = not self.signs or _figures(frame.facts) != _figures(self.signs)
             self.signs = frame.facts
             if changed:
                 self.heart.due = 0.0

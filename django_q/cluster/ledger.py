@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from django_q.brokers.base import Delivery
-from django_q.cluster.board import mark_of, number_of
+from django_q.cluster.board import EPOCH_SHIFT, mark_of, number_of
 from django_q.cluster.frames import UNRECEIPTED, Errand, Parcel
 
 
@@ -150,7 +150,7 @@ class Ledger:
         if entry is None:
             return
         self._leave_hand(entry)
-        if number >> 48 == self.epoch:
+        if number >> EPOCH_SHIFT == self.epoch:
             self._set_free(entry, first=True)
         else:
             entry.place = Place.PARKED
@@ -160,7 +160,7 @@ class Ledger:
         self.take_back(death.generation, death.number)
         doubtful = list(self.hands.get(death.generation, {}).values())
         if death.was_running:
-            ran = [e for e in self._parked() if e.mark == death.key]
+            ran = [e for e in self.parked() if e.mark == death.key]
             for entry in ran:
                 entry.number = death.number
             doubtful += ran
@@ -213,10 +213,7 @@ class Ledger:
                 entry.place = Place.PARKED
 
     def parked(self) -> list[Entry]:
-        return list(self._parked())
-
-    def _parked(self) -> Iterable[Entry]:
-        return (e for e in self.entries.values() if e.place is Place.PARKED)
+        return [e for e in self.entries.values() if e.place is Place.PARKED]
 
     def _doubtful(self, worker: int) -> list[Entry]:
         doubtful = Place.DOUBTFUL

@@ -29,11 +29,10 @@ CLOSED_ERRORS: Final = (BrokenPipeError, ConnectionResetError)
 class Line:
     """One end of a connection. Closing is noticed on both sides as `closed`."""
 
-    def __init__(self, end: socket.socket, *, largest: int = 2**31) -> None:
+    def __init__(self, end: socket.socket) -> None:
         end.setblocking(False)
         end.set_inheritable(False)
         self._socket = end
-        self._largest = largest
         self._incoming = bytearray()
         self._outgoing: deque[tuple[memoryview, socket.socket | None]] = deque()
         self._arrived: deque[socket.socket] = deque()
@@ -135,9 +134,6 @@ class Line:
         at = 0
         while len(self._incoming) - at >= HEADER.size:
             length, kind = HEADER.unpack_from(self._incoming, at)
-            if length > self._largest:
-                self.close()
-                break
             end = at + HEADER.size + length
             if end > len(self._incoming):
                 break

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Final, NamedTuple
 
-from django.db import DatabaseError
-
 from django_q import results
 from django_q.brokers import Broker, Consignment, get_broker
 from django_q.cluster.board import Word, mark_of
@@ -123,6 +121,8 @@ class Monitor(Role):
 
     def meet(self, kind: str, generation: int, row: int, line: Line) -> None:
         if kind == "pusher":
+            if self.pusher is not None:
+                self.pusher.close()
             self.pusher = line
         else:
             self.workers[generation] = line
@@ -191,7 +191,7 @@ class Monitor(Role):
     def settle(self, batch: Sequence[Ended]) -> None:
         try:
             late = self.save(batch)
-        except (DatabaseError, ConnectionError) as error:
+        except Exception as error:  # noqa: BLE001 - any client's errors end here
             what = f"{len(self.unsaved)} results wait for the database"
             self.trouble.begin(what, error)
             return

@@ -95,7 +95,7 @@ class Pool:
             word = row[Cell.TURN]
             if gap:
                 self._pardon(child, word, gap)
-            if self._is_overdue(child, word) and row[Cell.TURN] == word:
+            if self._rest(child, word) <= 0 and row[Cell.TURN] == word:
                 self._condemn(child, row, word)
 
     def _pardon(self, child: Child, word: int, gap: float) -> None:
@@ -109,9 +109,6 @@ class Pool:
         words = [(c, self._board.rows[c.row][Cell.TURN]) for c in self.workers]
         rests = [self._rest(child, word) for child, word in words]
         return max(0.0, min(rests, default=inf))
-
-    def _is_overdue(self, child: Child, word: int) -> bool:
-        return child.judged_turn is None and self._rest(child, word) <= 0
 
     def _rest(self, child: Child, word: int) -> float:
         """Seconds that the turn which this word tells may still take."""

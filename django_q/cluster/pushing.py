@@ -43,7 +43,7 @@ class Pusher(Role):
         self.more = True
         self.next_forced_look = 0.0
         self.next_renewal = 0.0
-        self.is_quiet = False
+        self.has_given_back = False
 
     def setup(self) -> None:
         self.broker: Broker = get_broker()
@@ -56,9 +56,11 @@ class Pusher(Role):
         self.collect()
         try:
             self.recovery.advance(self.broker)
+            if self.trouble.is_due and self.recovery.take_strays(self.broker):
+                self.next_renewal = 0.0
             self.renew()
             self.fetch()
-            self._note_success()
+            self.trouble.end(f"{self.title}: the broker works")
             self._return_surplus()
             self.hand_over()
             self.relieve_stuck()
@@ -67,6 +69,7 @@ class Pusher(Role):
         if self.is_stopping:
             self.wind_down()
         self.board[Word.WAITING] = self._count_waiting()
+        self.board[Word.LIMIT] = self._capacity()[1]
 
     def teardown(self) -> None:
         if not self.control.closed:
@@ -173,16 +176,21 @@ class Pusher(Role):
 
     def _wanted(self) -> int:
         """How many packages to ask for now; 0: none."""
-        open_hands = [h for h in self.hands.values() if not h.is_retiring]
-        whole = sum(hand.window for hand in open_hands)
-        whole += sum(hand.is_idle for hand in open_hands)
-        limit = min(whole, self.options.queue_limit or whole)
-        self.board[Word.LIMIT] = limit
+        whole, limit = self._capacity()
         room = limit - self._count_waiting()
-        idle = any(h.is_idle and not self._load_of(h) for h in open_hands)
+        idle = any(h.is_idle and not self._load_of(h) for h in self._open_hands)
         if not worth_fetching(room, whole, someone_idle=idle):
             return 0
         return min(room, self.options.bulk or LONGEST_FETCH)
+
+    def _capacity(self) -> tuple[int, int]:
+        """How many packages keep all workers busy, and how many may wait here."""
+        whole = sum(hand.window + hand.is_idle for hand in self._open_hands)
+        return whole, min(whole, self.options.queue_limit or whole)
+
+    @property
+    def _open_hands(self) -> list[Hand]:
+        return [hand for hand in self.hands.values() if not hand.is_retiring]
 
     def fetch(self) -> None:
         if not self._can_fetch or self.trouble.rest:
@@ -229,7 +237,7 @@ class Pusher(Role):
         return hand.window + hand.is_idle - self._load_of(hand)
 
     def hand_over(self) -> None:
-        if self.is_quiet or self.recovery.is_under_way or not self.ledger.free:
+        if self.is_stopping or self.recovery.is_under_way or not self.ledger.free:
             return
         ready = [hand for hand in self.hands.values() if self._room_in(hand) > 0]
         ready.sort(key=lambda hand: self._load_of(hand) + (not hand.is_idle))
@@ -351,10 +359,6 @@ class Pusher(Role):
     def _report_trouble(self, error: Exception) -> None:
         self.trouble.begin(f"{self.title} can't use the broker", error)
 
-    def _note_success(self) -> None:
-        if not self.trouble.rest:
-            self.trouble.end(f"{self.title}: the broker works")
-
     # -- stopping
 
     def _count_waiting(self) -> int:
@@ -364,8 +368,8 @@ class Pusher(Role):
 
     def wind_down(self) -> None:
         """Quiet first: give back what was not begun. Then renew until told to leave."""
-        if not self.is_quiet:
-            self.is_quiet = True
+        if not self.has_given_back:
+            self.has_given_back = True
             self._give_back_all()
         elif self.ledger.free:
             self._give_back(list(self.ledger.free))

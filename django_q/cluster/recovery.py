@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from django_q import results
 from django_q.brokers import Broker
-from django_q.cluster.board import Board, Cell, Row, State, Word
+from django_q.cluster.board import Board, Cell, Row, State, Word, number_of
 from django_q.cluster.frames import Errand, Kind, Report, control, encode_report
 from django_q.cluster.ledger import Death, Entry, Ledger, Place
 from django_q.cluster.lines import Line
@@ -103,6 +103,20 @@ class Recovery:
             self._asked = monotonic()
             self._park_dropped()
             self._ask(broker)
+
+    def take_strays(self, broker: Broker) -> bool:
+        """Take what is ours without our knowing: an answer of the broker was lost.
+
+        True if there was any: nobody knows how old its lease is. Raises what the broker
+        raises.
+        """
+        if self.is_under_way:
+            return False
+        known = self._ledger.entries
+        strays = [d for d in broker.held() if str(d.receipt) not in known]
+        for delivery in strays:
+            self._ledger.take(delivery)
+        return bool(strays)
 
     def _ask(self, broker: Broker) -> None:
         """Nothing held, nothing to recover; else read the board, and only then ask.
@@ -263,4 +277,4 @@ def forbid_former_parcels(board: Board, epoch: int) -> None:
     """From now on, no worker starts what an earlier pusher handed out."""
     board[Word.EPOCH] = epoch
     for row in board.rows:
-        row[Cell.VOID] = (epoch << 48) - 1
+        row[Cell.VOID] = number_of(epoch, 0) - 1

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
-from django.db import InterfaceError, OperationalError, router, transaction
+from django.db import InterfaceError, OperationalError, router
 from django.db.models import QuerySet
 
 from django_q import clock, tasks
@@ -81,8 +81,8 @@ class Scheduler:
     """Fires the due schedules of one cluster.
 
     Each slot has a short transaction of its own, in which the row moves on, if nobody
-    else has moved it, and its task is enqueued. A crash between the two on a broker
-    outside the database repeats the enqueuing under the same task id.
+    else has moved it, and its task is enqueued. A broker outside the database gets the
+    task after that: if it refuses, the row moves back.
     """
 
     def __init__(self, options: Options, broker: Broker, title: str) -> None:
@@ -206,18 +206,38 @@ class Scheduler:
 
     def _fire(self, firing: Firing) -> bool:
         """Move the row and enqueue the task, together; False if another was faster."""
-        with writing(self.database, patient=True), transaction.atomic(self.database):
-            if not self._claim(firing):
+        try:
+            if not self._move_and_enqueue(firing):
                 return False
-            if firing.is_last:
-                firing.schedule.delete(using=self.database)
-            if not self.options.sync:
-                self._enqueue(firing)
+        except Exception:
+            self._move_back(firing)
+            raise
         if self.options.sync:
             # The task itself runs in this call: not inside our transaction.
             self._enqueue(firing)
         self._tell(firing)
         return True
+
+    def _move_and_enqueue(self, firing: Firing) -> bool:
+        with writing(self.database, patient=True):
+            if not self._claim(firing):
+                return False
+            if firing.is_last:
+                self._rows().filter(pk=firing.schedule.pk).delete()
+            if not self.options.sync:
+                self._enqueue(firing)
+        return True
+
+    def _move_back(self, firing: Firing) -> None:
+        """A broker outside the database is asked after the commit, and may refuse then.
+
+        Does nothing where the transaction was undone.
+        """
+        seen = firing.schedule
+        if firing.is_last:
+            self._rows().bulk_create([seen], ignore_conflicts=True)
+        former = {name: getattr(seen, name) for name in firing.changes}
+        self._rows().filter(pk=seen.pk, task=firing.task_id).update(**former)
 
     def _claim(self, firing: Firing) -> bool:
         """Move the row on, unless somebody has changed its place since it was read.
@@ -257,7 +277,7 @@ class Scheduler:
         """Write the error into the row; into the log only when it is a new one."""
         expected = isinstance(error, (ValueError, TypeError))
         kind = "" if expected else f"{type(error).__name__}: "
-        text = clean(f"{kind}{error}", limit=1000)
+        text = clean(f"{kind}{clean(error, 1000)}", limit=1000)
         if schedule.error == text:
             return
         self._rows().filter(pk=schedule.pk).update(error=text)

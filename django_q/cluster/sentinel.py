@@ -50,7 +50,7 @@ class Sentinel(Role):
 
     def __init__(self, launch: Launch) -> None:
         super().__init__(launch)
-        template = replace(launch, control=None, title=launch.title)
+        template = replace(launch, control=None)
         self.spawner = Spawner(template, choose_method(launch.options))
         self.singles: dict[str, Child] = {}
         self.pool = Pool(self.board, self.options, self.spawn)
@@ -204,7 +204,7 @@ class Sentinel(Role):
     def say_farewell(self) -> bool:
         """One step of the stop; True when everybody has left."""
         return self.farewell.advance(
-            self.singles, self.pool, self.vital_signs("stopped")
+            self.singles, self.pool, self.vital_signs("Stopped")
         )
 
     # -- telling
@@ -248,7 +248,7 @@ class Sentinel(Role):
             "cluster_id": identity.id,
             "pid": identity.pid,
             "host": identity.host,
-            "status": state.capitalize(),
+            "status": state,
             "tob": identity.born,
             "sentinel": os.getpid(),
             **{kind: self.board[word] for kind, word in PID_WORDS.items()},

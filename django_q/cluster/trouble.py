@@ -29,6 +29,11 @@ class Trouble:
         self._began = self._until = self._say_next = 0.0
 
     @property
+    def is_due(self) -> bool:
+        """Whether it failed, and the next try is to be now."""
+        return self._failures > 0 and not self.rest
+
+    @property
     def rest(self) -> float:
         """Seconds until the next try."""
         return max(0.0, self._until - monotonic())
@@ -52,7 +57,7 @@ class Trouble:
         return pause
 
     def end(self, what: str) -> None:
-        """It works. Says so if it did not before."""
-        if self._failures:
+        """It works. Says so if it did not before; during a pause nothing was tried."""
+        if self.is_due:
             logger.info("%s again, after %.1f s", what, monotonic() - self._began)
             self._failures, self._next, self._until = 0, self._first, 0.0

@@ -197,7 +197,7 @@ class Worker(Role):
         except UnreadablePackage as error:
             self.reject(parcel, error)
         except BaseException as error:  # noqa: BLE001 - unpickling runs foreign code
-            reason = f"{type(error).__name__}: {error}"
+            reason = f"{type(error).__name__}: {clean(error, 2000)}"
             record = results.unloadable_record(parcel.package, reason, look=True)
             self.report(parcel, record)
         else:

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any, Final
 
-from django.conf import settings
-
 from django_q import __version__
 from django_q.conf import CONF_NAMES, Conf
 from django_q.logs import clean
@@ -29,7 +27,7 @@ SECRET_IN_URL: Final = re.compile(
 def list_settings(environ: Mapping[str, str]) -> Iterator[str]:
     """`VERSION: 1.0.0`, then `NAME: value  # origin` for all that have a value."""
     yield f"VERSION: {__version__}"
-    given = getattr(settings, "Q_CLUSTER", None) or {}
+    given = Conf.conf
     names = {option: name for name, option in CONF_NAMES.items()}
     for option in fields(Options):
         name = names.get(option.name, option.name.upper())

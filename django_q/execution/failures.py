@@ -9,8 +9,7 @@ from time import localtime, strftime
 from types import TracebackType
 from typing import Final
 
-from django_q.callables import print_safely
-from django_q.logs import clean
+from django_q.logs import clean, print_safely
 
 LONGEST_TEXT: Final = 100_000
 """Characters of an error that are kept; a message may hold megabytes."""

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any
 
 from django_q import clock
-from django_q.callables import print_safely, resolve
+from django_q.callables import resolve
 from django_q.envelope import KNOWN_KEYS, Envelope
 from django_q.exceptions import TaskNotFound, TimeoutException
 from django_q.execution.connections import Aliases, tidy_connections
@@ -17,7 +17,7 @@ from django_q.execution.coroutines import EventLoop, run_inline
 from django_q.execution.failures import describe, explain_missing, shorten, summarise
 from django_q.execution.reporters import load_reporters
 from django_q.execution.timeouts import TimeLimit
-from django_q.logs import clean, logger
+from django_q.logs import clean, logger, print_safely
 from django_q.options import Options
 from django_q.outcome import Cause, Outcome
 from django_q.signals import announce, post_execute_in_worker, pre_execute
@@ -57,7 +57,7 @@ class Runner:
 
     def execute(self, envelope: Envelope, *, attempt: int = 1) -> Outcome:
         """Run a task. Never raises: what the task raises becomes a failure."""
-        outer = self._tidy_up(envelope)
+        outer = self._tidy_up()
         # Error reporters look for a local variable of this name in the frames.
         task = envelope.as_dict()
         run = Run(task)
@@ -75,7 +75,7 @@ class Runner:
             **ending,
         )
         outcome = self._announce_end(outcome, run)
-        self._tidy_up(envelope, outer)
+        self._tidy_up(outer)
         return outcome
 
     def lost(
@@ -168,7 +168,5 @@ class Runner:
             return outcome
         return replace(outcome, envelope=replace(outcome.envelope, extra=extra))
 
-    def _tidy_up(self, envelope: Envelope, outer: Aliases | None = None) -> Aliases:
-        if envelope.sync or not self._owns_process:
-            return frozenset()
-        return tidy_connections(outer)
+    def _tidy_up(self, outer: Aliases | None = None) -> Aliases:
+        return tidy_connections(outer) if self._owns_process else frozenset()

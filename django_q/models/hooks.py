@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from django_q.callables import print_safely, resolve
+from django_q.callables import resolve
 from django_q.exceptions import TaskNotFound
-from django_q.logs import clean, logger
+from django_q.logs import clean, logger, print_safely
 
 
 def call_hook(sender: Any, instance: Any, **kwargs: Any) -> None:

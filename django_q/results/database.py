@@ -159,12 +159,12 @@ def refused(record: Record, error: Exception) -> Record:
     now = clock.now().isoformat()
     return replace(
         record,
-        id=clean(record.id, 32),
-        name=clean(record.name, 100),
-        func=clean(record.func, 256),
-        hook=record.hook and clean(record.hook, 256),
-        group=record.group and clean(record.group, 100),
-        cluster=record.cluster and clean(record.cluster, 100),
+        id=_plain(record.id, 32),
+        name=_plain(record.name, 100),
+        func=_plain(record.func, 256),
+        hook=record.hook and _plain(record.hook, 256),
+        group=record.group and _plain(record.group, 100),
+        cluster=record.cluster and _plain(record.cluster, 100),
         args=str(dbsafe_encode(())),
         kwargs=str(dbsafe_encode({})),
         result=str(dbsafe_encode(text)),
@@ -173,3 +173,8 @@ def refused(record: Record, error: Exception) -> Record:
         success=False,
         attempt=min(record.attempt, MOST_ATTEMPTS),
     )
+
+
+def _plain(text: str, size: int) -> str:
+    """Letters that every table takes, whatever its character set."""
+    return clean(text, size).encode("ascii", "backslashreplace").decode()[:size]

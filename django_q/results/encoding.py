@@ -5,16 +5,11 @@ from __future__ import annotations
 import pickle
 from base64 import b64encode
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, Final
 
-from django.conf import settings
-from django.utils import timezone
-
-from django_q.callables import print_safely
 from django_q.envelope import Envelope
 from django_q.exceptions import PackageTooLarge, UnsendableResult
-from django_q.logs import clean, logger
+from django_q.logs import clean, logger, print_safely
 from django_q.options import Options
 from django_q.outcome import Cause, Outcome
 from django_q.results.record import Record
@@ -43,7 +38,7 @@ def make_record(outcome: Outcome, options: Options) -> tuple[Outcome, Record]:
     encoded = NOTHING
     if is_wanted(outcome, options):
         outcome, encoded = encode_result(outcome, options)
-    pause = _pause(outcome, options)
+    pause = pause_before_retry(outcome, options)
     keep = _is_kept(outcome, options, pause)
     link = next_package(outcome, options) if pause is None else None
     envelope = outcome.envelope
@@ -57,7 +52,7 @@ def make_record(outcome: Outcome, options: Options) -> tuple[Outcome, Record]:
         result=encoded if keep else NOTHING,
         group=_optional_text(envelope.group, NAME_SIZE),
         cluster=_optional_text(envelope.cluster, NAME_SIZE),
-        started=_moment(envelope.started, outcome.stopped).isoformat(),
+        started=envelope.started.isoformat(),
         stopped=outcome.stopped.isoformat(),
         success=outcome.success,
         attempt=outcome.attempt,
@@ -171,32 +166,13 @@ def _optional_text(text: object, size: int) -> str | None:
     return None if text is None else column_text(text, size)
 
 
-def _moment(moment: Any, otherwise: datetime) -> datetime:
-    """The moment, aware or naive as this project's dates are.
-
-    The package may come from a process with another USE_TZ, or from somebody's hand.
-    """
-    if not isinstance(moment, datetime):
-        return otherwise
-    if settings.USE_TZ and timezone.is_naive(moment):
-        return timezone.make_aware(moment)
-    if not settings.USE_TZ and timezone.is_aware(moment):
-        return timezone.make_naive(moment)
-    return moment
-
-
 def _waited(outcome: Outcome) -> float:
     """Seconds from async_task to the start of this run."""
-    started = _moment(outcome.envelope.started, outcome.stopped)
-    return max(0.0, (outcome.stopped - started).total_seconds() - outcome.ran)
+    past = outcome.stopped - outcome.envelope.started
+    return max(0.0, past.total_seconds() - outcome.ran)
 
 
 # -- what follows
-
-
-def _pause(outcome: Outcome, options: Options) -> float | None:
-    pause = pause_before_retry(outcome, options)
-    return None if pause is None else max(0.0, pause)
 
 
 def _attempts(outcome: Outcome, options: Options) -> int:

@@ -9,8 +9,7 @@ from typing import Final
 from django.db import connections, router
 from django.db.models.signals import post_save
 
-from django_q.callables import print_safely
-from django_q.logs import clean, logger
+from django_q.logs import clean, logger, print_safely
 from django_q.models import Task
 from django_q.options import Options
 from django_q.outcome import Outcome

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from django.db.models import Model
 
-from django_q.callables import print_safely, resolve
+from django_q.callables import resolve
 from django_q.envelope import Envelope
 from django_q.exceptions import (
     TaskError,
@@ -17,7 +17,7 @@ from django_q.exceptions import (
     TaskNotImportable,
     TaskNotSerializable,
 )
-from django_q.logs import clean, logger
+from django_q.logs import clean, logger, print_safely
 from django_q.task_options import CALL_OPTIONS, TASK_OPTIONS
 
 DEEPEST: Final = 8

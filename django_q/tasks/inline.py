@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from itertools import count
 
@@ -57,7 +56,7 @@ def settle(
     """Save what came of a task, call its hook. Gives the package of the next link."""
     ended, record = results.conclude(outcome, options, list_key)
     if record.keep:
-        _save(replace(record, pause=None), options)
+        _save(record, options)
     limit = runner.limit_of(outcome.envelope)
     results.finish(
         ended, options, within=partial(runner.call_within, limit), list_key=list_key

@@ -5,13 +5,11 @@ from __future__ import annotations
 import ast
 import subprocess
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "django_q"
-
-MADE_HERE = {"__pycache__", "_build", "build", "dist", "htmlcov"}
-HIDDEN_BUT_OURS = {".ci", ".github"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -68,11 +66,19 @@ def texts() -> list[Path]:
 
 
 def belongs(file: Path) -> bool:
-    """Not made by a tool, so far as the names of its folders tell."""
-    folders = set(file.relative_to(ROOT).parent.parts)
-    hidden = {folder for folder in folders if folder.startswith(".")}
-    packed = any(folder.endswith(".egg-info") for folder in folders)
-    return hidden <= HIDDEN_BUT_OURS and MADE_HERE.isdisjoint(folders) and not packed
+    """Not of git, and named by no line of `.gitignore`."""
+    path = file.relative_to(ROOT)
+    if ".git" in path.parts:
+        return False
+    lines = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    return not any(names(line.rstrip("/"), path) for line in lines if line)
+
+
+def names(pattern: str, path: Path) -> bool:
+    """Whether a line of `.gitignore` means this file, or a folder that it is in."""
+    if "/" not in pattern:
+        return any(fnmatch(part, pattern) for part in path.parts)
+    return any(fnmatch(str(whole), pattern) for whole in (path, *path.parents))
 
 
 def is_text(file: Path) -> bool:

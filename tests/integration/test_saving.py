@@ -6,6 +6,7 @@ import base64
 import pickle
 import threading
 import uuid
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from django_q.options import Options
 from django_q.results.database import (
     best,
     prune,
+    refused,
     save,
     write_alias,
 )
@@ -323,6 +325,14 @@ def test_savers_of_the_same_tasks_agree():
         thread.join()
     assert errors == []
     assert Success.objects.count() == 50
+
+
+def test_note_in_place_of_a_refused_record_is_taken_by_every_character_set():
+    record = replace(new_record(), name="🚀" * 30, group="ü", hook="é" * 256)
+    note = refused(record, ValueError("no"))
+    assert (note.name + (note.group or "") + (note.hook or "")).isascii()
+    assert len(note.name) <= 100
+    assert len(note.hook or "") <= 256
 
 
 # -- looking and pruning

@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from django_q import tasks
 from django_q.brokers import get_broker
+from django_q.brokers.memory import Memory
 from django_q.cluster.scheduling import Scheduler
 from django_q.conf import get_options
 from django_q.humanhash import humanize
@@ -221,6 +222,24 @@ def test_options_of_a_wrong_type_are_an_error_of_the_row(kwargs: str):
     row.refresh_from_db()
     assert row.error
     assert "q_options" in row.error or " must be " in row.error
+
+
+class Unreachable(Memory):
+    def enqueue(self, package: str, **facts: Any) -> Any:
+        raise ConnectionError("nobody listens")
+
+
+@pytest.mark.parametrize("schedule_type", [Schedule.DAILY, Schedule.ONCE])
+def test_slot_waits_for_a_broker_that_is_no_database(schedule_type: str):
+    row = plan(schedule_type=schedule_type, name="report")
+    away = Scheduler(get_options(), Unreachable("away"), "Process-1")
+    with pytest.raises(ConnectionError):
+        away.enqueue_due(NOON)
+    again = Schedule.objects.get()
+    columns = [f.attname for f in Schedule._meta.concrete_fields]  # noqa: SLF001
+    assert [getattr(again, c) for c in columns] == [getattr(row, c) for c in columns]
+    assert scheduler().enqueue_due(NOON) == 1
+    assert [task["group"] for task in queued()] == ["report"]
 
 
 def test_in_sync_mode_the_row_moves_before_the_task_runs(q_settings):

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from django_q.callables import name_of, print_safely, resolve
+from django_q.callables import name_of, resolve
 from django_q.exceptions import TaskNotFound, TimeoutException
+from django_q.logs import print_safely
 from tests import functions
 
 

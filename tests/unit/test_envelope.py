@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -207,3 +207,20 @@ def test_a_hook_is_stored_so_that_it_is_found_again() -> None:
 def test_no_function_is_refused_at_the_call(func: Any) -> None:
     with pytest.raises(TypeError, match="A task is a function or its dotted path"):
         Envelope.from_call(func, (), {}, {})
+
+
+@pytest.mark.parametrize("started", [None, "yesterday", 5])
+def test_what_is_no_moment_becomes_now(started: Any) -> None:
+    task = envelope().as_dict() | {"started": started}
+    assert clock.now() - Envelope.from_dict(task).started < timedelta(seconds=5)
+
+
+def test_moments_are_as_aware_as_the_project(settings: Any) -> None:
+    def opened(started: datetime) -> datetime:
+        return Envelope.from_dict(envelope().as_dict() | {"started": started}).started
+
+    naive = datetime(2026, 1, 2, 3, 4)
+    aware = naive.replace(tzinfo=UTC)
+    assert opened(naive) == opened(aware) == aware
+    settings.USE_TZ = False
+    assert opened(naive) == opened(aware) == naive

@@ -163,15 +163,6 @@ def test_two_frames_in_two_pieces(raw: tuple[socket.socket, Line], cut: int) -> 
     assert came == [FRAME, FRAME]
 
 
-def test_frame_that_is_too_large_ends_the_line() -> None:
-    bare, end = Line.pair()
-    line = Line(end, largest=100)
-    bare.sendall(Frame(Kind.SAVED, b"x" * 100).encode() + HEADER.pack(101, Kind.SAVED))
-    assert line.receive() == [Frame(Kind.SAVED, b"x" * 100)]
-    assert line.closed
-    bare.close()
-
-
 # -- the end
 
 

@@ -342,6 +342,20 @@ def _raise(*_arguments: object) -> None:
     raise ConnectionError
 
 
+def test_what_an_unheard_answer_brought_is_taken(scene: Scene) -> None:
+    [known] = scene.take(1)
+    [stray] = scene.lease(1)
+    assert scene.recovery.take_strays(scene.broker)
+    assert scene.places() == {known.receipt: Place.HANDED, stray: Place.FREE}
+    assert not scene.recovery.take_strays(scene.broker)
+
+
+def test_former_leases_are_no_strays(scene: Scene) -> None:
+    scene.lease(1)
+    assert not scene.recovery.take_strays(scene.broker)
+    assert scene.places() == {}
+
+
 def test_new_monitor_is_asked_about_all_deaths(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -461,9 +461,10 @@ class TestConnections:
             assert (connection.connection is not None) is is_kept
 
     def test_a_task_in_sync_mode_leaves_them_alone(
-        self, runner: Runner, monkeypatch: pytest.MonkeyPatch
+        self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 0)
         connection.close()
-        run(runner, "django.db.connection.ensure_connection", sync=True)
+        inline = Runner(Options(), owns_process=False)
+        run(inline, "django.db.connection.ensure_connection", sync=True)
         assert connection.connection is not None

@@ -8,10 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.utils import timezone
 from picklefield.fields import dbsafe_decode
 
-from django_q import clock
 from django_q.envelope import Envelope
 from django_q.options import Options
 from django_q.outcome import Cause
@@ -142,24 +140,6 @@ def test_names_that_no_column_takes() -> None:
     assert len(record.summary) == 256
     assert "\0" not in record.name
     assert record.to_bytes()
-
-
-@pytest.mark.parametrize("started", [None, "yesterday", 5])
-def test_a_moment_that_is_none(started: Any) -> None:
-    task = ended().envelope.as_dict() | {"started": started}
-    outcome = replace(ended(), envelope=Envelope.from_dict(task))
-    record = record_of(outcome)
-    assert record.started == record.stopped
-
-
-def test_moments_are_as_aware_as_the_project(settings: Any) -> None:
-    naive = replace(ended().envelope, started=datetime(2026, 1, 2, 3, 4))
-    record = record_of(replace(ended(), envelope=naive))
-    assert record.started == "2026-01-02T03:04:00+00:00"
-    aware = replace(ended().envelope, started=timezone.now())
-    settings.USE_TZ = False
-    outcome = replace(ended(), envelope=aware, stopped=clock.now())
-    assert timezone.is_naive(datetime.fromisoformat(record_of(outcome).started))
 
 
 class TestKeep:
