@@ -5,15 +5,18 @@ The text is that of django.core.signing (contract 3.1), salted with the site's n
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import pickle
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
-from django.core import signing
 from django.core.exceptions import ImproperlyConfigured
-from django.core.signing import BadSignature, b64_decode
+from django.core.signing import BadSignature, TimestampSigner, b64_decode, b64_encode
+from django.utils.encoding import force_bytes
 
 from django_q.conf import Conf, get_options
 from django_q.exceptions import ConfigurationError, PackageTooLarge, UnreadablePackage
@@ -46,13 +49,8 @@ class SignedPackage:
         object that can't be pickled.
         """
         options = get_options()
-        packed = signing.dumps(
-            obj,
-            key=_require_key(),
-            salt=options.name,
-            serializer=PickleSerializer,
-            compress=options.compress if compressed is None else compressed,
-        )
+        compress = options.compress if compressed is None else compressed
+        packed = _signer(options.name).sign_object(obj, PickleSerializer, compress)
         _refuse_oversize(len(packed), options)
         return packed
 
@@ -81,11 +79,32 @@ class SignedPackage:
         return _unpack(body, options.max_package_size)
 
 
-def _signer(salt: str) -> signing.TimestampSigner:
-    fallbacks: Sequence[str | bytes] = settings.SECRET_KEY_FALLBACKS
-    return signing.TimestampSigner(
-        key=_require_key(), salt=salt, fallback_keys=list(fallbacks)
-    )
+class _Signer(TimestampSigner):
+    """Django's, but it works out each key that it signs with only once."""
+
+    def __init__(self, key: str, salt: str, fallbacks: Sequence[str]) -> None:
+        super().__init__(key=key, salt=salt, fallback_keys=list(fallbacks))
+        self._derived: dict[str | bytes, bytes] = {}
+
+    def signature(self, value: str | bytes, key: str | bytes | None = None) -> str:
+        """The same as in django.core.signing."""
+        derived = self._derive(key or self.key)
+        return b64_encode(hmac.digest(derived, force_bytes(value), "sha256")).decode()
+
+    def _derive(self, key: str | bytes) -> bytes:
+        if key not in self._derived:
+            text = force_bytes(self.salt) + b"signer" + force_bytes(key)
+            self._derived[key] = hashlib.sha256(text).digest()
+        return self._derived[key]
+
+
+def _signer(salt: str) -> TimestampSigner:
+    return _make_signer(_require_key(), salt, tuple(settings.SECRET_KEY_FALLBACKS))
+
+
+@lru_cache(maxsize=8)
+def _make_signer(key: str, salt: str, fallbacks: tuple[str, ...]) -> TimestampSigner:
+    return _Signer(key, salt, fallbacks)
 
 
 def _require_key() -> str:

@@ -43,6 +43,7 @@ def writing(alias: str, *, patient: bool = False) -> Iterator[None]:
     database and leave pauses in which everybody else gets in.
     """
     connection = connections[alias]
+    freshen(connection)
     if connection.in_atomic_block or connection.vendor != "sqlite":
         with transaction.atomic(using=alias, savepoint=False):
             yield
@@ -54,6 +55,26 @@ def writing(alias: str, *, patient: bool = False) -> Iterator[None]:
         stack.push(_begin_at_once(connection, patience))
         turnstile.begin()
         yield
+
+
+def freshen(connection: BaseDatabaseWrapper) -> None:
+    """Close a connection that is dead or too old; the next query opens another one.
+
+    With CONN_MAX_AGE = 0 every connection counts as too old at once: between requests it
+    is closed anyway, and elsewhere it should live. So Django is asked only after an
+    error, or after a real age: asking each time would also bring a health check each
+    time, where the project wants them.
+    """
+    if not connection.in_atomic_block and _is_doubtful(connection):
+        connection.close_if_unusable_or_obsolete()
+
+
+def _is_doubtful(connection: BaseDatabaseWrapper) -> bool:
+    if connection.errors_occurred:
+        return True
+    may_age = bool(connection.settings_dict["CONN_MAX_AGE"])
+    close_at = connection.close_at
+    return may_age and close_at is not None and monotonic() >= close_at
 
 
 class Turnstile:

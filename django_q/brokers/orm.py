@@ -8,7 +8,6 @@ from time import monotonic, sleep
 from typing import Final, TypeVar
 
 from django.db import connections, router
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet
 
 from django_q import clock, humanhash
@@ -22,6 +21,7 @@ from django_q.brokers.tables import open_table
 from django_q.conf import get_options
 from django_q.exceptions import BrokerUnavailable, UnknownReceipt
 from django_q.models import OrmQ
+from django_q.transactions import freshen
 
 Value = TypeVar("Value")
 
@@ -65,9 +65,7 @@ class ORM(Broker):
     def get_connection(list_key: str | None = None) -> QuerySet[OrmQ]:
         """The table, on a connection that is not stale; asked for by every verb."""
         alias = get_options().orm or router.db_for_write(OrmQ)
-        connection = connections[alias]
-        if not connection.in_atomic_block and is_stale(connection):
-            connection.close_if_unusable_or_obsolete()
+        freshen(connections[alias])
         return OrmQ.objects.using(alias)
 
     # -- producing and consuming
@@ -290,20 +288,6 @@ class ORM(Broker):
             poll = get_options().poll
             self._news = open_news(self.database, channel, poll)
         return self._news
-
-
-def is_stale(connection: BaseDatabaseWrapper) -> bool:
-    """Whether Django should judge a connection: it had an error, or is old.
-
-    With CONN_MAX_AGE = 0 every connection counts as too old at once: between requests it
-    is closed anyway, and elsewhere it should live. Asking at each verb would also bring
-    a health check each time, where the project wants them.
-    """
-    if connection.errors_occurred:
-        return True
-    may_age = bool(connection.settings_dict["CONN_MAX_AGE"])
-    close_at = connection.close_at
-    return may_age and close_at is not None and monotonic() >= close_at
 
 
 def deliver(row: Row) -> Delivery:

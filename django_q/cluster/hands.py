@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from time import monotonic
+from collections.abc import Iterable
+from math import inf
+from time import monotonic, sleep
 from typing import Final
 
 from django_q.cluster.board import Cell, Row, State
 from django_q.cluster.lines import Line
 from django_q.cluster.windows import window
+
+VOID_PAUSE: Final = 0.01
+"""Seconds between raising `void` and reading `turn`: long enough for any store to
+become visible everywhere (decision 0004)."""
 
 STUCK_AFTER: Final = 0.02
 """Seconds that a worker's turn may stand still before others get its parcels."""
@@ -20,7 +26,9 @@ LONG_STAND: Final = 0.1
 class Hand:
     """One worker, as its row on the board and the line to it show it."""
 
-    def __init__(self, generation: int, row: Row, line: Line) -> None:
+    def __init__(self, generation: int, row: Row, line: Line, recycle: int = 0) -> None:
+        """`recycle`: after so many runs the worker retires, so it gets no more."""
+        self.runs_left = recycle if recycle > 0 else inf
         self.generation = generation
         self.row = row
         self.line = line
@@ -52,6 +60,11 @@ class Hand:
     @property
     def stands_long(self) -> bool:
         return self.stood_still > LONG_STAND
+
+    def forbid(self, numbers: Iterable[int]) -> None:
+        """Return when the worker can't start any of these, if it has not by now."""
+        self.row[Cell.VOID] = max(self.row[Cell.VOID], *numbers)
+        sleep(VOID_PAUSE)
 
     def note_turn(self) -> None:
         """Look at the board; how long it stands still counts from the first look."""

@@ -8,6 +8,8 @@ from time import monotonic
 from typing import Any, Final
 from uuid import UUID
 
+from django.db import connections
+
 from django_q import results
 from django_q.brokers import Broker, get_broker
 from django_q.cluster.frames import Frame, Kind
@@ -16,6 +18,7 @@ from django_q.cluster.scheduling import Scheduler
 from django_q.cluster.trouble import Trouble
 from django_q.logs import clean, logger
 from django_q.status import Stat
+from django_q.transactions import freshen
 
 HEARTBEAT: Final = 2.0
 """Seconds between two heartbeats while nothing changes."""
@@ -43,6 +46,8 @@ class Chore:
 
     def perform(self) -> None:
         """Do it, and plan the next time; after an error, after a growing pause."""
+        for connection in connections.all(initialized_only=True):
+            freshen(connection)
         try:
             rest = self._do()
         except Exception as error:  # noqa: BLE001 - the edge of a turn: chores are apart

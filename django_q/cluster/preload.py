@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import signal
@@ -17,6 +18,15 @@ PATH_VARIABLE: Final = "DJANGO_Q_IMPORT_PATH"
 """Where the sentinel tells its import path: the fork server starts with a bare one."""
 
 
+MODULES: Final = (
+    *(f"django_q.cluster.{name}" for name in ("entrance", "pushing", "working")),
+    *(f"django_q.cluster.{name}" for name in ("monitoring", "housekeeper")),
+    # What the first object that a child is given needs.
+    "multiprocessing.popen_forkserver",
+    "multiprocessing.sharedctypes",
+)
+
+
 def preload() -> None:
     """Load the project. Errors stay quiet here: each child repeats and reports them."""
     # A TERM to all processes must not end the fork server before its children.
@@ -24,8 +34,8 @@ def preload() -> None:
     sys.path[:] = json.loads(os.environ.get(PATH_VARIABLE, json.dumps(sys.path)))
     with suppress(Exception):
         django.setup()
-        for module in ("pushing", "working", "monitoring", "housekeeper"):
-            __import__(f"django_q.cluster.{module}")
+        for module in MODULES:
+            importlib.import_module(module)
     # What app code may have opened here must not be shared by all children.
     connections.close_all()
     gc.freeze()

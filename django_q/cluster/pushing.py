@@ -8,9 +8,9 @@ from time import monotonic, sleep
 from typing import Final
 
 from django_q.brokers import Broker, get_broker
-from django_q.cluster.board import Cell, Word
+from django_q.cluster.board import Word
 from django_q.cluster.frames import UNRECEIPTED, Frame, Kind, control, encode_parcels
-from django_q.cluster.hands import LONG_STAND, STUCK_AFTER, Hand
+from django_q.cluster.hands import LONG_STAND, STUCK_AFTER, VOID_PAUSE, Hand
 from django_q.cluster.ledger import Entry, Ledger
 from django_q.cluster.lines import Glance, Line
 from django_q.cluster.recovery import Recovery, forbid_former_parcels
@@ -20,9 +20,6 @@ from django_q.cluster.windows import FALLBACK_LOOK, fair_share, worth_fetching
 from django_q.logs import logger
 
 LONGEST_FETCH: Final = 500
-VOID_PAUSE: Final = 0.01
-"""Seconds between raising `void` and reading `turn`: long enough for any store to
-become visible everywhere (decision 0004)."""
 
 
 class Pusher(Role):
@@ -127,6 +124,7 @@ class Pusher(Role):
         for frame in hand.line.receive():
             if frame.kind is Kind.DROPPED:
                 self.ledger.drop(hand.generation, frame.facts["number"])
+                hand.runs_left += 1
             elif frame.kind is Kind.RETIRE:
                 hand.is_retiring = True
                 self.ledger.take_back(hand.generation, frame.facts["last"])
@@ -166,7 +164,8 @@ class Pusher(Role):
             self.monitor = line
             self.recovery.meet_monitor(line)
         else:
-            self.hands[generation] = Hand(generation, self.board.rows[row], line)
+            where, recycle = self.board.rows[row], self.options.recycle
+            self.hands[generation] = Hand(generation, where, line, recycle)
 
     # -- fetching
 
@@ -234,7 +233,8 @@ class Pusher(Role):
         held = self.ledger.hands.get(hand.generation, {})
         if any(entry.is_suspect for entry in held.values()):
             return 0
-        return hand.window + hand.is_idle - self._load_of(hand)
+        room = hand.window + hand.is_idle - self._load_of(hand)
+        return int(min(room, hand.runs_left))
 
     def hand_over(self) -> None:
         if self.is_stopping or self.recovery.is_under_way or not self.ledger.free:
@@ -255,6 +255,7 @@ class Pusher(Role):
             count = 1
         entries = self.ledger.hand(hand.generation, count)
         if entries:
+            hand.runs_left -= len(entries)
             hand.line.send(encode_parcels([entry.as_parcel() for entry in entries]))
 
     def _count_start(self, entry: Entry) -> None:
@@ -307,11 +308,12 @@ class Pusher(Role):
         known = self.ledger.hands.get(hand.generation, {})
         if not known:
             return []
-        hand.row[Cell.VOID] = max(hand.row[Cell.VOID], *known)
-        sleep(VOID_PAUSE)
+        hand.forbid(known)
         # It writes the number before it looks at `void`, so this one word decides. Its
         # turn would not: that may show the hook of a task that is long forgotten here.
-        return self.ledger.take_back(hand.generation, hand.last)
+        back = self.ledger.take_back(hand.generation, hand.last)
+        hand.runs_left += len(back)
+        return back
 
     # -- leases
 
@@ -353,8 +355,6 @@ class Pusher(Role):
             self.ledger.forget(receipt)
         if gone:
             logger.warning("%s: lease lost for %s tasks", self.title, len(gone))
-
-    # -- trouble with the broker
 
     def _report_trouble(self, error: Exception) -> None:
         self.trouble.begin(f"{self.title} can't use the broker", error)

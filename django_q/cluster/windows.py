@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-WORK_AHEAD: Final = 0.15
+WORK_AHEAD: Final = 0.25
 """Seconds of work that a worker may have waiting in its hand."""
 
 LONG_TASK: Final = 0.02
@@ -17,7 +17,7 @@ LONG_TASK: Final = 0.02
 FIRST_WINDOW: Final = 4
 """In hand while nothing is known of the tasks' length."""
 
-LARGEST_WINDOW: Final = 256
+LARGEST_WINDOW: Final = 512
 
 FALLBACK_LOOK: Final = 1.0
 """Seconds after which the queue is looked at though nothing called: a producer of an
@@ -40,4 +40,4 @@ def fair_share(waiting: int, workers: int) -> int:
 
 def worth_fetching(room: int, whole: int, *, someone_idle: bool) -> bool:
     """Whether to ask the broker: for one idle worker, or when much has gone."""
-    return room > 0 and (someone_idle or room * 2 >= whole)
+    return room > 0 and (someone_idle or room * 4 >= whole)

@@ -44,6 +44,10 @@ HOOK_PATIENCE: Final = 0.05
 one before do not wait behind a long task."""
 
 SHORT_RUN: Final = 0.02
+LOOK_EVERY: Final = 0.002
+"""Seconds between two looks at the lines while there is work in hand: looking costs as
+much as running a tiny task does."""
+
 LONGEST_LIMIT: Final = 1e8
 """Seconds; more, and for ever, comes to the same."""
 
@@ -68,6 +72,7 @@ class Worker(Role):
         self.done = 0
         self.is_retiring = False
         self.low_water = 0
+        self.next_look = 0.0
 
     def setup(self) -> None:
         restrict_to_share(self.launch.row, self.options.cpu_affinity)
@@ -79,8 +84,10 @@ class Worker(Role):
         logger.info("%s stopped doing work", self.title)
 
     def turn(self) -> None:
-        may_start = self._may_start
-        self.collect(0.0 if self.inbox and may_start else LONGEST_PAUSE)
+        if not (self.inbox and self._may_start):
+            self.collect(LONGEST_PAUSE)
+        elif monotonic() >= self.next_look:
+            self.collect(0.0)
         if self._is_leaving:
             self.inbox.clear()
             self.has_left = not self.kept and not self.unfinished
@@ -103,6 +110,7 @@ class Worker(Role):
     def collect(self, timeout: float) -> None:
         lines = [line for line in (self.pusher, self.monitor) if line is not None]
         readable = self.listen(lines, timeout)
+        self.next_look = monotonic() + LOOK_EVERY
         if self.pusher is not None and self.pusher.fileno() in readable:
             self._hear_pusher(self.pusher)
         if self.monitor is not None and self.monitor.fileno() in readable:

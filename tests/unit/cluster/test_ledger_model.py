@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from django_q.brokers import Broker
-from django_q.cluster import pushing, recovery
+from django_q.cluster import hands, recovery
 from django_q.cluster.ledger import Death, Ledger
 from django_q.cluster.recovery import Recovery
 from tests.unit.cluster.actors import make_actor
@@ -37,7 +37,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
     def play(seed: int, rules: Rules = Rules()) -> World:  # noqa: B008 - immutable
         world = World(seed, make_actor, rules)
         monkeypatch.setattr(recovery, "monotonic", lambda: world.time)
-        monkeypatch.setattr(pushing, "sleep", lambda _pause: world.let_others_act())
+        monkeypatch.setattr(hands, "sleep", lambda _pause: world.let_others_act())
         world.run()
         return world
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from django_q.brokers import Delivery
-from django_q.cluster import pushing
+from django_q.cluster import hands
 from django_q.cluster.board import Cell, State, Turn
 from django_q.cluster.hands import Hand
 from django_q.cluster.ledger import Entry
@@ -17,7 +17,7 @@ WORKER = 7
 
 @pytest.fixture
 def pusher(monkeypatch: pytest.MonkeyPatch) -> StepwisePusher:
-    monkeypatch.setattr(pushing, "sleep", lambda _pause: None)
+    monkeypatch.setattr(hands, "sleep", lambda _pause: None)
     actor = World(1, make_actor, Rules()).single("pusher")
     assert isinstance(actor, PusherActor)
     return actor.pusher
@@ -76,3 +76,19 @@ def test_parcel_of_which_only_the_number_is_written_counts_as_begun(
     hand, entries = give(pusher, 2)
     hand.row[Cell.NUMBER] = entries[0].number
     assert pusher.take_back(hand) == entries[1:]
+
+
+def test_worker_that_will_retire_gets_no_more_than_it_runs(
+    pusher: StepwisePusher,
+) -> None:
+    hand = Hand(WORKER, pusher.board.rows[0], pusher.control, recycle=3)
+    pusher.recovery.is_under_way = False
+    pusher.hands[WORKER] = hand
+    for n in range(5):
+        pusher.ledger.take(Delivery(f"{n}:1", str(n)))
+    pusher.hand_over()
+    assert len(pusher.ledger.hands[WORKER]) == 3
+    assert len(pusher.take_back(hand)) == 3
+    pusher.hand_over()
+    assert len(pusher.ledger.hands[WORKER]) == 3
+    assert len(pusher.ledger.free) == 2

@@ -59,8 +59,8 @@ def test_shares_leave_nothing(waiting: int, workers: int) -> None:
         (0, 8, True, False),
         (-3, 8, True, False),
         (1, 8, True, True),
-        (3, 8, False, False),
-        (4, 8, False, True),
+        (1, 8, False, False),
+        (2, 8, False, True),
         (8, 8, False, True),
     ],
 )
