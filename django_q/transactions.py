@@ -23,8 +23,11 @@ else:
 
     TRY_EVERY: Final = 0.001
 
+REST: Final = 0.5
+"""Part of a write's length that our writers leave to others after it."""
+
 SHORTEST_REST: Final = 0.002
-"""Seconds that our writers leave the database to others after each of their writes."""
+"""Seconds; no rest is shorter."""
 
 LONGEST_REST: Final = 1.0
 """No rest is longer, so a longer one is a leftover from before the machine started."""
@@ -143,7 +146,8 @@ class Turnstile:
         if self._file is None or self._begun is None:
             return
         now = monotonic()
-        rest = min(max(now - self._begun, SHORTEST_REST), LONGEST_REST)
+        rest = (now - self._begun) * REST
+        rest = min(max(rest, SHORTEST_REST), LONGEST_REST)
         os.lseek(self._file, 0, os.SEEK_SET)
         os.write(self._file, struct.pack("d", now + rest))
 

@@ -26,9 +26,20 @@ LONG_STAND: Final = 0.1
 class Hand:
     """One worker, as its row on the board and the line to it show it."""
 
-    def __init__(self, generation: int, row: Row, line: Line, recycle: int = 0) -> None:
-        """`recycle`: after so many runs the worker retires, so it gets no more."""
+    def __init__(
+        self,
+        generation: int,
+        row: Row,
+        line: Line,
+        recycle: int = 0,
+        pace: int = 0,
+    ) -> None:
+        """`recycle`: after so many runs the worker retires, so it gets no more.
+
+        `pace`: microseconds that a run takes elsewhere, until it has run one itself.
+        """
         self.runs_left = recycle if recycle > 0 else inf
+        self._usual_pace = pace
         self.generation = generation
         self.row = row
         self.line = line
@@ -48,7 +59,12 @@ class Hand:
     @property
     def window(self) -> int:
         """Parcels that may wait here; few behind a task that runs long already."""
-        return window(max(self.row[Cell.PACE] / 1e6, self.stood_still))
+        return window(max(self.pace / 1e6, self.stood_still))
+
+    @property
+    def pace(self) -> int:
+        """Microseconds that a run takes here of late."""
+        return self.row[Cell.PACE] or self._usual_pace
 
     @property
     def stood_still(self) -> float:

@@ -164,8 +164,9 @@ class Pusher(Role):
             self.monitor = line
             self.recovery.meet_monitor(line)
         else:
+            pace = max((hand.pace for hand in self.hands.values()), default=0)
             where, recycle = self.board.rows[row], self.options.recycle
-            self.hands[generation] = Hand(generation, where, line, recycle)
+            self.hands[generation] = Hand(generation, where, line, recycle, pace)
 
     # -- fetching
 
@@ -363,8 +364,7 @@ class Pusher(Role):
 
     def _count_waiting(self) -> int:
         """Packages in the house that nobody has begun."""
-        in_hands = sum(self._load_of(hand) for hand in self.hands.values())
-        return len(self.ledger.free) + in_hands
+        return len(self.ledger.free) + sum(map(self._load_of, self.hands.values()))
 
     def wind_down(self) -> None:
         """Quiet first: give back what was not begun. Then renew until told to leave."""

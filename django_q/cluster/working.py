@@ -35,7 +35,7 @@ from django_q.logs import clean, logger
 from django_q.outcome import Cause, Outcome
 from django_q.signals import announce, post_spawn
 
-MOST_KEPT: Final = 256
+MOST_KEPT: Final = 500
 """Ended runs that a worker keeps; more would cost memory while nothing is saved."""
 
 KEPT_BYTES: Final = 8 * 1024 * 1024
