@@ -45,7 +45,7 @@ class Cluster:
     """
 
     def __init__(self, broker: Broker | None = None) -> None:
-        self.broker = broker
+        self.broker = self._given_broker = broker
         self.options: Options = get_options()
         self.cluster_id = uuid.uuid4()
         self.host = socket.gethostname()
@@ -175,6 +175,8 @@ class Cluster:
             options=self.options,
             board=self.board,
             control=None,
+            list_key=self._own_broker().list_key,
+            broker=self._given_broker,
             databases={c.alias: c.settings_dict["NAME"] for c in connections.all()},
             console_level=console_level(),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from datetime import datetime
 from time import monotonic
 from typing import Any, Final
@@ -69,7 +70,7 @@ class Housekeeper(Role):
         self.signs: dict[str, Any] | None = None
 
     def setup(self) -> None:
-        self.broker: Broker = get_broker()
+        self.broker: Broker = copy(self.launch.broker) or get_broker()
         self.database = results.write_alias()
         self.heart = Chore("the heartbeat", self.publish)
         self.chores = [self.heart]

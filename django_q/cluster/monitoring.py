@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Sequence
+from copy import copy
 from time import monotonic
 from typing import Final, NamedTuple
 
@@ -73,7 +74,7 @@ class Monitor(Role):
         self.chronicle = Chronicle()
 
     def setup(self) -> None:
-        self.broker: Broker = get_broker()
+        self.broker: Broker = copy(self.launch.broker) or get_broker()
         self.broker.enlist(self.launch.identity.id, self.options.lease)
         self.database = results.write_alias()
         logger.info("%s monitoring at %s", self.title, os.getpid())
@@ -216,8 +217,11 @@ class Monitor(Role):
 
     def acknowledge(self, batch: Sequence[Ended]) -> set[str]:
         """Remove what ended from the broker, give back what is tried again."""
-        receipts = [e.report.receipt for e in batch if e.record.pause is None]
-        receipts = [r for r in receipts if not r.startswith(UNRECEIPTED)]
+        known = [e for e in batch if not e.report.receipt.startswith(UNRECEIPTED)]
+        receipts = [e.report.receipt for e in known if is_done(e.record)]
+        for ended in known:
+            if ended.record.cause == "rejected":
+                self.broker.fail(ended.report.receipt)
         ours = self.broker.acknowledge_many(receipts) if receipts else set()
         late = set(receipts) - ours
         for ended in batch:
@@ -269,6 +273,11 @@ class Monitor(Role):
         receipts = [ended.report.receipt for ended in batch]
         if self.pusher is not None:
             self.pusher.send(control(Kind.SETTLED, receipts=receipts))
+
+
+def is_done(record: Record) -> bool:
+    """Neither tried again nor refused unread."""
+    return record.pause is None and record.cause != "rejected"
 
 
 def is_discarded(ended: Ended, late: set[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from copy import copy
 from itertools import takewhile
 from time import monotonic, sleep
 from typing import Final
@@ -43,7 +44,7 @@ class Pusher(Role):
         self.has_given_back = False
 
     def setup(self) -> None:
-        self.broker: Broker = get_broker()
+        self.broker: Broker = copy(self.launch.broker) or get_broker()
         self.broker.enlist(self.launch.identity.id, self.options.lease)
         forbid_former_parcels(self.board, self.ledger.epoch)
         sleep(VOID_PAUSE)

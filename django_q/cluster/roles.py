@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import sleep
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from django_q.cluster.board import Board
 from django_q.cluster.frames import Frame, Kind, control
@@ -57,6 +57,10 @@ class Launch:
     board: Board
     control: object
     """The child's end of its line to the sentinel: a socket."""
+    list_key: str = ""
+    """What the broker calls the queue; the keys of cached results begin with it."""
+    broker: Any = None
+    """The broker that the cluster was given; None: each makes its own."""
     row: int = -1
     """A worker's row on the board."""
     databases: dict[str, str] = field(default_factory=dict)

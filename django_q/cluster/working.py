@@ -163,7 +163,9 @@ class Worker(Role):
         limit = self.runner.limit_of(outcome.envelope)
         self._show(number, State.FINISHING, limit)
         within = partial(self.runner.call_within, limit)
-        results.finish(outcome, self.options, within=within)
+        results.finish(
+            outcome, self.options, within=within, list_key=self.launch.list_key
+        )
         self.row[Cell.TURN] = before
 
     # -- one parcel
@@ -252,7 +254,7 @@ class Worker(Role):
 
     def conclude(self, parcel: Parcel, outcome: Outcome) -> None:
         """Encode what came of it and send it on its way."""
-        outcome, record = results.conclude(outcome, self.options)
+        outcome, record = results.conclude(outcome, self.options, self.launch.list_key)
         if record.pause is None and results.needs_finish(outcome):
             self.unfinished[parcel.number] = outcome
         self.report(parcel, record)

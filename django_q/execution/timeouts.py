@@ -15,7 +15,8 @@ from django_q.logs import logger
 
 AGAIN_EVERY: Final = 1.0
 """Seconds after which the exception comes again: one that is raised inside __del__ or
-caught by a bare `except:` is lost, and the task would run without any limit."""
+caught by a bare `except:` is lost, and an alarm that rings just before a system call
+begins does not interrupt it. The task would run without any limit."""
 
 SHORTEST: Final = 0.0001
 LONGEST: Final = 10 * 365 * 24 * 3600.0

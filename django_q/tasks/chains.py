@@ -93,12 +93,15 @@ class Chain:
         return self.group
 
     def result(self, wait: float = 0) -> Any:
-        """The results of its tasks, once it has ended or `wait` milliseconds are over."""
+        """The results of its tasks, once it has ended or `wait` milliseconds are over.
+
+        0 waits however long it takes.
+        """
         self._wait(wait)
         return result_group(self.group, cached=self.cached) if self.started else None
 
     def fetch(self, failures: bool = True, wait: float = 0) -> Any:
-        """Its ended tasks, once it has ended or `wait` milliseconds are over."""
+        """Its ended tasks, once it has ended or `wait` milliseconds are over; as `result`."""
         self._wait(wait)
         if not self.started:
             return None
@@ -114,7 +117,7 @@ class Chain:
 
     def _wait(self, wait: float) -> None:
         if self.started:
-            wait_for(lambda: self._has_ended() or None, wait)
+            wait_for(lambda: self._has_ended() or None, wait or -1)
 
     def _has_ended(self) -> bool:
         if (self.current() or 0) >= self.length():

@@ -26,7 +26,8 @@ def result_group(
     """The results of a group's tasks; None when there are none.
 
     `failures` adds the errors of those that failed. With `count`, it waits until so
-    many tasks of the group have ended, but `wait` milliseconds at most.
+    many tasks of the group have ended: `wait` milliseconds at most, or however long it
+    takes when `wait` is 0.
     """
     if uses_cache(cached):
         return result_group_cached(group_id, failures, wait, count)
@@ -133,5 +134,6 @@ def _wait_for_group(
     """What is there once enough have ended, or once the time is up."""
     if not count:
         return wait_for(look, wait)
-    wait_for(lambda: (ended() or 0) >= count or None, wait)
+    # Without a limit it takes as long as it takes (contract 2.4).
+    wait_for(lambda: (ended() or 0) >= count or None, wait or -1)
     return look()

@@ -24,7 +24,8 @@ from django_q.tasks import (
     result_group,
 )
 from tests import functions
-from tests.acceptance.conftest import Lodge
+from tests.acceptance.brokers import Prefixed
+from tests.acceptance.conftest import Lodge, Runner
 from tests.acceptance.harness import Diary, RunningCluster
 from tests.waiting import stays, wait_until
 
@@ -38,12 +39,12 @@ WAIT = 15_000
 @pytest.fixture
 def shared_cache(settings: Any, lodge: Lodge) -> None:
     """The cache that the cluster uses, for this process as well."""
-    settings.CACHES = {
-        "default": {
-            "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
-            "LOCATION": str(lodge.folder / "cache"),
-        }
-    }
+    settings.CACHES = caches_in(lodge.folder)
+
+
+def caches_in(folder: Path) -> dict[str, dict[str, str]]:
+    backend = "django.core.cache.backends.filebased.FileBasedCache"
+    return {"default": {"BACKEND": backend, "LOCATION": str(folder / "cache")}}
 
 
 @pytest.mark.every_database
@@ -187,6 +188,18 @@ def test_cached_result_is_in_the_cache_and_nowhere_else(
     assert found == 13
     wait_until(cluster.queue_is_empty)
     assert not Task.objects.filter(id=task_id).exists()
+
+
+def test_broker_may_call_its_queue_as_it_likes(
+    running_cluster: Runner, settings: Any
+) -> None:
+    cluster = running_cluster(broker_class="tests.acceptance.brokers.Prefixed")
+    settings.CACHES = caches_in(cluster.folder)
+    broker = Prefixed(cluster.queue)
+    task_id = cluster.send(functions.add, 6, 7, cached=60, broker=broker)
+    assert wait_until(lambda: result_cached(task_id, broker=broker)) == 13
+    task_id = cluster.send(functions.add, 1, 2, broker=broker)
+    assert cluster.wait_for(task_id).result == 3
 
 
 def find_cached(task_id: str, queue: str) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from django_q.exceptions import TimeoutException
-from django_q.execution.timeouts import TimeLimit
+from django_q.execution.timeouts import AGAIN_EVERY, TimeLimit
 from tests.functions import add, sleep, spin
 
 
@@ -50,7 +50,8 @@ def test_the_shortest_limit_is_a_limit(limit: TimeLimit) -> None:
     begun = time.monotonic()
     with pytest.raises(TimeoutException):
         limit.call(1e-9, sleep, 5.0)
-    assert time.monotonic() - begun < 0.5
+    # An alarm that rings just before the sleep begins does not end it: the next one does.
+    assert time.monotonic() - begun < AGAIN_EVERY + 1
 
 
 def test_except_exception_does_not_catch_it(limit: TimeLimit) -> None:
