@@ -9,6 +9,8 @@ from django_q.options import Options
 from django_q.outcome import Cause, Outcome
 
 LONGEST_EXPONENT = 60
+LONGEST_PAUSE = 366 * 24 * 3600.0
+"""Seconds: no pause is longer, whatever the options say; databases refuse more."""
 
 
 def pause_before_retry(outcome: Outcome, options: Options) -> float | None:
@@ -19,7 +21,7 @@ def pause_before_retry(outcome: Outcome, options: Options) -> float | None:
     if outcome.success or outcome.cause is Cause.LOST:
         return None
     if repeats_for_ever(outcome.envelope, options):
-        return options.retry
+        return min(options.retry, LONGEST_PAUSE)
     if outcome.attempt >= attempts_allowed(outcome.envelope, options):
         return None
     return draw_pause(outcome, options)
@@ -51,7 +53,8 @@ def draw_pause(outcome: Outcome, options: Options) -> float:
     first = _given(envelope.retry_delay, options.retry_delay)
     longest = _given(envelope.retry_delay_max, options.retry_delay_max)
     exponent = min(outcome.attempt - 1, LONGEST_EXPONENT)
-    return random.uniform(0, min(longest, first * 2.0**exponent))  # noqa: S311
+    bound = min(longest, first * 2.0**exponent, LONGEST_PAUSE)
+    return random.uniform(0, bound)  # noqa: S311
 
 
 def _given(own: float | None, general: float) -> float:

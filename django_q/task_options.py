@@ -23,6 +23,10 @@ CALL_OPTIONS: Final = frozenset(
 """Options that only `q_options` may hold, and the task's name, which may be both."""
 
 
+LONGEST_NAME: Final = 100
+"""Characters of a queue's name that every broker takes."""
+
+
 class Kind(NamedTuple):
     """What an option may be."""
 
@@ -79,15 +83,23 @@ def is_usable(name: str, value: Any) -> bool:
 
 def is_function(value: Any) -> bool:
     """What a worker can call, or look up."""
-    return isinstance(value, str) or callable(value)
+    return bool(value) if isinstance(value, str) else callable(value)
 
 
 def _is_finite(value: Any) -> bool:
     return isinstance(value, Real) and math.isfinite(value)
 
 
+def _is_seconds(value: Any) -> bool:
+    return _is_finite(value) and not isinstance(value, bool)
+
+
 def _is_whole(value: Any, least: int) -> bool:
-    return isinstance(value, Integral) and int(value) >= least
+    return isinstance(value, Integral) and _is_seconds(value) and int(value) >= least
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST_NAME
 
 
 def _is_label(value: Any) -> bool:
@@ -110,12 +122,12 @@ def _is_link(link: Any) -> bool:
 
 FUNCTION: Final = Kind("a function or its dotted path", is_function)
 LABEL: Final = Kind("text", _is_label)
-NAME: Final = Kind("text", lambda value: isinstance(value, str))
+NAME: Final = Kind(f"text of at most {LONGEST_NAME} characters", _is_name)
 SWITCH: Final = Kind("True or False", lambda value: isinstance(value, Integral))
 LIFETIME: Final = Kind("True, False or a number of seconds", _is_finite)
-SECONDS: Final = Kind("a number of seconds", _is_finite)
+SECONDS: Final = Kind("a number of seconds", _is_seconds)
 PAUSE: Final = Kind(
-    "a number of seconds from 0 up", lambda value: _is_finite(value) and value >= 0
+    "a number of seconds from 0 up", lambda value: _is_seconds(value) and value >= 0
 )
 FROM_ZERO: Final = Kind("a whole number from 0 up", lambda value: _is_whole(value, 0))
 FROM_ONE: Final = Kind("a whole number from 1 up", lambda value: _is_whole(value, 1))

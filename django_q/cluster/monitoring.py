@@ -9,6 +9,8 @@ from copy import copy
 from time import monotonic
 from typing import Final, NamedTuple
 
+from django.db import InterfaceError, OperationalError
+
 from django_q import results
 from django_q.brokers import Broker, Consignment, get_broker
 from django_q.cluster.board import Word, mark_of
@@ -24,6 +26,7 @@ from django_q.cluster.frames import (
 from django_q.cluster.lines import Line
 from django_q.cluster.roles import LONGEST_PAUSE, Launch, Role
 from django_q.cluster.trouble import Trouble
+from django_q.exceptions import BrokerUnavailable
 from django_q.logs import clean, logger
 from django_q.results import Record
 from django_q.transactions import writing
@@ -36,6 +39,9 @@ GATHER_LONG: Final = 0.02
 
 MANY: Final = 40
 """Ends in a batch that make the next one wait longer."""
+
+OUTAGES: Final = (OperationalError, InterfaceError, OSError, BrokerUnavailable)
+"""What is wrong then is none of the records."""
 
 LARGEST_BATCH: Final = 500
 
@@ -193,6 +199,11 @@ class Monitor(Role):
         try:
             late = self.save(batch)
         except Exception as error:  # noqa: BLE001 - any client's errors end here
+            if len(batch) > 1 and not isinstance(error, OUTAGES):
+                # One of them is to blame, and the others need not wait for it.
+                for ended in batch:
+                    self.settle([ended])
+                return
             what = f"{len(self.unsaved)} results wait for the database"
             self.trouble.begin(what, error)
             return

@@ -9,6 +9,7 @@ import sys
 from collections import deque
 from dataclasses import replace
 from functools import partial
+from math import inf
 from time import monotonic
 from typing import Final
 
@@ -39,9 +40,12 @@ MOST_KEPT: Final = 500
 """Ended runs that a worker keeps; more would cost memory while nothing is saved."""
 
 KEPT_BYTES: Final = 8 * 1024 * 1024
-HOOK_PATIENCE: Final = 0.05
-"""Seconds that a worker waits for "saved" before the next task, so that hooks of the
-one before do not wait behind a long task."""
+HOOK_PATIENCE: Final = 0.25
+"""Seconds that a worker waits for "saved" before a task that may be long, so that hooks
+of those before do not wait behind it."""
+
+MOST_FUNCTIONS: Final = 1000
+"""Functions whose lengths a worker remembers."""
 
 SHORT_RUN: Final = 0.02
 LOOK_EVERY: Final = 0.002
@@ -70,6 +74,8 @@ class Worker(Role):
         self.unfinished: dict[int, Outcome] = {}
         self.runner = Runner(self.options)
         self.done = 0
+        self.lengths: dict[str, float] = {}
+        """Function -> seconds that its last run here took."""
         self.is_retiring = False
         self.low_water = 0
         self.next_look = 0.0
@@ -174,7 +180,6 @@ class Worker(Role):
         """Begin a parcel, unless it was taken back or the lease has run out."""
         if parcel.number <= self.row[Cell.VOID]:
             return
-        self._wait_for_hooks()
         self.row[Cell.NUMBER] = parcel.number
         self.row[Cell.KEY] = parcel.key
         self.row[Cell.STARTED] = self.board.now()
@@ -211,7 +216,10 @@ class Worker(Role):
             record = results.unloadable_record(parcel.package, reason, look=True)
             self.report(parcel, record)
         else:
+            self._wait_for_hooks(envelope)
+            begun = monotonic()
             self.conclude(parcel, self.run_task(parcel, envelope))
+            self._note_length(envelope, monotonic() - begun)
 
     def run_task(self, parcel: Parcel, envelope: Envelope) -> Outcome:
         envelope = envelope.served_by(self.options.queue)
@@ -287,13 +295,21 @@ class Worker(Role):
 
     # -- after it
 
-    def _wait_for_hooks(self) -> None:
-        """Let the hook of the former task run first, if its end is saved soon."""
-        if not self.unfinished or self.row[Cell.PACE] < SHORT_RUN * 1e6:
+    def _wait_for_hooks(self, envelope: Envelope) -> None:
+        """Before a run that may be long, let the hooks of former tasks run, if their ends
+        are saved soon.
+        """
+        length = self.lengths.get(envelope.func_name, inf)
+        if not self.unfinished or length < SHORT_RUN:
             return
         until = monotonic() + HOOK_PATIENCE
         while self.unfinished and monotonic() < until and self.monitor is not None:
             self.collect(until - monotonic())
+
+    def _note_length(self, envelope: Envelope, took: float) -> None:
+        if len(self.lengths) >= MOST_FUNCTIONS:
+            self.lengths.clear()
+        self.lengths[envelope.func_name] = took
 
     def _measure(self, took: float) -> None:
         """Note how long runs take of late; a long one counts at once."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from django_q.brokers import Broker
 from django_q.results import wait_for
-from django_q.task_options import split_link
+from django_q.task_options import check_options, split_link
 from django_q.tasks.enqueue import call_async_task
 from django_q.tasks.groups import count_group, delete_group, fetch_group, result_group
 from django_q.tasks.lookup import Cached
@@ -27,9 +27,14 @@ def async_chain(
 
     Its members are functions, or tuples of a function, a tuple of arguments and a dict
     of keywords. A member that fails ends the chain, unless `stop_on_failure` is False.
+    Raises TypeError for what is no chain, ValueError for an empty one.
     """
+    check_options({"chain": chain if isinstance(chain, str) else list(chain)})
+    if not chain:
+        message = "A chain needs at least one task."
+        raise ValueError(message)
     group = group or uuid.uuid4().hex
-    first, *rest = chain
+    first, *rest = list(chain)
     func, args, keywords = split_link(first)
     options = {
         "chain": rest or None,

@@ -4,6 +4,7 @@ the cluster goes on.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from django.core import signing
 
 from django_q import clock
 from django_q.exceptions import TaskNotSerializable
-from django_q.models import OrmQ, Task
+from django_q.models import OrmQ, Success, Task
 from django_q.signing import PickleSerializer, SignedPackage
 from tests import functions
 from tests.acceptance import functions as harmful
+from tests.acceptance.conftest import Runner
 from tests.acceptance.harness import Diary, RunningCluster
 from tests.waiting import wait_until
 
@@ -360,3 +362,14 @@ def test_task_that_kills_its_worker_makes_no_other_run_again(
         ids.append(cluster.send(functions.die, 7, max_deliveries=1))
     cluster.wait_for_all(ids)
     assert diary.of("end").total() == 180
+
+
+def test_end_that_can_not_be_saved_holds_up_nobody(running_cluster: Runner) -> None:
+    cluster = running_cluster(broker_class="tests.acceptance.brokers.Poisoned")
+    cluster.complaints = "results wait for the database"
+    cluster.send(functions.fail, max_attempts=2)
+    ids = [cluster.send(functions.add, 1, n) for n in range(20)]
+    wait_until(lambda: Success.objects.filter(id__in=ids).count() == 20, within=30)
+    assert cluster.says(r"results wait for the database \(poison\)")
+    cluster.terminate(signal.SIGKILL)
+    cluster.wait_until_gone()

@@ -255,6 +255,19 @@ def test_hook_runs_once_after_the_row_is_there(
     assert functions.words(diary.path) == expected
 
 
+def test_hook_does_not_wait_behind_a_long_task(
+    running_cluster: Runner, diary: Diary
+) -> None:
+    cluster = running_cluster(workers=1)
+    hook = "tests.functions.log_result"
+    for name in ("one", "two", "three"):
+        cluster.send(functions.log, diary.path, name, hook=hook)
+    long = cluster.send(functions.sleep, 5)
+    wait_until(lambda: functions.words(diary.path).count("hook:True") == 3)
+    assert not Task.objects.filter(id=long).exists()
+    cluster.wait_for(long)
+
+
 def test_broken_hook_harms_nobody(cluster: RunningCluster) -> None:
     workers = cluster.pids("worker")
     hooks = ["tests.functions.broken_hook", "tests.functions.nowhere", "nonsense"]

@@ -11,6 +11,7 @@ from django_q.envelope import Envelope
 from django_q.options import Options
 from django_q.outcome import Cause, Outcome
 from django_q.retrying import (
+    LONGEST_PAUSE,
     attempts_allowed,
     draw_pause,
     pause_before_retry,
@@ -108,6 +109,13 @@ def test_the_pause_is_anything_between_nothing_and_its_bound() -> None:
     drawn = [draw_pause(outcome(), options) for _ in range(300)]
     assert min(drawn) < 1
     assert 3 < sum(drawn) / len(drawn) < 5
+
+
+@pytest.mark.parametrize("seconds", [1e12, 1e308])
+def test_no_pause_is_longer_than_databases_can_tell(seconds: float) -> None:
+    ended = outcome(attempt=99, retry_delay=seconds, retry_delay_max=seconds)
+    pauses = [draw_pause(ended, Options()) for _ in range(50)]
+    assert max(pauses) <= LONGEST_PAUSE
 
 
 def test_a_task_has_its_own_pauses() -> None:

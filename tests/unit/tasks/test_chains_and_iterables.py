@@ -50,6 +50,14 @@ class TestChain:
         with pytest.raises(TypeError, match=r"must be a list of functions|is a functi"):
             async_chain(chain)
 
+    @pytest.mark.parametrize(
+        ("chain", "error"),
+        [("a.b", TypeError), ([], ValueError), ([("a.b", 5)], TypeError)],
+    )
+    def test_what_is_no_chain(self, chain: Any, error: type[Exception]) -> None:
+        with pytest.raises(error, match="chain"):
+            async_chain(chain)
+
     def test_a_failed_member_ends_it(self, drain: Drain) -> None:
         group = async_chain([(ADD, (1,)), "tests.functions.fail", (ADD, (2,))])
         assert drain() == 2
