@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 HEADER_WORDS: Final = 16
 ROW_WORDS: Final = 8
+TEXT_BYTES: Final = 192
+"""Room for the name of what a worker runs, in UTF-8."""
+
 NUMBER_BITS: Final = 24
 DEADLINE_BITS: Final = 38
 EPOCH_SHIFT: Final = 48
@@ -96,15 +99,27 @@ class Turn(NamedTuple):
 class Row:
     """One worker's row. Read by all, written word by word by its owners."""
 
-    def __init__(self, words: memoryview, start: int) -> None:
+    def __init__(self, words: memoryview, start: int, text: memoryview) -> None:
         self._words = words
         self._start = start
+        self._text = text
 
     def __getitem__(self, cell: Cell) -> int:
         return int(self._words[self._start + cell])
 
     def __setitem__(self, cell: Cell, value: int) -> None:
         self._words[self._start + cell] = value
+
+    @property
+    def task(self) -> str:
+        """What runs, for the eyes of people: it is no word, and may be torn."""
+        text = bytes(self._text).partition(b"\0")[0].decode("utf-8", "replace")
+        return text if text and self.turn.state is State.RUNNING else "a task"
+
+    @task.setter
+    def task(self, shown: str) -> None:
+        data = shown.encode("utf-8", "replace")[: TEXT_BYTES - 1] + b"\0"
+        self._text[: len(data)] = data
 
     @property
     def turn(self) -> Turn:
@@ -114,6 +129,7 @@ class Row:
         """Make the row ready for a worker; only while nobody uses it."""
         for cell in Cell:
             self[cell] = 0
+        self.task = ""
 
     def belongs_to(self, generation: int, pid: int) -> None:
         """The sentinel notes whose row this is from now on."""
@@ -132,7 +148,7 @@ class Board:
     """The cluster's shared memory. Made by the root, handed to every child."""
 
     def __init__(self, context: BaseContext, rows: int) -> None:
-        size = HEADER_WORDS + rows * ROW_WORDS
+        size = HEADER_WORDS + rows * (ROW_WORDS + TEXT_BYTES // 8)
         # A line of the processor's cache has 64 bytes; with the rows aligned to it no
         # word lies across two lines, where a store would not be one step.
         padded = context.RawArray(ctypes.c_uint64, size + ROW_WORDS)
@@ -144,8 +160,14 @@ class Board:
         address = ctypes.addressof(padded)
         skip = -address % 64 // 8
         self._words = memoryview(padded).cast("B").cast("Q")[skip:]
+        texts = self._words[HEADER_WORDS + rows * ROW_WORDS :].cast("B")
         self.rows = [
-            Row(self._words, HEADER_WORDS + n * ROW_WORDS) for n in range(rows)
+            Row(
+                self._words,
+                HEADER_WORDS + n * ROW_WORDS,
+                texts[n * TEXT_BYTES : (n + 1) * TEXT_BYTES],
+            )
+            for n in range(rows)
         ]
 
     def __getstate__(self) -> tuple[Any, int]:

@@ -125,17 +125,19 @@ class Pool:
         child.judged_turn, child.cause = word, "timed out"
         text = f"Ran past its limit and did not end; its worker was killed after {ran:.1f} s."
         child.text = text
-        logger.error("a task on %s exceeded %.1f s; worker killed", child.title, ran)
+        text = "%s on %s exceeded %.1f s; worker killed"
+        logger.error(text, row.task, child.title, ran)
         child.kill()
 
     def condemn_all(self) -> int:
         """The grace of a stop is over: kill all. Gives how many tasks were cut off."""
         running = 0
         for child in self.workers:
-            if self._board.rows[child.row].turn.state in AT_WORK:
+            row = self._board.rows[child.row]
+            if row.turn.state in AT_WORK:
                 running += 1
-                text = "a task on %s did not end in the grace; killed, requeued"
-                logger.warning(text, child.title)
+                text = "%s did not end in the grace; killed, requeued"
+                logger.warning(text, row.task)
             if child.judged_turn is None:
                 child.cause = "stopped"
             child.kill()

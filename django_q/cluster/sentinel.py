@@ -191,7 +191,8 @@ class Sentinel(Role):
             if not death.was_running:
                 # What a task does to its worker is counted with the task.
                 self.storm.note_death("worker")
-            what = " while running a task" if death.was_running else ""
+            task = self.board.rows[child.row].task
+            what = f" while running {task}" if death.was_running else ""
             what += "" if self.farewell.has_begun else "; replaced"
             text = "worker %s (%s) %s%s"
             logger.error(text, child.title, child.pid, child.how_it_ended(), what)

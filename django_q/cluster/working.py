@@ -248,6 +248,7 @@ class Worker(Role):
     def _announce_start(self, parcel: Parcel, envelope: Envelope, allowed: int) -> None:
         short = self.row[Cell.PACE] and self.row[Cell.PACE] < SHORT_RUN * 1e6
         func, name = clean(envelope.func_name), clean(envelope.name)
+        self.row.task = f"{func} [{name}]"
         if parcel.starts:
             text = "↻ %s [%s] starts again, delivery %s of %s: %s"
             start = parcel.starts + 1

@@ -105,7 +105,7 @@ def test_second_signal_cuts_the_grace(running_cluster: Runner, diary: Diary) -> 
     cluster.terminate()
     assert cluster.wait_for_end(within=10) == INTERRUPTED
     assert cluster.says("Second signal: grace cut to 5 s")
-    assert cluster.says("did not end in the grace; killed, requeued")
+    assert cluster.says(r"\.\w+ \[[-\w]+\] did not end in the grace; killed, requeued")
     assert cluster.says("0 finished, 2 returned, 0 lost")
     assert waiting(cluster) == 2
     assert not Task.objects.filter(id__in=ids).exists()

@@ -86,7 +86,9 @@ def test_killed_worker_is_named_and_its_task_runs_again(
     assert monotonic() - begun < 3 + 0.7
     assert row.success
     assert diary.of("start") == {"long": 2}
-    assert cluster.says(rf"ERROR.*worker .*{worker}.* died by signal 9")
+    assert cluster.says(
+        rf"ERROR.*worker .*{worker}.* died by signal 9 .*while running tests.*log_and_sleep \["
+    )
     assert cluster.says(r"WARNING.*log_and_sleep \[.*\].*delivery 2 of 3")
 
 

@@ -76,7 +76,7 @@ def test_task_that_swallows_everything_is_killed(cluster: RunningCluster) -> Non
     assert "limit" in row.result
     wait_until(cluster.is_whole)
     assert cluster.pids("worker") != workers
-    assert cluster.says("ERROR.*exceeded .* worker killed")
+    assert cluster.says(r"ERROR.*functions\.swallow \[.*exceeded .* worker killed")
 
 
 @pytest.mark.every_database

@@ -13,6 +13,7 @@ from django_q.cluster.board import (
     HEADER_WORDS,
     NUMBER_MASK,
     ROW_WORDS,
+    TEXT_BYTES,
     Cell,
     State,
     Turn,
@@ -173,3 +174,17 @@ def test_no_word_is_ever_torn() -> None:
     last = ((ROUNDS - 1) & 0xFF) * EVERY_BYTE
     assert [board.rows[1][cell] for cell in Cell] == [last] * ROW_WORDS
     assert [board.rows[0][c] for c in Cell] == [0] * ROW_WORDS
+
+
+def test_name_of_what_runs_is_for_people() -> None:
+    row = make_board().rows[1]
+    assert row.task == "a task"
+    row.task = "shop.tasks.send [ä" + "x" * 300
+    assert row.task == "a task", "nothing runs"
+    row[Cell.TURN] = Turn(1, State.RUNNING, 0).pack()
+    assert row.task.startswith("shop.tasks.send [äxxx")
+    assert len(row.task.encode()) < TEXT_BYTES
+    row.task = "short"
+    assert row.task == "short"
+    row.clear()
+    assert row.task == "a task"
