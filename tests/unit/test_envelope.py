@@ -203,7 +203,7 @@ def test_a_hook_is_stored_so_that_it_is_found_again() -> None:
     assert envelope().hook_name is None
 
 
-@pytest.mark.parametrize("func", [None, 5, ["shop.tasks.send"]])
+@pytest.mark.parametrize("func", [None, 5, "", ["shop.tasks.send"]])
 def test_no_function_is_refused_at_the_call(func: Any) -> None:
     with pytest.raises(TypeError, match="A task is a function or its dotted path"):
         Envelope.from_call(func, (), {}, {})
