@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from django.db import DatabaseError, close_old_connections, connections
 from django.db.models import Avg, Count, DurationField, ExpressionWrapper, F, Min, Q
@@ -18,6 +18,8 @@ from django_q.conf import get_options
 from django_q.exceptions import BrokerError
 from django_q.models import Schedule, Task
 from django_q.status import Stat
+
+Taken = TypeVar("Taken")
 
 NO_ANSWER: Final = (BrokerError, DatabaseError, OSError)
 """What a broker or a database raises that can't be reached."""
@@ -112,8 +114,8 @@ def take_snapshot(broker: Broker | None = None) -> Snapshot:
     options = get_options()
     chosen = broker or get_broker()
     queue = broker.list_key if broker else options.queue
-    latency = _ping(chosen)
-    clusters = sorted(Stat.get_all(chosen), key=lambda stat: (stat.host, stat.pid))
+    latency = ping(chosen)
+    clusters = running_clusters(chosen)
     going_on = Min("next_run", filter=~Q(repeats=0))
     schedules = Schedule.objects.aggregate(count=Count("pk"), next=going_on)
     return Snapshot(
@@ -130,7 +132,12 @@ def take_snapshot(broker: Broker | None = None) -> Snapshot:
     )
 
 
-def _ping(broker: Broker) -> float:
+def running_clusters(broker: Broker) -> list[Stat]:
+    """The clusters in the order in which every screen shows them."""
+    return sorted(Stat.get_all(broker), key=lambda stat: (stat.host, stat.pid))
+
+
+def ping(broker: Broker) -> float:
     """Seconds until the broker answered; raises BrokerError if it doesn't."""
     asked = monotonic()
     if not broker.ping():
@@ -171,22 +178,22 @@ def _tasks(at: datetime) -> TaskFigures:
     return TaskFigures(**stored, **recent)
 
 
-class Feed:
+class Feed(Generic[Taken]):
     """Takes snapshots in a thread of its own, so that a screen never waits for one.
 
     A context manager. `latest` is the last snapshot, `problem` why there is none newer.
     """
 
-    def __init__(self, broker: Broker | None = None, *, interval: float = 1.0) -> None:
-        self.latest: Snapshot | None = None
+    def __init__(self, take: Callable[[], Taken], *, interval: float = 1.0) -> None:
+        self.latest: Taken | None = None
         self.problem: Exception | None = None
         self.answered = monotonic()
-        self._broker = broker
+        self._take = take
         self._interval = interval
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="snapshots", daemon=True)
 
-    def __enter__(self) -> Feed:
+    def __enter__(self) -> Feed[Taken]:
         self._thread.start()
         return self
 
@@ -212,7 +219,7 @@ class Feed:
     def _refresh(self) -> None:
         close_old_connections()
         try:
-            self.latest = take_snapshot(self._broker)
+            self.latest = self._take()
         except Exception as error:  # noqa: BLE001 - shown on the screen, and tried again
             self.problem = error
             return

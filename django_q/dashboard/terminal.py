@@ -1,4 +1,4 @@
-"""qmonitor: draws the frames on a terminal and listens to its keys."""
+"""The live screens: draws sheets on a terminal and listens to its keys."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from django.utils.translation import gettext as _
 
 from django_q.brokers import Broker
-from django_q.dashboard.frame import (
+from django_q.dashboard import frame
+from django_q.dashboard.sheet import (
     Line,
+    Sheet,
     Size,
     Span,
     clip,
+    compose,
     encodable,
-    lay_out,
-    room_for_clusters,
+    room_for_rows,
     text_of,
 )
-from django_q.dashboard.snapshot import Feed, Snapshot, take_snapshot
+from django_q.dashboard.snapshot import Feed, take_snapshot
 from django_q.dashboard.summary import Writable
 from django_q.dashboard.wording import duration
 from django_q.logs import clean
@@ -61,6 +63,27 @@ class Output(Writable, Protocol):
     def isatty(self) -> bool: ...
 
 
+class HasClusters(Protocol):
+    """A snapshot of whatever kind."""
+
+    @property
+    def clusters(self) -> tuple[Stat, ...]: ...
+
+
+Taken = TypeVar("Taken", bound=HasClusters)
+
+
+class Programme(NamedTuple, Generic[Taken]):
+    """What one command shows."""
+
+    command: str
+    take: Callable[[Broker | None], Taken]
+    lay_out: Callable[[Taken, Size], Sheet]
+
+
+QMONITOR: Final = Programme("qmonitor", take_snapshot, frame.lay_out)
+
+
 def monitor(
     run_once: bool = False,
     broker: Broker | None = None,
@@ -73,15 +96,28 @@ def monitor(
     With `run_once`, or where the output is not a terminal, print one plain snapshot
     and give its clusters; that raises where the broker can't be reached.
     """
+    return show(QMONITOR, broker, run_once=run_once, stream=stream, colour=colour)
+
+
+def show(
+    programme: Programme[Taken],
+    broker: Broker | None,
+    *,
+    run_once: bool,
+    stream: Output | None,
+    colour: bool,
+) -> list[Stat] | None:
+    """Show a programme live, or once where that is wanted or all that can be done."""
     out: Output = stream or sys.stdout
     if run_once or not is_terminal(out):
-        return print_snapshot(broker, out)
+        return print_snapshot(programme, broker, out)
     blessed = _import_blessed()
     if blessed is None:
-        note = _("qmonitor is live only with the package 'blessed'.")
+        note = _("%(command)s is live only with the package 'blessed'.")
+        note %= {"command": programme.command}
         sys.stderr.write(note + "\nRun: python -m pip install blessed\n")
-        return print_snapshot(broker, out)
-    watch(_terminal(blessed), broker, colour=colour)
+        return print_snapshot(programme, broker, out)
+    watch(_terminal(blessed), programme, broker, colour=colour)
     return None
 
 
@@ -92,57 +128,67 @@ def is_terminal(stream: Output) -> bool:
     return stream.isatty() and sys.__stdin__.isatty()
 
 
-def print_snapshot(broker: Broker | None, stream: Output) -> list[Stat]:
+def print_snapshot(
+    programme: Programme[Taken], broker: Broker | None, stream: Output
+) -> list[Stat]:
     """Print one snapshot without any control codes."""
-    snapshot = take_snapshot(broker)
-    width = shutil.get_terminal_size().columns
+    snapshot = programme.take(broker)
+    size = Size(shutil.get_terminal_size().columns)
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    lines = lay_out(snapshot, Size(width))
+    lines = compose(programme.lay_out(snapshot, size), size)
     stream.write("".join(encodable(text_of(line), encoding) + "\n" for line in lines))
     return list(snapshot.clusters)
 
 
-def watch(term: Terminal, broker: Broker | None, *, colour: bool) -> None:
+def watch(
+    term: Terminal, programme: Programme[Taken], broker: Broker | None, *, colour: bool
+) -> None:
     """Draw, and answer to keys, until the reader leaves or the process is told to."""
     with (
         suppress(KeyboardInterrupt),
-        Feed(broker) as feed,
+        Feed(lambda: programme.take(broker)) as feed,
         Screen(term, colour=colour) as screen,
     ):
-        view = View(feed)
+        view = View(feed, programme.lay_out)
         while not view.is_closed:
             screen.draw(view.lines(screen.size))
             view.press(screen.wait_for_key(), screen.size)
 
 
-class Figures(Protocol):
+Shown = TypeVar("Shown")
+
+
+class Figures(Protocol[Shown]):
     """What a view needs to know of a feed."""
 
-    latest: Snapshot | None
+    latest: Shown | None
     problem: Exception | None
 
     @property
     def silence(self) -> float: ...
 
 
-class View:
+class View(Generic[Shown]):
     """What the reader looks at: moves with the keys."""
 
-    def __init__(self, feed: Figures) -> None:
+    def __init__(
+        self, feed: Figures[Shown], lay_out: Callable[[Shown, Size], Sheet]
+    ) -> None:
         self.is_closed = False
         self.first = 0
         self._feed = feed
+        self._lay_out = lay_out
 
     def lines(self, size: Size) -> list[Line]:
         """The present screen."""
-        snapshot = self._feed.latest
-        if snapshot is None:
+        sheet = self._sheet(size)
+        if sheet is None:
             asking = [Span(" " + _("Asking the broker …"))]
             # There is room: each part of what is wrong gets a line of its own.
             parts: list[Line] = [[span] for span in self._trouble()]
             return clip([asking, *parts], size.width)
-        self._clamp(size)
-        lines = lay_out(snapshot, size, first=self.first)
+        self._clamp(sheet, size)
+        lines = compose(sheet, size, first=self.first)
         trouble = self._trouble()
         if trouble:
             lines[1:2] = clip([trouble], size.width)
@@ -154,13 +200,16 @@ class View:
             self.is_closed = True
         page = max((size.height or 0) // 2, 1)
         self.first += STEPS.get(key, 0) + PAGES.get(key, 0) * page
-        self._clamp(size)
+        sheet = self._sheet(size)
+        if sheet is not None:
+            self._clamp(sheet, size)
 
-    def _clamp(self, size: Size) -> None:
+    def _sheet(self, size: Size) -> Sheet | None:
         snapshot = self._feed.latest
-        if snapshot is None:
-            return
-        hidden = len(snapshot.clusters) - room_for_clusters(snapshot, size)
+        return None if snapshot is None else self._lay_out(snapshot, size)
+
+    def _clamp(self, sheet: Sheet, size: Size) -> None:
+        hidden = len(sheet.rows) - room_for_rows(sheet, size)
         self.first = max(0, min(self.first, hidden))
 
     def _trouble(self) -> list[Span]:
@@ -292,4 +341,4 @@ def _terminal(blessed: Any) -> Terminal:
             os.environ["NO_COLOR"] = hidden
 
 
-__all__ = ["is_terminal", "monitor", "print_snapshot", "watch"]
+__all__ = ["Output", "Programme", "is_terminal", "monitor", "print_snapshot", "show"]

@@ -23,11 +23,11 @@ WEEK: Final = 7
 """Days: a weekday is enough to name one of them."""
 
 
-def number(value: float | None) -> str:
-    """A count, with the thousands separators of the language: 1,204."""
+def number(value: float | None, digits: int | None = None) -> str:
+    """A figure, with the separators of the language: 1,204; with one digit, 1,204.0."""
     if value is None:
         return UNKNOWN
-    return str(number_format(value, force_grouping=True))
+    return str(number_format(value, digits, force_grouping=True))
 
 
 def duration(seconds: float | None) -> str:

@@ -330,7 +330,7 @@ def test_feed_goes_on_after_a_broker_that_did_not_answer() -> None:
         def ping(self) -> bool:
             return Flaky.answers
 
-    with Feed(Flaky("tests"), interval=0.01) as feed:
+    with Feed(lambda: take_snapshot(Flaky("tests")), interval=0.01) as feed:
         wait_until(lambda: feed.problem)
         assert feed.latest is None
         assert "doesn't answer" in str(feed.problem)

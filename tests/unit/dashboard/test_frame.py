@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from django_q.dashboard.frame import (
+from django_q.dashboard import frame
+from django_q.dashboard.sheet import (
     Line,
     Size,
+    compose,
     encodable,
-    lay_out,
-    room_for_clusters,
+    room_for_rows,
     text_of,
 )
 from django_q.dashboard.snapshot import Snapshot
@@ -17,6 +18,10 @@ from django_q.dashboard.wording import columns
 from tests.unit.dashboard.figures import queue, snapshot, stat, tasks
 
 DESIGN = Size(80, 24)
+
+
+def lay_out(shown: Snapshot, size: Size, *, first: int = 0) -> list[Line]:
+    return compose(frame.lay_out(shown, size), size, first=first)
 
 
 def texts(shown: Snapshot, size: Size = DESIGN, *, first: int = 0) -> list[str]:
@@ -147,7 +152,7 @@ def test_no_line_wraps_and_no_screen_scrolls(width: int, height: int) -> None:
 
 def test_more_clusters_than_lines_scroll() -> None:
     many = snapshot(*(stat(number) for number in range(30)))
-    room = room_for_clusters(many, DESIGN)
+    room = room_for_rows(frame.lay_out(many, DESIGN), DESIGN)
 
     lines = texts(many, first=4)
 

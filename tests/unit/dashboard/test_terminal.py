@@ -6,7 +6,8 @@ from io import StringIO
 
 import pytest
 
-from django_q.dashboard.frame import Size, text_of
+from django_q.dashboard.frame import lay_out
+from django_q.dashboard.sheet import Size, text_of
 from django_q.dashboard.snapshot import Snapshot
 from django_q.dashboard.terminal import View, is_terminal
 from tests.unit.dashboard.figures import snapshot, stat
@@ -23,22 +24,26 @@ class Figures:
         self.silence = 0.0
 
 
-def texts(view: View, size: Size = SCREEN) -> list[str]:
+def view_of(figures: Figures) -> View[Snapshot]:
+    return View(figures, lay_out)
+
+
+def texts(view: View[Snapshot], size: Size = SCREEN) -> list[str]:
     return [text_of(line) for line in view.lines(size)]
 
 
-def first_id(view: View) -> str:
+def first_id(view: View[Snapshot]) -> str:
     return texts(view)[4].split()[1]
 
 
 @pytest.fixture
-def many() -> View:
-    return View(Figures(snapshot(*(stat(number) for number in range(40)))))
+def many() -> View[Snapshot]:
+    return view_of(Figures(snapshot(*(stat(number) for number in range(40)))))
 
 
 @pytest.mark.parametrize("key", ["q", "Q"])
 def test_q_leaves(key: str) -> None:
-    view = View(Figures(None))
+    view = view_of(Figures(None))
     view.press("x", SCREEN)
     assert not view.is_closed
 
@@ -47,7 +52,7 @@ def test_q_leaves(key: str) -> None:
     assert view.is_closed
 
 
-def test_arrows_scroll(many: View) -> None:
+def test_arrows_scroll(many: View[Snapshot]) -> None:
     assert first_id(many) == "abcd0000"
     for key in ("KEY_DOWN", "j", "KEY_UP", ""):
         many.press(key, SCREEN)
@@ -58,7 +63,7 @@ def test_arrows_scroll(many: View) -> None:
     assert first_id(many) == "abcd000d"
 
 
-def test_scrolling_ends_at_the_ends(many: View) -> None:
+def test_scrolling_ends_at_the_ends(many: View[Snapshot]) -> None:
     many.press("k", SCREEN)
     assert first_id(many) == "abcd0000"
 
@@ -68,7 +73,9 @@ def test_scrolling_ends_at_the_ends(many: View) -> None:
     assert texts(many)[18].split()[1] == "abcd0027"
 
 
-def test_larger_screen_shows_the_last_clusters_without_a_gap(many: View) -> None:
+def test_larger_screen_shows_the_last_clusters_without_a_gap(
+    many: View[Snapshot],
+) -> None:
     for _ in range(9):
         many.press("KEY_PGDOWN", SCREEN)
 
@@ -78,7 +85,7 @@ def test_larger_screen_shows_the_last_clusters_without_a_gap(many: View) -> None
 
 
 def test_before_the_first_answer() -> None:
-    assert texts(View(Figures(None))) == [" Asking the broker …"]
+    assert texts(view_of(Figures(None))) == [" Asking the broker …"]
 
 
 def test_broker_that_never_answered() -> None:
@@ -86,7 +93,7 @@ def test_broker_that_never_answered() -> None:
     figures.silence = 8.2
     figures.problem = ConnectionError("refused\x1b[2J" + "x" * 200)
 
-    lines = texts(View(figures))
+    lines = texts(view_of(figures))
 
     assert lines[1] == " ✕ No answer from the broker for 8 s, trying again."
     assert lines[2].startswith(" refused\\x1b[2Jx")
@@ -96,12 +103,12 @@ def test_broker_that_never_answered() -> None:
 def test_broker_that_is_slow_gets_some_patience() -> None:
     figures = Figures(snapshot(stat()))
     figures.silence = 2.9
-    assert texts(View(figures))[1].startswith(" Waiting")
+    assert texts(view_of(figures))[1].startswith(" Waiting")
 
     figures.silence = 3.1
 
-    assert "No answer from the broker for 3 s" in texts(View(figures))[1]
-    assert len(texts(View(figures))) == 24
+    assert "No answer from the broker for 3 s" in texts(view_of(figures))[1]
+    assert len(texts(view_of(figures))) == 24
 
 
 def test_file_is_no_terminal() -> None:

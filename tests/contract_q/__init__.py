@@ -1,0 +1,1 @@
+"""What users of the earlier releases rely on, fact by fact."""
