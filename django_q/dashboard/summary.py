@@ -13,7 +13,15 @@ from django_q import __version__
 from django_q.brokers import Broker
 from django_q.clock import localtime
 from django_q.dashboard.snapshot import QueueFigures, Snapshot, take_snapshot
-from django_q.dashboard.wording import duration, fit, moment, number
+from django_q.dashboard.wording import (
+    DAY,
+    HOUR,
+    MINUTE,
+    duration,
+    fit,
+    moment,
+    number,
+)
 from django_q.logs import clean
 from django_q.status import Stat
 
@@ -63,7 +71,8 @@ def find_alerts(snapshot: Snapshot) -> list[Alert]:
 def describe(snapshot: Snapshot) -> Iterator[str]:
     """The summary as lines of text."""
     name, broker = clean(snapshot.name), clean(snapshot.broker)
-    yield f"django-q {__version__}   {name}   {broker}"
+    facts = {"name": name.capitalize(), "version": __version__, "broker": broker}
+    yield _("-- %(name)s %(version)s on %(broker)s --") % facts
     yield ""
     yield from map(_line, _cells(snapshot))
     yield ""
@@ -99,6 +108,7 @@ def as_json(snapshot: Snapshot) -> str:
 def _cells(snapshot: Snapshot) -> Iterator[tuple[tuple[str, str], ...]]:
     """Three captions and figures for each line of the summary."""
     tasks = snapshot.tasks
+    average = tasks.average.total_seconds() if tasks.average else None
     rate = _("%(tasks)s/min") % {"tasks": number(tasks.last_minute)}
     yield (
         (_("Clusters"), number(len(snapshot.clusters))),
@@ -106,21 +116,38 @@ def _cells(snapshot: Snapshot) -> Iterator[tuple[tuple[str, str], ...]]:
         (_("Restarts"), number(snapshot.restarts)),
     )
     yield (
-        (_("Waiting"), number(snapshot.waiting)),
+        (_("Queued"), number(snapshot.waiting)),
+        (_("Successes"), number(tasks.successes)),
+        (_("Failures"), number(tasks.failures)),
+    )
+    yield (
+        (_("Schedules"), number(snapshot.schedules)),
+        _pace(tasks.succeeded_24h),
+        (_("Avg time"), duration(average)),
+    )
+    yield (
         (_("Running"), number(snapshot.running)),
         (_("Locked"), number(snapshot.locked)),
+        (_("Next run"), moment(snapshot.next_run)),
     )
     yield (
         (_("Succeeded 24h"), number(tasks.succeeded_24h)),
         (_("Failed 24h"), number(tasks.failed_24h)),
         (_("Throughput"), rate),
     )
-    average = tasks.average.total_seconds() if tasks.average else None
-    yield (
-        (_("Schedules"), number(snapshot.schedules)),
-        (_("Next run"), moment(snapshot.next_run)),
-        (_("Avg time"), duration(average)),
+
+
+def _pace(succeeded: int) -> tuple[str, str]:
+    """The successes of a day, for the shortest unit that sees more than one of them."""
+    units = (
+        (_("Tasks/second"), DAY),
+        (_("Tasks/minute"), DAY // MINUTE),
+        (_("Tasks/hour"), DAY // HOUR),
     )
+    for caption, parts in units:
+        if succeeded > parts:
+            return caption, number(succeeded / parts, 2)
+    return _("Tasks/day"), number(succeeded)
 
 
 def _line(cells: tuple[tuple[str, str], ...]) -> str:

@@ -91,13 +91,14 @@ def words(text: str) -> list[str]:
 def test_qinfo_without_any_work() -> None:
     printed = words(run("qinfo"))
 
-    assert printed[0].startswith(f"django-q {__version__} tests ORM default")
-    assert printed[2:5] == [
+    assert printed[0].startswith(f"-- Tests {__version__} on ORM default")
+    assert printed[2:7] == [
         "Clusters 0 Workers 0 Restarts 0",
-        "Waiting 0 Running 0 Locked 0",
+        "Queued 0 Successes 0 Failures 0",
+        "Schedules 0 Tasks/day 0 Avg time -",
+        "Running 0 Locked 0 Next run -",
         "Succeeded 24h 0 Failed 24h 0 Throughput 0/min",
     ]
-    assert printed[5].startswith("Schedules 0 Next run - Avg time -")
     assert printed[-1] == "! tests has no cluster. Start one: python manage.py qcluster"
 
 
@@ -110,11 +111,11 @@ def test_qinfo_with_work() -> None:
 
     assert printed[2:5] == [
         "Clusters 2 Workers 6 Restarts 2",
-        "Waiting 3 Running 3 Locked 0",
-        "Succeeded 24h 2 Failed 24h 1 Throughput 2/min",
+        "Queued 3 Successes 2 Failures 2",
+        "Schedules 1 Tasks/day 2 Avg time 2.0 s",
     ]
-    assert printed[5].startswith("Schedules 1 Next run ")
-    assert printed[5].endswith(" Avg time 2.0 s")
+    assert printed[5].startswith("Running 3 Locked 0 Next run ")
+    assert printed[6] == "Succeeded 24h 2 Failed 24h 1 Throughput 2/min"
     assert printed[-1] == "tests 2 3 0"
 
 
@@ -124,7 +125,10 @@ def test_qinfo_counts_packages_that_are_handed_out_as_locked() -> None:
         broker.enqueue("package")
     broker.dequeue(2)
 
-    assert "Waiting 1 Running 0 Locked 2" in words(run("qinfo"))
+    printed = words(run("qinfo"))
+
+    assert "Queued 1 Successes 0 Failures 0" in printed
+    assert "Running 0 Locked 2 Next run -" in printed
 
 
 def test_qinfo_counts_each_queue_that_is_served() -> None:
