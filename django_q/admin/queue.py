@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django import forms
 from django.contrib import admin
@@ -20,6 +20,8 @@ from django_q.models.ormq import OWN_COLUMNS, peek
 from django_q.status import Stat
 
 if TYPE_CHECKING:
+    # Wide, so that subclasses may name other columns.
+    Names = list[Any] | tuple[Any, ...]
     QueueModelAdmin = admin.ModelAdmin[OrmQ]
     QueueModelForm = forms.ModelForm[OrmQ]
 else:
@@ -55,10 +57,18 @@ def known_queues() -> set[str]:
 class QueueAdmin(QueueModelAdmin):
     """The queue of the database broker; the task inside is shown if it is ours."""
 
-    list_display = ("id", "key", "name", "group", "func", "lock", "task_id")
-    list_filter = ("key",)
+    list_display: Names = (
+        "id",
+        "key",
+        "name",
+        "group",
+        "func",
+        "lock",
+        "task_id",
+    )
+    list_filter: ClassVar[Names] = ("key",)
     form = QueueForm
-    readonly_fields = (
+    readonly_fields: ClassVar[Names] = (
         "task_id",
         "name",
         "group",
@@ -67,7 +77,7 @@ class QueueAdmin(QueueModelAdmin):
         "kwargs",
         "q_options",
     )
-    fields = ("key", "lock", *readonly_fields)
+    fields: ClassVar[Names | None] = ("key", "lock", *readonly_fields)
     show_full_result_count = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[OrmQ]:

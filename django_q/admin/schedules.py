@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import OuterRef, QuerySet, Subquery
@@ -14,6 +14,8 @@ from django_q.models import Schedule, Task
 from django_q.models.schedule import link_to_task
 
 if TYPE_CHECKING:
+    # Wide, so that subclasses may name other columns.
+    Names = list[Any] | tuple[Any, ...]
     ScheduleModelAdmin = admin.ModelAdmin[Schedule]
 else:
     ScheduleModelAdmin = admin.ModelAdmin
@@ -22,7 +24,7 @@ else:
 class ScheduleAdmin(ScheduleModelAdmin):
     """Schedules. Whoever may write one can run any function of the project."""
 
-    list_display = (
+    list_display: Names = (
         "id",
         "name",
         "func",
@@ -34,9 +36,9 @@ class ScheduleAdmin(ScheduleModelAdmin):
         "get_success",
         "get_error",
     )
-    list_display_links = ("id", "name")
-    list_filter = ("next_run", "schedule_type", "cluster")
-    search_fields = ("name", "func")
+    list_display_links: Names | None = ("id", "name")
+    list_filter: ClassVar[Names] = ("next_run", "schedule_type", "cluster")
+    search_fields: ClassVar[Names] = ("name", "func")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
         last = Task.objects.filter(id=OuterRef("task")).order_by()
