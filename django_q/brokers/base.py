@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
-from django_q.brokers import stats
+from django_q.brokers import stats, verbs
 from django_q.conf import get_options
 
 
@@ -96,6 +96,10 @@ class Broker:
     database: str | None = None
     """Alias of the Django database that holds the queue, where one does."""
 
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        verbs.fit(cls, Broker)
+
     def __init__(self, list_key: str | None = None) -> None:
         self.list_key = list_key or get_options().queue
         self.connection = self.get_connection(self.list_key)
@@ -123,10 +127,7 @@ class Broker:
         for package, queue, task_id in consignments:
             if queue not in brokers:
                 brokers[queue] = type(self)(list_key=queue)
-            if self.supports_ids:
-                brokers[queue].enqueue(package, task_id=task_id)
-            else:
-                brokers[queue].enqueue(package)
+            verbs.enqueue(brokers[queue], package, task_id)
 
     def dequeue(self, count: int | None = None) -> list[Delivery] | None:
         """Take up to `count` packages (None: the setting `bulk`).
@@ -139,9 +140,7 @@ class Broker:
 
     def acknowledge_many(self, receipts: Sequence[str]) -> set[str]:
         """Acknowledge all; gives those that were still ours."""
-        for receipt in receipts:
-            self.acknowledge(receipt)
-        return set(receipts)
+        return {each for each in receipts if self.acknowledge(each) is not False}
 
     def fail(self, receipt: str) -> Any:
         """The package can't be used: remove it."""

@@ -98,7 +98,7 @@ class Memory(Broker):
         return taken
 
     def acknowledge(self, receipt: str) -> bool:
-        return bool(self.acknowledge_many([receipt]))
+        return bool(Memory.acknowledge_many(self, [receipt]))
 
     def acknowledge_many(self, receipts: Sequence[str]) -> set[str]:
         return self._change(receipts, lambda slip: self._shelf.slips.pop(slip.id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from time import monotonic, sleep
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from django.db import connections, router
 from django.db.models import QuerySet
@@ -54,7 +54,7 @@ class ORM(Broker):
         self._prepare()
 
     def _prepare(self) -> None:
-        self.database: str = self.connection.db
+        self.database: str = _alias_of(self.connection)
         self._holder: str | None = None
         self._lease = float(get_options().retry)
         self._reached_since: float | None = None
@@ -64,7 +64,7 @@ class ORM(Broker):
     @staticmethod
     def get_connection(list_key: str | None = None) -> QuerySet[OrmQ]:
         """The table, on a connection that is not stale; asked for by every verb."""
-        alias = get_options().orm or router.db_for_write(OrmQ)
+        alias = _alias_of(None)
         freshen(connections[alias])
         return OrmQ.objects.using(alias)
 
@@ -98,7 +98,7 @@ class ORM(Broker):
         if ":" not in str(receipt):
             # The id that enqueue gave, as the earlier releases took it.
             return bool(self._remove(lambda table: table.ids([int(receipt)])))
-        return bool(self.acknowledge_many([receipt]))
+        return bool(ORM.acknowledge_many(self, [receipt]))
 
     def acknowledge_many(self, receipts: Sequence[str]) -> set[str]:
         if not receipts:
@@ -218,7 +218,7 @@ class ORM(Broker):
 
         `twice`: it may be done again when the connection was lost meanwhile.
         """
-        alias = self.get_connection(self.list_key).db
+        alias = _alias_of(self.get_connection(self.list_key))
         table = open_table(alias, self.list_key, self._holder)
         try:
             value = attempt(table.connection, lambda: verb(table), twice=twice)
@@ -288,6 +288,14 @@ class ORM(Broker):
             poll = get_options().poll
             self._news = open_news(self.database, channel, poll)
         return self._news
+
+
+def _alias_of(connection: Any) -> str:
+    """The database of a query set; of what else a subclass may have, that of the
+    settings.
+    """
+    alias: str | None = getattr(connection, "db", None)
+    return alias or get_options().orm or router.db_for_write(OrmQ)
 
 
 def deliver(row: Row) -> Delivery:

@@ -95,6 +95,9 @@ class Ledger:
         """Note a package that the broker handed out."""
         delivery = Delivery.of(delivery)
         receipt = self._name(delivery.receipt)
+        if receipt in self.entries:
+            # A broker without leases does not know that we still have it.
+            return self.entries[receipt]
         entry = Entry(receipt, delivery, mark_of(receipt))
         self.entries[receipt] = entry
         self._set_free(entry, first=first)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from copy import copy
 from time import monotonic
 from typing import Final, NamedTuple
 
 from django.db import InterfaceError, OperationalError
 
 from django_q import results
-from django_q.brokers import Broker, Consignment, get_broker
+from django_q.brokers import Consignment
+from django_q.brokers.front import in_service
 from django_q.cluster.board import Word, mark_of
 from django_q.cluster.chronicle import Chronicle
 from django_q.cluster.frames import (
@@ -80,7 +80,7 @@ class Monitor(Role):
         self.chronicle = Chronicle()
 
     def setup(self) -> None:
-        self.broker: Broker = copy(self.launch.broker) or get_broker()
+        self.broker = in_service(self.launch.broker)
         self.broker.enlist(self.launch.identity.id, self.options.lease)
         self.database = results.write_alias()
         logger.info("%s monitoring at %s", self.title, os.getpid())

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from copy import copy
 from itertools import takewhile
 from time import monotonic, sleep
 from typing import Final
 
-from django_q.brokers import Broker, get_broker
+from django_q.brokers.front import in_service
 from django_q.cluster.board import Word
 from django_q.cluster.frames import UNRECEIPTED, Frame, Kind, control, encode_parcels
 from django_q.cluster.hands import LONG_STAND, STUCK_AFTER, VOID_PAUSE, Hand
@@ -44,7 +43,7 @@ class Pusher(Role):
         self.has_given_back = False
 
     def setup(self) -> None:
-        self.broker: Broker = copy(self.launch.broker) or get_broker()
+        self.broker = in_service(self.launch.broker)
         self.broker.enlist(self.launch.identity.id, self.options.lease)
         forbid_former_parcels(self.board, self.ledger.epoch)
         sleep(VOID_PAUSE)
@@ -201,7 +200,7 @@ class Pusher(Role):
         if not count:
             return
         begun = self.board.now()
-        deliveries = self.broker.dequeue(count) or []
+        deliveries = self.broker.dequeue(count=count) or []
         self.more = len(deliveries) >= count
         if deliveries:
             self._begin_lease(begun)

@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_q.brokers import Broker, get_broker
+from django_q.brokers import Broker, get_broker, verbs
 from django_q.conf import get_options
 from django_q.envelope import Envelope
 from django_q.exceptions import DjangoQError, PackageTooLarge
@@ -152,11 +152,7 @@ def send_after_commit(send: Callable[[], None]) -> None:
 
 
 def _send(broker: Broker, package: str, envelope: Envelope) -> None:
-    if broker.supports_ids:
-        broker_id = broker.enqueue(package, task_id=envelope.id)
-    else:
-        # A broker of somebody else's may know no other argument than the package.
-        broker_id = broker.enqueue(package)
+    broker_id = verbs.enqueue(broker, package, envelope.id)
     logger.info("Enqueued [%s] %s", broker.list_key, broker_id)
     logger.debug("Pushed (%s, %s)", clean(envelope.name), envelope.id)
 

@@ -1,0 +1,74 @@
+"""Verbs: which arguments a broker's verbs take, and which of them belong together.
+
+Brokers that were written for an earlier release know less than ours: `enqueue` takes
+the package alone, `dequeue` nothing at all, and there are no leases.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final
+
+OF_LEASES: Final = (
+    "acknowledge_many",
+    "enlist",
+    "renew",
+    "held",
+    "redeliver",
+    "mark_started",
+    "release",
+    "rescue",
+    "news_fd",
+    "has_news",
+    "pulse",
+    "next_due",
+)
+"""What works only on packages that our own kind of `dequeue` handed out."""
+
+
+def enqueue(broker: Any, package: str, task_id: str | None) -> Any:
+    """Call a broker's `enqueue` with as much as it knows, and give what it gives."""
+    if broker.supports_ids and takes(broker.enqueue, "task_id"):
+        return broker.enqueue(package, task_id=task_id)
+    return broker.enqueue(package)
+
+
+def takes(verb: Callable[..., Any], argument: str) -> bool:
+    """Whether a method or function has this argument, or takes any."""
+    return _takes(getattr(verb, "__func__", verb), argument)
+
+
+@lru_cache(maxsize=64)
+def _takes(function: Callable[..., Any], argument: str) -> bool:
+    parameters = inspect.signature(function).parameters
+    kinds = {parameter.kind for parameter in parameters.values()}
+    return argument in parameters or inspect.Parameter.VAR_KEYWORD in kinds
+
+
+def fit(broker: Any, base: type) -> None:
+    """Give a broker class verbs that fit those which it has replaced.
+
+    Who replaces the verb for one package wants it for each: the verb for many calls it
+    again. Who replaces `dequeue` by one that can't be told how many are wanted has
+    receipts and a time limit of its own: leases are off.
+    """
+    for one, many in (("enqueue", "enqueue_many"), ("acknowledge", "acknowledge_many")):
+        if _is_newer(broker, one, many):
+            setattr(broker, many, vars(base)[many])
+    if takes(broker.dequeue, "count"):
+        return
+    broker.supports_leases = False
+    for verb in OF_LEASES:
+        if _is_newer(broker, "dequeue", verb):
+            setattr(broker, verb, vars(base)[verb])
+
+
+def _is_newer(broker: type, verb: str, other: str) -> bool:
+    """Whether a subclass of the class with the other verb has replaced this one."""
+    return _depth(broker, verb) < _depth(broker, other)
+
+
+def _depth(broker: type, verb: str) -> int:
+    return next(n for n, each in enumerate(broker.__mro__) if verb in vars(each))
