@@ -30,5 +30,5 @@ class DjangoQConfig(AppConfig):
         register_checks()
         # Models can't be imported before the apps are loaded; here they are.
         models: Any = self.models_module
-        uid = "django_q.call_hook"
-        post_save.connect(models.call_hook, sender=models.Task, dispatch_uid=uid)
+        # Under no other name than its own, by which others disconnect it.
+        post_save.connect(models.call_hook, sender=models.Task)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from django.dispatch import Signal
+from django.utils.module_loading import import_string
 
 __all__ = [
     "post_execute",
@@ -30,6 +31,13 @@ post_execute_in_worker = Signal()
 
 post_execute = Signal()
 """`task` with its result: after the result was saved and acknowledged."""
+
+
+def __getattr__(name: str) -> Any:
+    """`call_hook`, which others look for here too, once the apps are loaded."""
+    if name == "call_hook":
+        return import_string("django_q.models.call_hook")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def announce(signal: Signal, **details: Any) -> None:

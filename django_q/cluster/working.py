@@ -71,7 +71,8 @@ class Worker(Role):
         self.inbox: deque[Parcel] = deque()
         self.kept: dict[int, Report] = {}
         self.kept_bytes = 0
-        self.unfinished: dict[int, Outcome] = {}
+        self.unfinished: dict[int, tuple[Outcome, bool]] = {}
+        """Number of a run -> its end, and whether that was the task's."""
         self.runner = Runner(self.options)
         self.done = 0
         self.lengths: dict[str, float] = {}
@@ -160,17 +161,17 @@ class Worker(Role):
             return
         self.kept_bytes -= len(report.record)
         self.row[Cell.KEPT] = len(self.kept)
-        outcome = self.unfinished.pop(number, None)
-        if outcome is not None:
-            self.finish(number, outcome)
+        if number in self.unfinished:
+            self.finish(number, *self.unfinished.pop(number))
 
-    def finish(self, number: int, outcome: Outcome) -> None:
+    def finish(self, number: int, outcome: Outcome, is_last: bool) -> None:
         before = self.row[Cell.TURN]
         limit = self.runner.limit_of(outcome.envelope)
         self._show(number, State.FINISHING, limit)
         within = partial(self.runner.call_within, limit)
+        key = self.launch.list_key
         results.finish(
-            outcome, self.options, within=within, list_key=self.launch.list_key
+            outcome, self.options, within=within, list_key=key, is_last=is_last
         )
         self.row[Cell.TURN] = before
 
@@ -264,8 +265,9 @@ class Worker(Role):
     def conclude(self, parcel: Parcel, outcome: Outcome) -> None:
         """Encode what came of it and send it on its way."""
         outcome, record = results.conclude(outcome, self.options, self.launch.list_key)
-        if record.pause is None and results.needs_finish(outcome):
-            self.unfinished[parcel.number] = outcome
+        is_last = record.pause is None
+        if results.needs_finish(outcome, is_last=is_last):
+            self.unfinished[parcel.number] = outcome, is_last
         self.report(parcel, record)
 
     def report(self, parcel: Parcel, record: results.Record) -> None:

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final
 
 from django.db import connections, router
 from django.db.models.signals import post_save
 
 from django_q.logs import clean, logger, print_safely
-from django_q.models import Task
+from django_q.models import Task, call_hook
 from django_q.options import Options
 from django_q.outcome import Outcome
 from django_q.results.conclusion import forget_parts
 from django_q.results.encoding import is_wanted
 from django_q.signals import announce, post_execute
-
-CALL_HOOK: Final = "django_q.call_hook"
-"""The dispatch_uid under which `django_q.models.call_hook` is connected."""
 
 Deed = Callable[[], object]
 Within = Callable[[Deed], object]
@@ -29,14 +25,11 @@ def call_at_once(deed: Deed) -> object:
     return deed()
 
 
-def needs_finish(outcome: Outcome) -> bool:
+def needs_finish(outcome: Outcome, *, is_last: bool = True) -> bool:
     """Whether `finish` would do anything for this outcome."""
-    return bool(
-        outcome.envelope.hook
-        or outcome.last_part is not None
-        or post_execute.receivers
-        or _is_watched()
-    )
+    if post_execute.receivers or not is_last:
+        return bool(post_execute.receivers)
+    return bool(outcome.envelope.hook or outcome.last_part is not None or _is_watched())
 
 
 def finish(
@@ -45,12 +38,24 @@ def finish(
     *,
     within: Within = call_at_once,
     list_key: str | None = None,
+    is_last: bool = True,
 ) -> None:
-    """Call the hook and announce post_execute. Once, after the last run was saved.
+    """Announce post_execute, and after the task's last run call the hook before that.
 
-    `within` calls what it is given, within a time limit. What is raised, also by the
-    limit or as SystemExit, is logged and ends nothing else.
+    Once for each run, when its end was saved. `within` calls what it is given, within a
+    time limit. What is raised, also by the limit or as SystemExit, is logged and ends
+    nothing else.
     """
+    if is_last:
+        _finish_last(outcome, options, within, list_key)
+    _announce(outcome, within)
+    if not outcome.envelope.sync:
+        _do("database connections did not close", call_at_once, _close_stale)
+
+
+def _finish_last(
+    outcome: Outcome, options: Options, within: Within, list_key: str | None
+) -> None:
     envelope = outcome.envelope
     if outcome.last_part is not None:
         _announce(outcome.last_part, within)
@@ -59,9 +64,6 @@ def finish(
     if envelope.hook or (_is_watched() and _has_row(outcome, options)):
         what = f"return hook {clean(envelope.hook_name)}"
         _do(f"{what} failed on [{clean(envelope.name)}]", within, lambda: show(outcome))
-    _announce(outcome, within)
-    if not envelope.sync:
-        _do("database connections did not close", call_at_once, _close_stale)
 
 
 def show(outcome: Outcome) -> None:
@@ -137,4 +139,5 @@ def _is_watched() -> bool:
     """Whether anybody but `call_hook` listens to the saving of tasks."""
     senders = {id(Task), id(None)}
     keys = [entry[0] for entry in post_save.receivers]
-    return any(uid != CALL_HOOK and sender in senders for uid, sender in keys)
+    ours = id(call_hook)
+    return any(receiver != ours and sender in senders for receiver, sender in keys)

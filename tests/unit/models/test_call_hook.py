@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db.models.signals import post_save
 
 from django_q import clock
 from django_q.models import Task, call_hook
@@ -100,14 +99,3 @@ def test_every_save_of_a_task_calls_its_hook():
     row.save()
     row.save()
     assert seen == [row, row]
-
-
-@pytest.mark.django_db
-def test_others_may_disconnect_it():
-    uid = "django_q.call_hook"
-    assert post_save.disconnect(sender=Task, dispatch_uid=uid)
-    try:
-        task(f"{HERE}.remember").save()
-    finally:
-        post_save.connect(call_hook, sender=Task, dispatch_uid=uid)
-    assert seen == []

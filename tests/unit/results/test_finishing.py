@@ -15,7 +15,6 @@ from django_q.execution import Runner
 from django_q.models import Task, call_hook
 from django_q.options import Options
 from django_q.results import conclude, finish, needs_finish, open_cache
-from django_q.results.hooks import CALL_HOOK
 from django_q.signals import post_execute
 from tests.functions import words
 from tests.unit.results.making import OPTIONS, ended
@@ -92,11 +91,11 @@ class TestHook:
         assert len(HOOKED) == 1
 
     def test_whoever_disconnected_it_keeps_it_disconnected(self) -> None:
-        post_save.disconnect(sender=Task, dispatch_uid=CALL_HOOK)
+        assert post_save.disconnect(call_hook, sender=Task)
         try:
             finish(ended(hook=HOOK), OPTIONS)
         finally:
-            post_save.connect(call_hook, sender=Task, dispatch_uid=CALL_HOOK)
+            post_save.connect(call_hook, sender=Task)
         assert HOOKED == []
 
     @pytest.mark.parametrize(
@@ -158,6 +157,20 @@ class TestSignals:
         (details,) = heard
         assert details["sender"] == "django_q"
         assert details["task"] == outcome.as_dict()
+
+    def test_post_execute_has_each_run_and_the_hook_the_last_one(
+        self, listen: Any
+    ) -> None:
+        heard = listen(post_execute)
+        outcome = ended("no", success=False, hook=HOOK)
+        assert needs_finish(outcome, is_last=False)
+        finish(outcome, OPTIONS, is_last=False)
+        assert (len(heard), HOOKED) == (1, [])
+        finish(outcome, OPTIONS)
+        assert (len(heard), len(HOOKED)) == (2, 1)
+
+    def test_run_before_the_last_needs_nothing_without_receivers(self) -> None:
+        assert not needs_finish(ended("no", success=False, hook=HOOK), is_last=False)
 
     def test_the_receipt_of_the_broker_is_not_in_it(self, listen: Any) -> None:
         heard = listen(post_execute)
