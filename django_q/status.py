@@ -9,10 +9,11 @@ from datetime import datetime
 from typing import Any, Final, TypedDict, Unpack
 from uuid import UUID
 
+from django.core.cache import BaseCache
 from django.utils.functional import Promise
 from django.utils.translation import override
 
-from django_q.brokers import Broker, get_broker
+from django_q.brokers import Broker, get_broker, signboard
 from django_q.clock import now
 from django_q.conf import Conf, get_options
 from django_q.signing import BadSignature, SignedPackage
@@ -163,28 +164,40 @@ class Stat(Status):
         return f"{get_options().stat_prefix}:{cluster_id}"
 
     def save(self, broker: Broker | None = None) -> None:
-        """Publish. Raises what the broker raises."""
-        self.publish(broker or get_broker(), LIFETIME)
+        """Publish, for earlier releases too. Raises what broker and cache raise."""
+        broker = broker or get_broker()
+        self.publish(broker, LIFETIME)
+        self.repeat(broker.cache, LIFETIME)
 
     def publish(self, broker: Broker, seconds: float) -> None:
         """Let everybody see it for so long. Raises what the broker raises."""
-        broker.set_stat(self.key, SignedPackage.dumps(self, True), seconds)
+        signboard.post(broker, self.key, self._sealed(), seconds)
+
+    def repeat(self, cache: BaseCache | None, seconds: float) -> None:
+        """Let earlier releases see it, where a cache is shared with them."""
+        signboard.repeat(cache, self.key, self._sealed(), seconds)
 
     @staticmethod
     def get(
         pid: int, cluster_id: UUID | str, broker: Broker | None = None
     ) -> Status | None:
         """A cluster's Stat; a stopped Status if it is unknown; None if it was forged."""
-        package = (broker or get_broker()).get_stat(Stat.get_key(cluster_id))
+        key = Stat.get_key(cluster_id)
+        package = signboard.look(broker or get_broker(), key)
         return _opened(package) if package else Status(pid, cluster_id)
 
     @staticmethod
     def get_all(broker: Broker | None = None) -> list[Stat]:
         """The vital signs of all living clusters of this site."""
-        pattern = Stat.get_key("*")
-        packages = (broker or get_broker()).get_stats(pattern) or []
-        opened = map(_opened, packages)
-        return [stat for stat in opened if isinstance(stat, Stat)]
+        packages = signboard.look_all(broker or get_broker(), Stat.get_key("*"))
+        found: dict[UUID | str, Stat] = {}
+        for stat in map(_opened, packages):
+            if isinstance(stat, Stat):
+                found.setdefault(stat.cluster_id, stat)
+        return list(found.values())
+
+    def _sealed(self) -> str:
+        return SignedPackage.dumps(self, True)
 
 
 def _opened(package: str) -> Stat | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from django.core.cache import BaseCache, InvalidCacheBackendError, caches
+from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.locmem import LocMemCache
 
 from django_q.conf import get_options
 
@@ -13,6 +15,11 @@ def find_cache(alias: str) -> BaseCache | None:
         return caches[alias]
     except InvalidCacheBackendError:
         return None
+
+
+def is_shared(cache: BaseCache | None) -> bool:
+    """Whether other processes may see what is in this cache."""
+    return cache is not None and not isinstance(cache, DummyCache | LocMemCache)
 
 
 def set_stat(cache: BaseCache | None, key: str, value: str, timeout: float) -> None:

@@ -13,6 +13,7 @@ from django.db import connections
 
 from django_q import results
 from django_q.brokers import Broker, get_broker
+from django_q.cluster.echo import Echo
 from django_q.cluster.frames import Frame, Kind
 from django_q.cluster.roles import Launch, Role
 from django_q.cluster.scheduling import Scheduler
@@ -71,6 +72,7 @@ class Housekeeper(Role):
 
     def setup(self) -> None:
         self.broker: Broker = copy(self.launch.broker) or get_broker()
+        self.echo = Echo.of(self.broker)
         self.database = results.write_alias()
         self.heart = Chore("the heartbeat", self.publish)
         self.chores = [self.heart]
@@ -93,6 +95,7 @@ class Housekeeper(Role):
             self.has_left = self.signs is None or self.signs["status"] == "Stopped"
 
     def teardown(self) -> None:
+        self.echo.close()
         self.broker.close()
 
     def obey(self, frame: Frame) -> None:
@@ -107,7 +110,9 @@ class Housekeeper(Role):
 
     def publish(self) -> float:
         if self.signs is not None:
-            stat_of(self.signs).publish(self.broker, SIGNS_LAST)
+            stat = stat_of(self.signs)
+            self.echo.say(stat, SIGNS_LAST)
+            stat.publish(self.broker, SIGNS_LAST)
         return HEARTBEAT
 
     def fire_schedules(self) -> float:

@@ -240,7 +240,7 @@ def test_broker_that_cannot_be_reached(
     assert e.value.returncode == code
 
 
-def test_vital_signs_through_the_cache_for_a_broker_of_a_project(
+def test_vital_signs_for_a_broker_of_a_project(
     q_settings: Any,
 ) -> None:
     q_settings(broker_class="django_q.brokers.Broker")

@@ -22,8 +22,8 @@ from django_q.status import Stat, Status
 
 
 @pytest.fixture
-def broker() -> Broker:
-    """A broker that keeps vital signs in the cache, as those of projects do."""
+def broker(db: None) -> Broker:
+    """A broker that has no place of its own for vital signs, as those of projects."""
     cache.clear()
     return Broker("tests")
 

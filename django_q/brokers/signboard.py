@@ -1,0 +1,97 @@
+"""Signboard: where the vital signs of clusters hang, and who else looks for them.
+
+A broker may have a place of its own for them; else they are in the database, where its
+table is there; else in the cache. Earlier releases knew only the first and the last, so
+what is shared between processes is repeated in the cache, and looked for there as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import TypeVar
+
+from django.core.cache import BaseCache
+from django.db import DatabaseError, connections
+
+from django_q.brokers import stats
+from django_q.brokers.base import Broker
+from django_q.brokers.orm import ORM
+from django_q.exceptions import DjangoQError
+from django_q.models import VitalSign
+
+Answer = TypeVar("Answer")
+
+UNUSABLE = (DatabaseError, DjangoQError, LookupError)
+"""Without the table, or on a database that the queue knows nothing of."""
+
+
+def post(broker: Broker, key: str, value: str, seconds: float) -> None:
+    """Hang vital signs up for so long. Raises what the broker raises."""
+    if _has_own(broker):
+        broker.set_stat(key, value, seconds)
+        return
+    try:
+        _database(broker).set_stat(key, value, seconds)
+    except UNUSABLE:
+        broker.set_stat(key, value, seconds)
+
+
+def repeat(cache: BaseCache | None, key: str, value: str, seconds: float) -> None:
+    """Hang them up for earlier releases too. Raises what the cache raises."""
+    if stats.is_shared(cache):
+        stats.set_stat(cache, key, value, seconds)
+
+
+def look(broker: Broker, key: str) -> str | None:
+    """The vital signs of a cluster. Raises what a broker's own store raises."""
+    if _has_own(broker):
+        own = broker.get_stat(key)
+    else:
+        own = next(_in_database(broker, key), None)
+    return own or _ask_cache(lambda: stats.get_stat(broker.cache, key))
+
+
+def look_all(broker: Broker, pattern: str) -> list[str]:
+    """Those of all clusters; of one that hangs twice, the cache's come last."""
+    if _has_own(broker):
+        own = list(broker.get_stats(pattern) or ())
+    else:
+        own = list(_in_database(broker, pattern))
+    others = _ask_cache(lambda: stats.get_stats(broker.cache, pattern))
+    return own + (others or [])
+
+
+def _has_own(broker: Broker) -> bool:
+    return type(broker).set_stat is not Broker.set_stat
+
+
+def _database(broker: Broker) -> ORM:
+    """The store in the database. Raises one of UNUSABLE."""
+    store = ORM(broker.list_key)
+    _find_table(store.database)
+    return store
+
+
+@lru_cache(maxsize=8)
+def _find_table(alias: str) -> None:
+    """Raises LookupError where the table is missing; that is looked up each time."""
+    table = VitalSign._meta.db_table  # noqa: SLF001 - public by its docs
+    if table not in connections[alias].introspection.table_names():
+        raise LookupError(table)
+
+
+def _in_database(broker: Broker, pattern: str) -> Iterator[str]:
+    try:
+        found = _database(broker).get_stats(pattern)
+    except UNUSABLE:
+        return
+    yield from found
+
+
+def _ask_cache(question: Callable[[], Answer]) -> Answer | None:
+    try:
+        return question()
+    except Exception:  # noqa: BLE001 - clients of caches raise what they like
+        # It is the second place to look at, and the first has answered.
+        return None
