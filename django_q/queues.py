@@ -16,8 +16,8 @@ __all__ = ["Queue", "SharedCounter"]
 class SharedCounter:
     """A whole number that several processes add to."""
 
-    def __init__(self, start: int = 0) -> None:
-        self._number = multiprocessing.Value("i", start)
+    def __init__(self, start: int = 0, *, ctx: BaseContext | None = None) -> None:
+        self._number = (ctx or multiprocessing.get_context()).Value("i", start)
 
     def increment(self, by: int = 1) -> None:
         """Add `by`, which may be negative, as one step."""
@@ -39,8 +39,10 @@ class Queue(Base):
     """A multiprocessing queue with exact `qsize()` and `empty()`."""
 
     def __init__(self, maxsize: int = 0, *, ctx: BaseContext | None = None) -> None:
-        super().__init__(maxsize, ctx=ctx or multiprocessing.get_context())
-        self.size = SharedCounter()
+        context = ctx or multiprocessing.get_context()
+        super().__init__(maxsize, ctx=context)
+        # Of the same context, or a spawned process could not be given the queue.
+        self.size = SharedCounter(ctx=context)
 
     def __getstate__(self) -> Any:
         return super().__getstate__(), self.size
