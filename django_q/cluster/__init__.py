@@ -7,12 +7,33 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, Final
 
-__all__ = ["Cluster", "Sentinel"]
-
 ROOMS: Final = {
     "Cluster": "django_q.cluster.cluster",
     "Sentinel": "django_q.cluster.sentinel",
+    "get_mp_context": "django_q.legacy.processes",
+    "set_cpu_affinity": "django_q.legacy.processes",
+    # The roles as functions, for code that drives them itself. No module of this
+    # package may be called as one of them, or it would hide the function.
+    "monitor": "django_q.monitor",
+    "pusher": "django_q.pusher",
+    "scheduler": "django_q.scheduler",
+    "worker": "django_q.worker",
+    # What earlier releases also had here.
+    "Conf": "django_q.conf",
+    "Queue": "django_q.queues",
+    "Stat": "django_q.status",
+    "Status": "django_q.status",
+    "close_old_django_connections": "django_q.utils",
+    "get_broker": "django_q.brokers",
+    "humanize": "django_q.humanhash",
+    "localtime": "django_q.utils",
+    "logger": "django_q.logs",
+    "rss_check": "django_q.worker",
+    "save_cached": "django_q.monitor",
+    "save_task": "django_q.monitor",
 }
+
+__all__ = list(ROOMS)
 
 
 def __getattr__(name: str) -> Any:

@@ -47,20 +47,21 @@ def finish(
     nothing else.
     """
     if is_last:
-        _finish_last(outcome, options, within, list_key)
+        if outcome.last_part is not None:
+            _announce(outcome.last_part, within)
+            deed = partial(forget_parts, outcome.last_part, options, list_key)
+            _do("the parts of an iterable were not deleted", within, deed)
+        run_hook(outcome, options, within=within)
     _announce(outcome, within)
     if not outcome.envelope.sync:
         _do("database connections did not close", call_at_once, _close_stale)
 
 
-def _finish_last(
-    outcome: Outcome, options: Options, within: Within, list_key: str | None
+def run_hook(
+    outcome: Outcome, options: Options, *, within: Within = call_at_once
 ) -> None:
+    """Call the hook of an outcome that was saved. What it raises is logged."""
     envelope = outcome.envelope
-    if outcome.last_part is not None:
-        _announce(outcome.last_part, within)
-        deed = partial(forget_parts, outcome.last_part, options, list_key)
-        _do("the parts of an iterable were not deleted", within, deed)
     if envelope.hook or (_is_watched() and _has_row(outcome, options)):
         what = f"return hook {clean(envelope.hook_name)}"
         _do(f"{what} failed on [{clean(envelope.name)}]", within, lambda: show(outcome))

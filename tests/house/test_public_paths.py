@@ -14,7 +14,11 @@ DOORS: dict[str, str] = {
     "django_q.brokers": "Broker get_broker",
     "django_q.brokers.memory": "Memory",
     "django_q.brokers.orm": "ORM",
-    "django_q.cluster": "Cluster Sentinel",
+    "django_q.cluster": (
+        "Cluster Conf Queue Sentinel Stat Status close_old_django_connections "
+        "get_broker get_mp_context humanize localtime logger monitor pusher rss_check "
+        "save_cached save_task scheduler set_cpu_affinity worker"
+    ),
     "django_q.conf": "Conf logger psutil get_ppid setproctitle",
     "django_q.exceptions": (
         "BrokerError BrokerUnavailable ConfigurationError DjangoQError PackageError "
@@ -26,7 +30,10 @@ DOORS: dict[str, str] = {
     "django_q.models": (
         "Failure OrmQ Schedule Success Task call_hook validate_cron validate_kwarg"
     ),
+    "django_q.monitor": "monitor save_cached save_task",
+    "django_q.pusher": "pusher",
     "django_q.queues": "Queue SharedCounter",
+    "django_q.scheduler": "scheduler",
     "django_q.signals": (
         "post_execute post_execute_in_worker post_spawn pre_enqueue pre_execute"
     ),
@@ -39,6 +46,10 @@ DOORS: dict[str, str] = {
         "fetch_cached fetch_group fetch_group_cached queue_size result result_cached "
         "result_group result_group_cached schedule"
     ),
+    "django_q.utils": (
+        "add_months add_years close_old_django_connections get_func_repr localtime"
+    ),
+    "django_q.worker": "rss_check worker",
 }
 
 # Rooms whose every public name is meant, and those that Django opens itself.

@@ -1,0 +1,3 @@
+"""Older doors: what earlier releases offered and a cluster does otherwise today."""
+
+from __future__ import annotations

@@ -1,0 +1,24 @@
+"""Scheduler: one pass over the due schedules, for code that calls it itself."""
+
+from __future__ import annotations
+
+import multiprocessing
+
+from django_q.brokers import Broker, get_broker
+from django_q.cluster.scheduling import Scheduler
+from django_q.conf import get_options
+from django_q.logs import logger
+
+__all__ = ["scheduler"]
+
+
+def scheduler(broker: Broker | None = None) -> None:
+    """Enqueue a task for each slot that is due, once over all clusters.
+
+    A schedule that can't be enqueued shows its error, and an outage is logged.
+    """
+    title = multiprocessing.current_process().name
+    try:
+        Scheduler(get_options(), broker or get_broker(), title).enqueue_due()
+    except Exception:  # noqa: BLE001 - its callers do something else besides
+        logger.exception("Could not create task from schedule")
