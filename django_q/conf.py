@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import importlib
+import signal
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from os import environ, getppid
 from typing import Any, Final
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.translation import gettext_lazy as _
 
 from django_q.logs import logger
+from django_q.optional import find_optional
 from django_q.options import NEGATIVE_IS_MEANT, Options
 
 __all__ = [
     "Conf",
+    "ErrorReporter",
+    "croniter",
+    "error_reporter",
     "get_options",
     "get_ppid",
     "load_options",
     "logger",
+    "prometheus_multiprocess",
     "psutil",
+    "resource",
     "setproctitle",
 ]
 
 FIELDS: Final = frozenset(option.name for option in fields(Options))
 
 FALSY_MEANS_DEFAULT: Final = frozenset(
-    {"workers", "timeout", "max_rss", "queue_limit", "bulk", "max_attempts", "retry"}
+    {"workers", "timeout", "max_rss", "bulk", "max_attempts", "retry"}
     | {"max_deliveries", "cpu_affinity", "error_reporter", "name"}
 )
 """Settings whose 0, None or "" meant the default in the earlier releases."""
@@ -42,17 +50,37 @@ CONF_NAMES: Final = {
 """Names in Conf that are not simply the setting in capitals."""
 
 
-def _optional(module: str) -> Any:
-    """An optional package, or None where it is missing."""
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        return None
+OPTIONAL: Final = {
+    "croniter": ("croniter", "croniter"),
+    "prometheus_multiprocess": ("prometheus_client.multiprocess",),
+    "psutil": ("psutil",),
+    "resource": ("resource",),
+    "setproctitle": ("setproctitle",),
+}
+"""What others import from here: None where the package is missing."""
 
+REPORTERS: Final = "django_q.execution.reporters"
 
-psutil = _optional("psutil")
-setproctitle = _optional("setproctitle")
 get_ppid = getppid
+croniter: Any
+prometheus_multiprocess: Any
+psutil: Any
+resource: Any
+setproctitle: Any
+ErrorReporter: Any
+error_reporter: Any
+
+
+def __getattr__(name: str) -> Any:
+    """Names that cost an import, or settings: looked up when somebody asks."""
+    if name in OPTIONAL:
+        return find_optional(*OPTIONAL[name])
+    if name == "ErrorReporter":
+        return importlib.import_module(REPORTERS).ErrorReporter
+    if name == "error_reporter":
+        return Conf.load_reporter()
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)
 
 
 def load_options(
@@ -65,24 +93,38 @@ def load_options(
 
     `Q_CLUSTER_NAME` in the environment chooses an alternative cluster.
     """
+    return _make_options(_in_force(raw, environment), time_zone)
+
+
+def _in_force(raw: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Q_CLUSTER, and over it what ALT_CLUSTERS says about the chosen cluster."""
     given = dict(raw)
     wanted = environment.get("Q_CLUSTER_NAME")
     name = given.get("name") or "default"
     if wanted and wanted not in (name, given.get("cluster_name")):
-        given["cluster_name"] = wanted
         given |= _overrides(raw, wanted)
+        given["cluster_name"] = wanted
+    return given
+
+
+def _overrides(raw: Mapping[str, Any], cluster: str) -> dict[str, Any]:
+    """What ALT_CLUSTERS says about one cluster, without the names.
+
+    What is no mapping counts as empty here as well, and the checks say so.
+    """
+    alternatives = raw.get("ALT_CLUSTERS")
+    found = alternatives.get(cluster) if isinstance(alternatives, Mapping) else None
+    if not isinstance(found, Mapping):
+        return {}
+    return {k: v for k, v in found.items() if k not in ("name", "cluster_name")}
+
+
+def _make_options(given: Mapping[str, Any], time_zone: str | None) -> Options:
     chosen = {k: _normal(v) for k, v in given.items() if _counts(k, v)}
     chosen.setdefault("time_zone", time_zone)
     if chosen.get("save_limit_per") not in SAVE_LIMIT_PER:
         chosen.pop("save_limit_per", None)
     return Options(**chosen)
-
-
-def _overrides(raw: Mapping[str, Any], cluster: str) -> dict[str, Any]:
-    """What ALT_CLUSTERS says about one cluster, without the names."""
-    alternatives = raw.get("ALT_CLUSTERS") or {}
-    found = alternatives.get(cluster) or {}
-    return {k: v for k, v in found.items() if k not in ("name", "cluster_name")}
 
 
 def _counts(key: str, value: Any) -> bool:
@@ -119,13 +161,10 @@ class LiveConf:
     STOPPING = _("Stopping")
 
     def __init__(self) -> None:
-        object.__setattr__(self, "_overridden", {})
-        object.__setattr__(self, "_adopted", None)
-        self.reload()
+        vars(self).update(_adopted=None, _options=None, _reporter=None)
 
     def __getattr__(self, name: str) -> Any:
-        if name in self._overridden:
-            return self._overridden[name]
+        """Whatever was not assigned: that would be found before this is asked."""
         derived = DERIVED.get(name)
         if derived is not None:
             return derived(self)
@@ -136,11 +175,17 @@ class LiveConf:
         return getattr(self.options, key)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        self._overridden[name] = value
-        self.reload()
+        """To assign what is in force without it takes an assignment back, so that
+        whoever puts a former value back leaves the settings in force.
+        """
+        delattr(self, name)
+        usual = getattr(self, name, self)
+        if type(value) is not type(usual) or value != usual:
+            vars(self)[name] = value
+            self.reload()
 
     def __delattr__(self, name: str) -> None:
-        self._overridden.pop(name, None)
+        vars(self).pop(name, None)
         self.reload()
 
     @property
@@ -148,29 +193,34 @@ class LiveConf:
         """The present Options, with everything that was assigned here."""
         options: Options | None = self._options
         if options is None:
-            options = self._load()
-            object.__setattr__(self, "_options", options)
+            options = vars(self)["_options"] = self._load()
         return options
 
     def reload(self) -> None:
         """Read settings and environment anew at the next use."""
-        object.__setattr__(self, "_options", None)
+        vars(self).update(_options=None, _reporter=None)
 
     def adopt(self, options: Options) -> None:
         """Take over the options of the process that started this one, for good."""
-        object.__setattr__(self, "_adopted", options)
+        vars(self)["_adopted"] = {k: getattr(options, k) for k in FIELDS}
         self.reload()
 
+    def load_reporter(self) -> Any:
+        """The error reporters that the settings name, or None. Kept like the options."""
+        if self._reporter is None:
+            load = importlib.import_module(REPORTERS).load_reporters
+            vars(self)["_reporter"] = load(self.options.error_reporter)
+        return self._reporter
+
     def _load(self) -> Options:
-        adopted: Options | None = self._adopted
-        if adopted is not None:
-            return adopted
-        raw = _raw_settings()
+        adopted: dict[str, Any] | None = self._adopted
+        given = _in_force(_raw_settings(), environ) if adopted is None else adopted
+        for name, value in vars(self).items():
+            key = option_of(name)
+            if key is not None:
+                given = {**given, key: value}
         zone = settings.TIME_ZONE if settings.USE_TZ else None
-        options = load_options(raw, environ, time_zone=zone)
-        assigned = {option_of(k): v for k, v in self._overridden.items()}
-        known = {key: value for key, value in assigned.items() if key}
-        return replace(options, **known)
+        return _make_options(given, zone)
 
 
 def option_of(name: str) -> str | None:
@@ -179,16 +229,26 @@ def option_of(name: str) -> str | None:
     return key if key in FIELDS and name.isupper() else None
 
 
+def _secret_key() -> str | None:
+    """None where the project has none; who needs one says so."""
+    try:
+        key: str = settings.SECRET_KEY
+    except ImproperlyConfigured:
+        return None
+    return key
+
+
 DERIVED: Final[Mapping[str, Any]] = {
     "WORKERS": lambda conf: conf.options.worker_count,
     "CLUSTER_NAME": lambda conf: conf.options.queue,
     "Q_STAT": lambda conf: conf.options.stat_prefix,
-    "SECRET_KEY": lambda _conf: settings.SECRET_KEY,
+    "SECRET_KEY": lambda _conf: _secret_key(),
     "MAX_ATTEMPTS": lambda conf: conf.options.max_attempts or 0,
     "ACK_FAILURES": lambda conf: bool(conf.options.ack_failures),
     "REDIS": lambda conf: conf.options.redis or {},
     "QSIZE": lambda _conf: True,
-    "conf": lambda _conf: dict(_raw_settings()),
+    "SIGNAL_NAMES": lambda _conf: {int(s): s.name for s in signal.Signals},
+    "conf": lambda _conf: _in_force(_raw_settings(), environ),
 }
 """Names in Conf whose value is worked out from the options or the settings."""
 

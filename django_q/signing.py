@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.core.signing import BadSignature, TimestampSigner, b64_decode, b64_encode
 from django.utils.encoding import force_bytes
 
@@ -108,10 +107,7 @@ def _make_signer(key: str, salt: str, fallbacks: tuple[str, ...]) -> TimestampSi
 
 
 def _require_key() -> str:
-    try:
-        key: str = Conf.SECRET_KEY
-    except ImproperlyConfigured:
-        key = ""
+    key: str | None = Conf.SECRET_KEY
     if not key:
         message = "SECRET_KEY is empty: task packages can't be signed."
         raise ConfigurationError(message, hint="Set a long random SECRET_KEY.")

@@ -52,8 +52,6 @@ def mask(name: str, value: Any) -> Any:
 
 
 def _origin(option: str, given: Mapping[str, Any], environ: Mapping[str, str]) -> str:
-    wanted = environ.get("Q_CLUSTER_NAME")
-    if option == "cluster_name" and wanted:
+    if option == "cluster_name" and environ.get("Q_CLUSTER_NAME"):
         return "environment"
-    overrides = (given.get("ALT_CLUSTERS") or {}).get(wanted) or {}
-    return "Q_CLUSTER" if option in given or option in overrides else "default"
+    return "Q_CLUSTER" if option in given else "default"

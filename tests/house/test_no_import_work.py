@@ -42,7 +42,7 @@ EVENTS = (
 )
 found = set()
 
-READS = ("get_options", "load_options", "__getattr__")
+READS = ("get_options", "load_options", "LiveConf.__getattr__")
 
 def importing():
     # The module of ours whose top level runs now, if there is one.
@@ -60,7 +60,7 @@ def watch(event, arguments):
 
 def watch_settings(frame, event, argument):
     code = frame.f_code
-    if event == "call" and code.co_name in READS:
+    if event == "call" and code.co_qualname in READS:
         home = frame.f_globals.get("__name__")
         if home == "django_q.conf" and (module := importing()):
             found.add(f"{module}: reads the settings")
