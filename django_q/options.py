@@ -83,8 +83,11 @@ class Options:
     sync: bool = False
     """True: async_task runs the task at once in the calling process."""
 
+    send_on_commit: bool = True
+    """False: a broker outside the database gets tasks at once, not at the commit."""
+
     queue_limit: int | None = None
-    """Packages held in a cluster at once; None: enough for a fraction of a second."""
+    """Packages held at once, at most; 0, None: enough for a fraction of a second."""
 
     bulk: int | None = None
     """Packages asked of the broker at once; None: as many as there is room for."""
@@ -120,7 +123,7 @@ class Options:
     """How processes start: "fork", "forkserver" or "spawn"; None: the best here."""
 
     testing: bool = False
-    """Show queued tasks in the admin without the ORM broker."""
+    """Show queued tasks in the admin without the ORM broker; bind no processors."""
 
     broker_class: str | None = None
     """Dotted path of a broker of your own; wins over the settings below."""

@@ -57,6 +57,7 @@ def find_problems(site: Site) -> list[CheckMessage]:
         *meaning.judge_cache(raw, site.caches),
         *meaning.judge_logging(site.logging),
         *meaning.judge_save_limit(raw),
+        *meaning.judge_repeating(raw),
     ]
 
 

@@ -148,6 +148,14 @@ def judge_save_limit(raw: Mapping[str, Any]) -> Iterator[CheckMessage]:
         yield warning("W010", message, hint)
 
 
+def judge_repeating(raw: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Only a False that was written down: the default is one attempt."""
+    if raw.get("ack_failures") is False and not raw.get("max_attempts"):
+        message = "Q_CLUSTER['ack_failures'] is False: failing tasks run again forever."
+        hint = "Set 'max_attempts' to the runs that a task may have, or remove it."
+        yield warning("W017", message, hint)
+
+
 def judge_locking(
     raw: Mapping[str, Any], databases: Mapping[str, Any]
 ) -> Iterator[CheckMessage]:

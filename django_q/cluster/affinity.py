@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from django_q.logs import logger
+
 
 def choose_processors(worker: int, share: int, processors: Sequence[int]) -> list[int]:
     """The processors of worker number `worker` (from 0), dealt out round robin; pure.
@@ -17,9 +19,11 @@ def choose_processors(worker: int, share: int, processors: Sequence[int]) -> lis
     return [processors[(start + step) % len(processors)] for step in range(share)]
 
 
-def restrict_to_share(worker: int, share: int) -> None:
-    """Bind this process to its share, where the system can."""
+def restrict_to_share(worker: int, share: int, *, pretend: bool = False) -> None:
+    """Bind this process to its share, where the system can; `pretend`: only say so."""
     if share <= 0 or not hasattr(os, "sched_setaffinity"):
         return
-    processors = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, choose_processors(worker, share, processors))
+    chosen = choose_processors(worker, share, sorted(os.sched_getaffinity(0)))
+    logger.debug("worker %s runs on processors %s", worker + 1, chosen)
+    if not pretend:
+        os.sched_setaffinity(0, chosen)

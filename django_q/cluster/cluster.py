@@ -26,7 +26,7 @@ from django_q.cluster.roles import Identity, Launch
 from django_q.cluster.sentinel import INTERRUPTED
 from django_q.cluster.storm import Storm
 from django_q.cluster.trouble import Trouble
-from django_q.conf import Conf, get_options
+from django_q.conf import get_options
 from django_q.logs import console_level, logger
 from django_q.options import Options
 from django_q.status import Stat
@@ -305,10 +305,13 @@ class Cluster:
 
     def _close_connections(self) -> None:
         """No open connection may cross a fork. Tests in a transaction keep theirs."""
-        if not Conf.SYNC:
-            for connection in connections.all(initialized_only=True):
-                if not connection.in_atomic_block:
-                    connection.close()
+        if self.options.sync:
+            text = "Q Cluster %s: 'sync' is set, so open connections stay open."
+            logger.warning(text, self.name)
+            return
+        for connection in connections.all(initialized_only=True):
+            if not connection.in_atomic_block:
+                connection.close()
 
 
 def sentinel_method(method: str) -> str:

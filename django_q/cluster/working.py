@@ -82,7 +82,8 @@ class Worker(Role):
         self.next_look = 0.0
 
     def setup(self) -> None:
-        restrict_to_share(self.launch.row, self.options.cpu_affinity)
+        share, pretend = self.options.cpu_affinity, self.options.testing
+        restrict_to_share(self.launch.row, share, pretend=pretend)
         announce(post_spawn, proc_name=self.title)
         logger.info("%s ready for work at %s", self.title, os.getpid())
 

@@ -64,7 +64,8 @@ def async_task(func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> str
     Keywords that are options of the task (`hook`, `group`, `timeout`, `max_attempts`,
     `cluster`, …) do not reach the function; `q_options` may hold them as well. With the
     database as broker the task becomes visible when the surrounding transaction
-    commits, and vanishes if it is rolled back; with other brokers it is sent then.
+    commits, and vanishes if it is rolled back; other brokers are sent it then, unless
+    the setting `send_on_commit` is off.
 
     Raises TypeError for an option of the wrong kind, TaskNotSerializable, TaskNotImportable, PackageTooLarge, and what the broker
     raises. In sync mode the function is called at once, and what it raises is raised
@@ -120,7 +121,7 @@ def dispatch(envelope: Envelope, broker: Broker | None = None) -> None:
     warn_of_main(envelope)
     chosen = broker or keep_broker(envelope.cluster)
     send = partial(_send, chosen, package, envelope)
-    if chosen.database is None:
+    if chosen.database is None and get_options().send_on_commit:
         send_after_commit(send)
     else:
         send()

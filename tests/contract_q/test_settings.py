@@ -1,0 +1,241 @@
+"""Q_CLUSTER: what its entries do, and what becomes of missing and odd ones."""
+
+from __future__ import annotations
+
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.core.checks import Warning as WarningMessage
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+from django.db import connection, transaction
+from django.test import override_settings
+
+from django_q.brokers import get_broker
+from django_q.checks import Site, find_problems
+from django_q.cluster import Cluster
+from django_q.cluster.affinity import choose_processors, restrict_to_share
+from django_q.conf import Conf, get_options, load_options
+from django_q.models import Task
+from django_q.options import Options, count_processors
+from django_q.tasks import async_task
+
+MEMORY = "django_q.brokers.memory.Memory"
+
+
+# -- which value counts
+
+
+def test_without_q_cluster_everything_has_its_default(settings: Any) -> None:
+    del settings.Q_CLUSTER
+    assert get_options() == Options(time_zone=settings.TIME_ZONE)
+    assert Conf.PREFIX == Conf.CLUSTER_NAME == "default"
+
+
+@pytest.mark.parametrize("raw", [None, [], "shop", 7])
+def test_what_is_no_dictionary_counts_as_empty(settings: Any, raw: Any) -> None:
+    settings.Q_CLUSTER = raw
+    assert get_options() == Options(time_zone=settings.TIME_ZONE)
+
+
+def test_overridden_settings_count_while_they_are_overridden() -> None:
+    usual = Conf.RETRY
+    with override_settings(Q_CLUSTER={"retry": 77, "name": "inner"}):
+        assert (Conf.RETRY, Conf.PREFIX, get_options().retry) == (77, "inner", 77)
+        assert get_options().orm is None
+    assert usual == Conf.RETRY
+
+
+@pytest.mark.parametrize("nothing", [0, None])
+def test_no_number_of_workers_is_one_for_each_processor(nothing: Any) -> None:
+    options = load_options({"workers": nothing}, {})
+    assert options.worker_count == count_processors()
+    if hasattr(os, "sched_getaffinity"):
+        assert count_processors() == len(os.sched_getaffinity(0))
+
+
+def test_bulk_and_queue_limit_set_themselves_when_nothing_is_said() -> None:
+    options = load_options({}, {})
+    assert (options.bulk, options.queue_limit) == (None, None)
+
+
+@pytest.mark.parametrize("limit", [0, 1, 50])
+def test_an_explicit_queue_limit_stays_as_it_is(limit: int) -> None:
+    assert load_options({"queue_limit": limit}, {}).queue_limit == limit
+
+
+@pytest.mark.parametrize(
+    ("retry", "lease"), [(10, 10), (30, 30), (100, 30), (0.1, 1), (0, 30), (None, 30)]
+)
+def test_the_lease_is_retry_within_bounds(retry: Any, lease: float) -> None:
+    assert load_options({"retry": retry}, {}).lease == lease
+
+
+def test_time_zone_is_the_projects_unless_there_is_none(settings: Any) -> None:
+    settings.TIME_ZONE = "Asia/Tokyo"
+    assert Conf.TIME_ZONE == get_options().time_zone == "Asia/Tokyo"
+    settings.USE_TZ = False
+    assert Conf.TIME_ZONE is None
+
+
+def test_keys_of_applications_are_left_alone(settings: Any) -> None:
+    settings.Q_CLUSTER = {"sentinel": {"own": "key"}, "ORM": "default"}
+    assert get_options() == Options(time_zone=settings.TIME_ZONE)
+    assert settings.Q_CLUSTER == {"sentinel": {"own": "key"}, "ORM": "default"}
+
+
+# -- alternative clusters
+
+TWO = {
+    "name": "shop",
+    "orm": "default",
+    "retry": 60,
+    "ALT_CLUSTERS": {
+        "long": {"retry": 3600, "broker_class": MEMORY, "orm": None},
+        "shop": {"retry": 1},
+        "named": {"name": "other", "cluster_name": "yet-another", "retry": 5},
+    },
+}
+
+
+def named(cluster: str, **more: Any) -> Options:
+    return load_options(TWO | more, {"Q_CLUSTER_NAME": cluster})
+
+
+def test_an_alternative_cluster_may_change_anything_even_the_broker() -> None:
+    options = named("long")
+    assert (options.name, options.queue, options.retry) == ("shop", "long", 3600)
+    assert (options.broker_class, options.orm) == (MEMORY, None)
+
+
+def test_it_keeps_the_name_of_the_site() -> None:
+    options = named("named")
+    assert (options.name, options.queue, options.retry) == ("shop", "named", 5)
+    assert options.stat_prefix == "django_q:shop:cluster"
+
+
+def test_the_cluster_itself_has_no_alternative() -> None:
+    assert named("shop").retry == 60
+    options = named("long", cluster_name="long")
+    assert (options.queue, options.retry, options.orm) == ("long", 60, "default")
+
+
+@pytest.mark.parametrize("alternatives", [None, {}, {"long": None}, {"other": {}}])
+def test_a_name_without_an_alternative_is_another_queue(alternatives: Any) -> None:
+    options = named("long", ALT_CLUSTERS=alternatives)
+    assert (options.queue, options.retry, options.orm) == ("long", 60, "default")
+
+
+def test_an_empty_name_in_the_environment_is_none() -> None:
+    assert named("") == load_options(TWO, {})
+
+
+@pytest.mark.parametrize("odd", [7, "long", ["retry"]])
+def test_an_alternative_that_is_no_dictionary_is_told_by_the_check(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, odd: Any
+) -> None:
+    monkeypatch.setenv("Q_CLUSTER_NAME", "long")
+    settings.Q_CLUSTER = TWO | {"ALT_CLUSTERS": {"long": odd}}
+    assert get_options().queue == "long"
+    with pytest.raises(SystemCheckError, match=r"'long'\] must be a dictionary"):
+        call_command("check")
+    settings.Q_CLUSTER = TWO | {"ALT_CLUSTERS": odd}
+    assert get_options().queue == "long"
+    with pytest.raises(SystemCheckError, match="'ALT_CLUSTERS'"):
+        call_command("check")
+
+
+@pytest.mark.django_db
+def test_who_enqueues_for_another_cluster_uses_its_own_broker(settings: Any) -> None:
+    settings.Q_CLUSTER = TWO
+    async_task("a.b", cluster="long")
+    queue = get_broker("long")
+    assert queue.database == "default"
+    assert queue.queue_size() == 1
+
+
+# -- checks
+
+
+def check(**raw: Any) -> list[Any]:
+    site = Site(raw=raw, databases={}, caches={}, logging={}, secret_key="k" * 50)
+    return [(m.id, type(m)) for m in find_problems(site)]
+
+
+def test_repeating_for_ever_is_told_where_it_was_written_down() -> None:
+    told = [("django_q.W017", WarningMessage)]
+    assert check(ack_failures=False) == told
+    assert check(ack_failures=False, max_attempts=0) == told
+    assert check(ack_failures=False, max_attempts=3) == []
+    assert check(ack_failures=True) == check(ack_failures=None) == check() == []
+
+
+# -- transactions
+
+
+@pytest.fixture
+def outside(q_settings: Any) -> Any:
+    """A broker outside the database."""
+    q_settings(broker_class=MEMORY, cluster_name="outside")
+    yield get_broker()
+    get_broker().delete_queue()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_sending_at_once_is_a_setting(outside: Any, q_settings: Any) -> None:
+    with transaction.atomic():
+        async_task("a.b")
+        assert outside.queue_size() == 0
+    assert outside.queue_size() == 1
+    q_settings(send_on_commit=False)
+    with transaction.atomic():
+        async_task("a.b")
+        assert outside.queue_size() == 2
+        transaction.set_rollback(True)
+    assert outside.queue_size() == 2
+
+
+# -- what the cluster does with them
+
+
+@pytest.fixture
+def make_cluster() -> Any:
+    """A cluster that is not started, and leaves this process's signals alone."""
+    made = []
+
+    def make() -> Cluster:
+        with ThreadPoolExecutor(1) as thread:
+            made.append(thread.submit(Cluster).result())
+        return made[-1]
+
+    yield make
+    for cluster in made:
+        cluster.guard()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("sync", [False, True])
+def test_with_sync_connections_stay_open_and_the_log_warns(
+    make_cluster: Any, q_settings: Any, caplog: pytest.LogCaptureFixture, sync: bool
+) -> None:
+    q_settings(sync=sync)
+    assert not Task.objects.exists()
+    make_cluster()._close_connections()  # noqa: SLF001 - what comes before each start
+    assert (connection.connection is not None) is sync
+    warned = [r.levelno for r in caplog.records if "connections stay open" in r.message]
+    assert warned == ([logging.WARNING] if sync else [])
+
+
+@pytest.mark.skipif(
+    len(getattr(os, "sched_getaffinity", lambda _: [])(0)) < 2,
+    reason="there is no choice of processors",
+)
+def test_testing_only_pretends_affinity(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "django-q")
+    before = os.sched_getaffinity(0)
+    restrict_to_share(0, 1, pretend=True)
+    assert os.sched_getaffinity(0) == before
+    assert f"processors {choose_processors(0, 1, sorted(before))}" in caplog.text
