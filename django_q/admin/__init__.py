@@ -14,7 +14,17 @@ from django_q.admin.tasks import FailAdmin, TaskAdmin, resubmit_task
 from django_q.conf import Conf
 from django_q.models import Failure, OrmQ, Schedule, Success
 
-__all__ = ["FailAdmin", "QueueAdmin", "ScheduleAdmin", "TaskAdmin", "resubmit_task"]
+__all__ = [
+    "FailAdmin",
+    "QueueAdmin",
+    "ScheduleAdmin",
+    "TaskAdmin",
+    "resubmit_task",
+    "retry_failed",
+]
+
+retry_failed = resubmit_task
+"""Its name in 1.3.9."""
 
 admin.site.register(Success, TaskAdmin)
 admin.site.register(Failure, FailAdmin)

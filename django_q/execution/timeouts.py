@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django_q.exceptions import TimeoutException
 from django_q.logs import logger
@@ -21,6 +21,15 @@ begins does not interrupt it. The task would run without any limit."""
 SHORTEST: Final = 0.0001
 LONGEST: Final = 10 * 365 * 24 * 3600.0
 """Seconds. The timer can't hold much more, and nobody can tell the difference."""
+
+
+class Outer(NamedTuple):
+    """The alarm as it was found."""
+
+    handler: Any
+    rest: float
+    interval: float
+    began: float
 
 
 class TimeLimit:
@@ -43,10 +52,7 @@ class TimeLimit:
 
     def call(self, seconds: float | None, func: Callable[..., Any], *args: Any) -> Any:
         """`func(*args)`, within so many seconds; None, 0 and less: without a limit."""
-        if seconds is None or not 0 < seconds < LONGEST:
-            return func(*args)
-        if not _can_alarm():
-            logger.debug("no time limit: only the main thread of POSIX systems has one")
+        if seconds is None or not is_limit(seconds):
             return func(*args)
         if self._owns_process:
             return self._call_as_owner(seconds, func, *args)
@@ -67,29 +73,38 @@ class TimeLimit:
     def _call_as_guest(
         self, seconds: float, func: Callable[..., Any], *args: Any
     ) -> Any:
-        """Somebody else's process: another limit may be running outside of this one."""
-        outer_rest, outer_interval = signal.setitimer(signal.ITIMER_REAL, 0)
-        outer_handler = signal.signal(signal.SIGALRM, self._handler)
-        began = monotonic()
+        outer = self._step_in()
         try:
             return self._call(seconds, func, *args)
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            self._inside = None
-            # None: it was not set by Python, and Python can't set it again.
-            if outer_handler is not None:
-                signal.signal(signal.SIGALRM, outer_handler)
-            if outer_rest:
-                rest = max(SHORTEST, outer_rest - (monotonic() - began))
-                signal.setitimer(signal.ITIMER_REAL, rest, outer_interval)
+            self._step_out(outer)
+
+    def _step_in(self) -> Outer:
+        """Somebody else's process: another limit may be running outside of this one."""
+        rest, interval = signal.setitimer(signal.ITIMER_REAL, 0)
+        handler = signal.signal(signal.SIGALRM, self._handler)
+        return Outer(handler, rest, interval, monotonic())
+
+    def _step_out(self, outer: Outer) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        self._inside = None
+        # None: it was not set by Python, and Python can't set it again.
+        if outer.handler is not None:
+            signal.signal(signal.SIGALRM, outer.handler)
+        if outer.rest:
+            rest = max(SHORTEST, outer.rest - (monotonic() - outer.began))
+            signal.setitimer(signal.ITIMER_REAL, rest, outer.interval)
 
     def _call(self, seconds: float, func: Callable[..., Any], *args: Any) -> Any:
         """The frame inside which, and only inside which, the exception is raised."""
         self._inside = sys._getframe()  # noqa: SLF001 - the one way to know a frame
+        self._arm(seconds)
+        return func(*args)
+
+    def _arm(self, seconds: float) -> None:
         self._seconds = seconds
         self._deadline = monotonic() + seconds
         signal.setitimer(signal.ITIMER_REAL, max(SHORTEST, seconds), AGAIN_EVERY)
-        return func(*args)
 
     def _ring(self, _number: int, frame: FrameType | None) -> None:
         """SIGALRM. It may come late: between the end of the call and the disarming.
@@ -102,6 +117,16 @@ class TimeLimit:
             return
         limit = f"{self._seconds:g} seconds"
         raise TimeoutException(f"Task exceeded maximum timeout value ({limit})")
+
+
+def is_limit(seconds: float | None) -> bool:
+    """Whether a call is to be limited to so many seconds, and can be here."""
+    if seconds is None or not 0 < seconds < LONGEST:
+        return False
+    if _can_alarm():
+        return True
+    logger.debug("no time limit: only the main thread of POSIX systems has one")
+    return False
 
 
 def _is_within(outer: FrameType | None, frame: FrameType | None) -> bool:

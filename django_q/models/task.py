@@ -8,7 +8,10 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 from picklefield.fields import PickledObjectField
 
+from django_q.logs import print_safely
+
 ID_LENGTH = 32
+SHORT_RESULT = 100
 
 
 class Task(models.Model):
@@ -138,6 +141,11 @@ class Task(models.Model):
         return (self.stopped - self.started).total_seconds()
 
     time_taken.short_description = _("time taken")  # type: ignore[attr-defined]
+
+    @property
+    def short_result(self) -> str:
+        """The first characters of the result, as text."""
+        return print_safely(self.result)[:SHORT_RESULT]
 
 
 def _find(task_id: str) -> Task | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Final
+
 from django_q.models import Schedule, Task
 from django_q.tasks.chains import Chain, async_chain
 from django_q.tasks.enqueue import aasync_task, async_task
@@ -55,3 +57,14 @@ __all__ = [
     "result_group_cached",
     "schedule",
 ]
+
+OLD_NAMES: Final = {"Async": "AsyncTask", "async": "async_task"}
+"""Names before `async` became a keyword, and what they are now."""
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name in OLD_NAMES:
+            return globals()[OLD_NAMES[name]]
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)

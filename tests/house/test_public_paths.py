@@ -9,7 +9,8 @@ import pytest
 
 DOORS: dict[str, str] = {
     "django_q": "VERSION __version__",
-    "django_q.admin": "FailAdmin QueueAdmin ScheduleAdmin TaskAdmin resubmit_task",
+    "django_q.admin": "FailAdmin QueueAdmin ScheduleAdmin TaskAdmin resubmit_task "
+    "retry_failed",
     "django_q.apps": "DjangoQConfig",
     "django_q.brokers": "Broker get_broker",
     "django_q.brokers.memory": "Memory",
@@ -19,7 +20,11 @@ DOORS: dict[str, str] = {
         "get_broker get_mp_context humanize localtime logger monitor pusher rss_check "
         "save_cached save_task scheduler set_cpu_affinity worker"
     ),
-    "django_q.conf": "Conf logger psutil get_ppid setproctitle",
+    "django_q.conf": (
+        "Conf ErrorReporter croniter error_reporter get_ppid logger "
+        "prometheus_multiprocess psutil resource setproctitle"
+    ),
+    "django_q.core_signing": "Signer TimestampSigner dumps loads",
     "django_q.exceptions": (
         "BrokerError BrokerUnavailable ConfigurationError DjangoQError PackageError "
         "PackageTooLarge ResultTimeout TaskError TaskNotFound TaskNotImportable "
@@ -39,6 +44,7 @@ DOORS: dict[str, str] = {
     ),
     "django_q.signing": "BadSignature PickleSerializer SignedPackage",
     "django_q.status": "Stat Status",
+    "django_q.timeout": "TimeoutHandler",
     "django_q.tasks": (
         "AsyncTask Chain Iter Schedule Task aasync_task aresult async_chain async_iter "
         "async_task count_group "

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from django_q import conf
 from django_q.envelope import Envelope
 from django_q.execution import Runner
 from django_q.execution.reporters import load_reporters
@@ -90,3 +91,14 @@ def test_one_that_fails_does_not_silence_the_others(
     assert "error reporter 'broken' can't be loaded" in caplog.text
     assert "error reporter 'missing' can't be loaded" in caplog.text
     assert "error reporter Bad failed: SystemExit: bad reporter" in caplog.text
+
+
+def test_the_settings_own_reporters_are_in_conf(plugins: Any, q_settings: Any) -> None:
+    q_settings(error_reporter={"good": {"key": "k"}})
+    reporter = conf.error_reporter
+    assert isinstance(reporter, conf.ErrorReporter)
+    (target,) = reporter.targets
+    assert target.keywords == {"key": "k"}
+    assert conf.error_reporter is reporter
+    q_settings(error_reporter={})
+    assert conf.error_reporter is None
