@@ -13,6 +13,7 @@ from django_q.cluster.board import Word
 from django_q.cluster.children import Child, Spawner, choose_method
 from django_q.cluster.farewell import Farewell
 from django_q.cluster.frames import Frame, Kind, control
+from django_q.cluster.gauges import forget_gauges
 from django_q.cluster.lines import Line
 from django_q.cluster.pool import Pool
 from django_q.cluster.roles import Launch, Role
@@ -179,6 +180,7 @@ class Sentinel(Role):
     def _bury_worker(self, child: Child) -> None:
         self._drain(child)
         child.reap()
+        forget_gauges(child.pid)
         death = self.pool.death_of(child)
         pusher = self.singles.get("pusher")
         if pusher is not None:

@@ -75,6 +75,8 @@ class Worker(Role):
         """Number of a run -> its end, and whether that was the task's."""
         self.runner = Runner(self.options)
         self.done = 0
+        self.has_title = False
+        """Whether ps shows the task in hand."""
         self.lengths: dict[str, float] = {}
         """Function -> seconds that its last run here took."""
         self.is_retiring = False
@@ -84,6 +86,7 @@ class Worker(Role):
     def setup(self) -> None:
         share, pretend = self.options.cpu_affinity, self.options.testing
         restrict_to_share(self.launch.row, share, pretend=pretend)
+        self._set_title("idle")
         announce(post_spawn, proc_name=self.title)
         logger.info("%s ready for work at %s", self.title, os.getpid())
 
@@ -207,6 +210,12 @@ class Worker(Role):
 
     def _rest(self, number: int) -> None:
         self.row[Cell.TURN] = Turn(number, State.IDLE, 0).pack()
+        if self.has_title:
+            self._set_title("idle")
+            self.has_title = False
+
+    def _set_title(self, doing: str) -> None:
+        set_title(self.options.name, f"worker {self.launch.row + 1}", doing)
 
     def perform(self, parcel: Parcel) -> None:
         try:
@@ -260,8 +269,8 @@ class Worker(Role):
             text = "▶ %s [%s] on %s, waited %.1f s"
             logger.info(text, func, name, self.title, max(0.0, waited))
         if not short:
-            number = self.launch.row + 1
-            set_title(self.options.name, f"worker {number}", func)
+            self._set_title(func)
+            self.has_title = True
 
     def conclude(self, parcel: Parcel, outcome: Outcome) -> None:
         """Encode what came of it and send it on its way."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import ctypes
+import importlib
 import itertools
 import os
 import signal
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from django_q.conf import Conf
 from tests.functions import log
 
 ONE_MINUTE_IN_C = 5 * 10**9
@@ -140,3 +142,17 @@ def pids(path: str | Path) -> list[int]:
     """Who wrote the lines of `tests.functions.log`, in order."""
     lines = Path(path).read_text().splitlines()
     return [int(line.split()[1]) for line in lines]
+
+
+def read_conf(*names: str) -> list[Any]:
+    """What the worker's own settings are."""
+    return [getattr(Conf, name) for name in names]
+
+
+def gauge_and_sleep(path: str, seconds: float) -> None:
+    """Leave a gauge that counts only while this process lives."""
+    prometheus = importlib.import_module("prometheus_client")
+    gauge = prometheus.Gauge("busy", "Busy", multiprocess_mode="liveall")
+    gauge.set(1)
+    log(path, "ran")
+    time.sleep(seconds)

@@ -7,7 +7,9 @@ import signal
 
 import pytest
 
+from django_q.models import Task
 from tests import functions
+from tests.acceptance import functions as harmful
 from tests.acceptance.conftest import Runner
 from tests.acceptance.harness import Diary
 from tests.waiting import wait_until
@@ -50,3 +52,17 @@ def test_killed_root_leaves_no_orphan(
     cluster.terminate(signal.SIGKILL)
     cluster.process.wait(5)
     cluster.wait_until_gone(within=8)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_name_on_the_command_line_reaches_all_children(
+    new_cluster: Runner, method: str
+) -> None:
+    alternatives = {"mail": {"timeout": 33, "workers": 1}}
+    how = {"start_method": method, "ALT_CLUSTERS": alternatives}
+    cluster = new_cluster("--run-once", "--name", "mail", **how)
+    cluster.queue = "mail"
+    task = cluster.send(harmful.read_conf, "CLUSTER_NAME", "PREFIX", "TIMEOUT")
+    assert cluster.start().wait_for_end() == 0
+    row = Task.objects.get(id=task)
+    assert (row.cluster, row.result) == ("mail", ["mail", "tests", 33])
