@@ -6,8 +6,10 @@ import importlib
 import inspect
 import pkgutil
 import re
+import sys
 from collections.abc import Callable
 from difflib import get_close_matches
+from inspect import Parameter
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +17,7 @@ from django_q.exceptions import TaskNotFound, TimeoutException
 from django_q.logs import print_safely
 
 PATH_LIMIT = 256
+BY_PLACE_ONLY = (Parameter.POSITIONAL_ONLY, Parameter.VAR_POSITIONAL)
 _PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
 
@@ -35,6 +38,31 @@ def resolve(path: str) -> Callable[..., Any]:
     if not callable(found):
         raise TaskNotFound(f"{path} is not a function: it is a {type(found).__name__}.")
     return found  # type: ignore[no-any-return]
+
+
+def find_loaded(path: str) -> Any:
+    """What a dotted path names, if its module was imported already; else None."""
+    names = path.split(".")
+    for size in range(len(names) - 1, 0, -1):
+        found: Any = sys.modules.get(".".join(names[:size]))
+        if found is not None:
+            break
+    else:
+        return None
+    for name in names[size:]:
+        found = getattr(found, name, None)
+    return found
+
+
+def takes_keyword(func: Callable[..., Any], keyword: str) -> bool:
+    """Whether a function can be called with this keyword, as far as it tells."""
+    try:
+        parameters = inspect.signature(func).parameters.values()
+    except (TypeError, ValueError):
+        # Functions written in C often don't tell: any keyword may be theirs.
+        return True
+    named = {p.name for p in parameters if p.kind not in BY_PLACE_ONLY}
+    return keyword in named or any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def name_of(func: Callable[..., Any] | str) -> str:

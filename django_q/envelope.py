@@ -9,14 +9,14 @@ from datetime import datetime
 from typing import Any, Final
 
 from django_q import clock, humanhash
-from django_q.callables import name_of
+from django_q.callables import name_of, takes_keyword
 from django_q.exceptions import UnreadablePackage
 from django_q.logs import print_safely
 from django_q.options import Options
 from django_q.signals import announce, pre_enqueue
 from django_q.signing import SignedPackage
 from django_q.task_options import (
-    NUMBERS,
+    FORGIVEN,
     check_options,
     is_function,
     is_usable,
@@ -67,6 +67,9 @@ class Envelope:
     retry_delay: float | None = None
     retry_delay_max: float | None = None
     max_deliveries: int | None = None
+    undecided_options: list[str] | None = None
+    """Options that were keywords, while nobody knew whether the function takes them."""
+
     extra: dict[str, Any] = field(default_factory=dict)
     """Keys that receivers of pre_enqueue put into the dict."""
 
@@ -108,7 +111,7 @@ class Envelope:
         known["args"] = tuple(known["args"] or ())
         known["kwargs"] = dict(known["kwargs"] or {})
         known["started"] = clock.moment(known["started"])
-        for key in known.keys() & NUMBERS:
+        for key in known.keys() & FORGIVEN:
             if not is_usable(key, known[key]):
                 known[key] = None
         if len(known) < len(task):
@@ -132,6 +135,12 @@ class Envelope:
         task = {k: v for k, v in self.__dict__.items() if v is not None}
         extra: dict[str, Any] = task.pop("extra")
         return task | extra
+
+    def as_shown(self) -> dict[str, Any]:
+        """The task dict as a worker shows it: it has taken the time limit out."""
+        task = self.as_dict()
+        task.pop("timeout", None)
+        return task
 
     @property
     def func_name(self) -> str:
@@ -173,13 +182,20 @@ class Envelope:
             return None
         link, *rest = self.chain
         func, args, kwargs = split_link(link)
-        options, kwargs = split_options(kwargs)
+        options, kwargs = split_options(func, kwargs)
         common = {key: getattr(self, key) for key in INHERITED}
         merged = options | {k: v for k, v in common.items() if v is not None}
         merged["chain"] = rest or None
         merged.setdefault("stop_on_failure", self.stop_on_failure)
         merged.setdefault("task_id", derived_id(self.id, f"link {len(rest)}"))
         return Envelope.from_call(func, args, kwargs, merged)
+
+    def decided_for(self, func: Callable[..., Any]) -> Envelope:
+        """The same task, once its function is at hand: it gets the keywords it takes."""
+        own = [k for k in self.undecided_options or () if takes_keyword(func, k)]
+        kwargs = self.kwargs | {key: getattr(self, key) for key in own}
+        none: dict[str, Any] = dict.fromkeys(own)
+        return replace(self, kwargs=kwargs, undecided_options=None, **none)
 
     def served_by(self, cluster: str) -> Envelope:
         """The same task, as the cluster that runs it shows it."""

@@ -56,4 +56,4 @@ class Outcome:
 
     def as_dict(self) -> dict[str, Any]:
         """The task dict with result, as the signals after the run carry it."""
-        return self.envelope.as_dict() | self.ending()
+        return self.envelope.as_shown() | self.ending()

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Callable, Collection, Mapping
 from numbers import Integral, Real
 from typing import Any, Final, NamedTuple
 
+from django_q.callables import find_loaded, takes_keyword
 from django_q.logs import clean, print_safely
 
-TASK_OPTIONS: Final = frozenset(
+CLAIMED: Final = frozenset(
     {"hook", "group", "save", "sync", "cached", "ack_failure", "iter_count"}
     | {"iter_cached", "chain", "broker", "cluster", "timeout"}
-    | {"max_attempts", "retry_delay", "retry_delay_max", "max_deliveries"}
+)
+"""The keywords of async_task that always were options, whatever the function takes."""
+
+YIELDING: Final = frozenset(
+    {"max_attempts", "retry_delay", "retry_delay_max", "max_deliveries"}
     | {"stop_on_failure"}
 )
+"""Options that earlier releases did not know: they gave these keywords to the function.
+
+So a function that takes one still gets it; it is an option where calling the function
+with it would have failed.
+"""
+
+TASK_OPTIONS: Final = CLAIMED | YIELDING
 """The keywords of async_task that are options; all others belong to the function."""
 
 CALL_OPTIONS: Final = frozenset(
     {"task_name", "task_id", "iter_index", "iter_hook", "iter_group"}
+    | {"undecided_options"}
 )
 """Options that only `q_options` may hold, and the task's name, which may be both."""
 
@@ -34,11 +48,16 @@ class Kind(NamedTuple):
     accepts: Callable[[Any], bool]
 
 
-def split_options(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def split_options(
+    func: Any, kwargs: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Keywords of async_task as (options, keywords of the function); pure.
 
     An option inside `q_options` wins, and a keyword of the same name then goes to the
-    function (contract 2.1). Unknown keys of `q_options` are dropped.
+    function (contract 2.1). Unknown keys of `q_options` are dropped. A keyword that is
+    one of YIELDING is the function's if it takes it. Where the function is not at hand,
+    since nothing is imported here, the option is noted in `undecided_options`, and the
+    worker decides (`Envelope.decided_for`).
     """
     rest = dict(kwargs)
     chosen = rest.pop("q_options", None) or {}
@@ -49,10 +68,32 @@ def split_options(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
     options = {key: value for key, value in chosen.items() if key in allowed}
     if "task_name" in rest:
         options["task_name"] = rest.pop("task_name")
-    for key in TASK_OPTIONS - options.keys():
-        if key in rest:
+    for key in rest.keys() & CLAIMED - options.keys():
+        options[key] = rest.pop(key)
+    for key in sorted(rest.keys() & YIELDING - options.keys()):
+        owner = _owner_of(func, key, rest[key])
+        if owner is not Owner.FUNCTION:
             options[key] = rest.pop(key)
+        if owner is Owner.UNDECIDED:
+            earlier = options.get("undecided_options") or ()
+            options["undecided_options"] = [*earlier, key]
     return options, rest
+
+
+class Owner(enum.Enum):
+    """Whose a keyword is."""
+
+    FUNCTION = enum.auto()
+    TASK = enum.auto()
+    UNDECIDED = enum.auto()
+
+
+def _owner_of(func: Any, key: str, value: Any) -> Owner:
+    found = find_loaded(func) if isinstance(func, str) else func
+    if callable(found):
+        return Owner.FUNCTION if takes_keyword(found, key) else Owner.TASK
+    # What can't be an option was never meant to be one.
+    return Owner.UNDECIDED if is_usable(key, value) else Owner.FUNCTION
 
 
 def split_link(link: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
@@ -114,7 +155,7 @@ def _is_chain(value: Any) -> bool:
 def _is_link(link: Any) -> bool:
     try:
         func, _args, kwargs = split_link(link)
-        check_options(split_options(kwargs)[0])
+        check_options(split_options(func, kwargs)[0])
     except (TypeError, ValueError):
         return False
     return is_function(func)
@@ -131,6 +172,13 @@ PAUSE: Final = Kind(
 )
 FROM_ZERO: Final = Kind("a whole number from 0 up", lambda value: _is_whole(value, 0))
 FROM_ONE: Final = Kind("a whole number from 1 up", lambda value: _is_whole(value, 1))
+UNDECIDED: Final = Kind(
+    "names of options that functions may take",
+    lambda value: (
+        isinstance(value, list)
+        and all(isinstance(k, str) and k in YIELDING for k in value)
+    ),
+)
 CHAIN: Final = Kind("a list of functions or (function, args, kwargs)", _is_chain)
 BROKER: Final = Kind("a broker", lambda value: hasattr(value, "enqueue"))
 
@@ -156,11 +204,12 @@ KINDS: Final[Mapping[str, Kind]] = {
     "iter_count": FROM_ZERO,
     "iter_index": FROM_ZERO,
     "chain": CHAIN,
+    "undecided_options": UNDECIDED,
 }
 
-NUMBERS: Final = frozenset(
+FORGIVEN: Final = frozenset(
     name
     for name, kind in KINDS.items()
-    if kind in (LIFETIME, SECONDS, PAUSE, FROM_ZERO, FROM_ONE)
+    if kind in (LIFETIME, SECONDS, PAUSE, FROM_ZERO, FROM_ONE, UNDECIDED)
 )
-"""Options that are numbers."""
+"""Options that count as not given where a package has what they can't be."""

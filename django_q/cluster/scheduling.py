@@ -21,7 +21,7 @@ from django_q.models import Schedule
 from django_q.models.schedule import is_fired_by
 from django_q.options import Options
 from django_q.recurrence import ONCE, Recurrence, Slot
-from django_q.task_options import TASK_OPTIONS, check_options
+from django_q.task_options import TASK_OPTIONS, check_options, split_options
 from django_q.transactions import writing
 
 SLOTS: Final = uuid.UUID("0b5d8a1c-6f0e-5c52-9d0f-6d1f7f4f9a35")
@@ -157,7 +157,8 @@ class Scheduler:
         """What to enqueue, and the row after it. Raises what is wrong with the row."""
         kwargs = schedule.parse_kwargs()
         options = self._options_of(schedule, pop_options(kwargs))
-        check_options(kwargs | options, among=FROM_TEXT)
+        given = kwargs | {"q_options": options}
+        check_options(split_options(schedule.func, given)[0], among=FROM_TEXT)
         moment = moment_of(schedule).isoformat()
         if schedule.intended_date_kwarg:
             kwargs[schedule.intended_date_kwarg] = moment

@@ -29,6 +29,7 @@ Function = Callable[..., Any]
 class Run:
     """One run of a task, while it goes on."""
 
+    envelope: Envelope
     task: dict[str, Any]
     """The dict that receivers get."""
 
@@ -59,8 +60,8 @@ class Runner:
         """Run a task. Never raises: what the task raises becomes a failure."""
         outer = self._tidy_up()
         # Error reporters look for a local variable of this name in the frames.
-        task = envelope.as_dict()
-        run = Run(task)
+        task = envelope.as_shown()
+        run = Run(envelope, task)
         began = monotonic()
         try:
             value = self.call_within(self.limit_of(envelope), self._perform, run)
@@ -68,7 +69,7 @@ class Runner:
         except BaseException as error:  # noqa: BLE001 - tasks raise anything at all
             ending = self._failure(error)
         outcome = Outcome(
-            envelope=envelope,
+            envelope=run.envelope,
             stopped=clock.now(),
             ran=monotonic() - began,
             attempt=attempt,
@@ -111,9 +112,17 @@ class Runner:
         except TaskNotFound:
             announce(pre_execute, func=None, task=run.task)
             raise
+        if run.envelope.undecided_options:
+            self._decide(run, func)
         announce(pre_execute, func=func, task=run.task)
         value = func(*run.task["args"], **run.task["kwargs"])
         return self._wait_for(value) if inspect.isawaitable(value) else value
+
+    def _decide(self, run: Run, func: Function) -> None:
+        run.envelope = run.envelope.decided_for(func)
+        # Error reporters have the same dict.
+        run.task.clear()
+        run.task.update(run.envelope.as_shown())
 
     def _find(self, func: Function | str) -> Function:
         """The function. Raises TaskNotFound."""

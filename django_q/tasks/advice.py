@@ -18,7 +18,7 @@ from django_q.exceptions import (
     TaskNotSerializable,
 )
 from django_q.logs import clean, logger, print_safely
-from django_q.task_options import CALL_OPTIONS, TASK_OPTIONS
+from django_q.task_options import CALL_OPTIONS, TASK_OPTIONS, YIELDING
 
 DEEPEST: Final = 8
 """Steps into an argument that the search for what can't be pickled takes."""
@@ -165,6 +165,11 @@ def _advise_function(envelope: Envelope) -> Iterator[str]:
     except (TypeError, ValueError):
         # Functions written in C often don't tell what they take.
         return
+    for key in sorted(envelope.kwargs.keys() & YIELDING - signature.parameters.keys()):
+        yield (
+            f"{envelope.func_name} takes any keyword, so {key!r} goes to it. The option"
+            f" is q_options={{{key!r}: …}}."
+        )
     try:
         signature.bind(*envelope.args, **envelope.kwargs)
     except TypeError as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 from django_q.brokers import Broker
 from django_q.results import wait_for
-from django_q.task_options import check_options, split_link
+from django_q.task_options import check_options, split_link, split_options
 from django_q.tasks.enqueue import call_async_task
 from django_q.tasks.groups import count_group, delete_group, fetch_group, result_group
 from django_q.tasks.lookup import Cached
@@ -44,15 +44,23 @@ def async_chain(
         "broker": broker,
     }
     given = {key: value for key, value in options.items() if value is not None}
-    own = dict(keywords.get("q_options") or keywords)
-    if stop_on_failure is not None:
-        given["stop_on_failure"] = own.get("stop_on_failure", stop_on_failure)
+    chosen = dict(keywords.get("q_options") or {})
     if "q_options" in keywords:
-        keywords["q_options"] = own | given
+        chosen |= given
     else:
         keywords |= given
+    if stop_on_failure is not None and not _says_when_to_stop(first):
+        # As a keyword it might be the function's.
+        chosen["stop_on_failure"] = stop_on_failure
+    if chosen:
+        keywords["q_options"] = chosen
     call_async_task(func, *args, **keywords)
     return group
+
+
+def _says_when_to_stop(link: Any) -> bool:
+    func, _args, keywords = split_link(link)
+    return "stop_on_failure" in split_options(func, keywords)[0]
 
 
 class Chain:

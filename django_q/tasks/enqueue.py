@@ -98,7 +98,7 @@ def keep_broker(queue: str | None = None) -> Broker:
 def _async_task(
     func: Callable[..., Any] | str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> str:
-    options, keywords = split_options(kwargs)
+    options, keywords = split_options(func, kwargs)
     envelope = Envelope.from_call(func, args, keywords, options)
     envelope = envelope.with_defaults(get_options()).announced()
     if settings.DEBUG:

@@ -33,9 +33,8 @@ def async_iter(func: Function | str, args_iter: Sequence[Any], **kwargs: Any) ->
     processes share. With `q_options`, other keywords are ignored.
     """
     chosen = kwargs.get("q_options")
-    options, keywords = split_options(
-        kwargs if chosen is None else {"q_options": chosen}
-    )
+    given = kwargs if chosen is None else {"q_options": chosen}
+    options, keywords = split_options(func, given)
     check_options(options)
     iter_id = uuid.UUID(str(options.pop("task_id", None) or uuid.uuid4())).hex
     whole = {

@@ -37,7 +37,7 @@ def test_members_of_a_chain(link: Any, expected: Any) -> None:
 
 class TestOptions:
     def test_options_do_not_reach_the_function(self) -> None:
-        options, rest = split_options({"group": "g", "x": 1, "task_name": "n"})
+        options, rest = split_options("a.b", {"group": "g", "x": 1, "task_name": "n"})
         assert options == {"group": "g", "task_name": "n"}
         assert rest == {"x": 1}
 
@@ -45,27 +45,29 @@ class TestOptions:
         self,
     ) -> None:
         given = {"group": "mine", "save": False, "q_options": {"group": "g"}}
-        options, rest = split_options(given)
+        options, rest = split_options("a.b", given)
         assert options == {"group": "g", "save": False}
         assert rest == {"group": "mine"}
 
     def test_unknown_q_options_are_dropped(self) -> None:
-        assert split_options({"q_options": {"colour": "red"}}) == ({}, {})
+        assert split_options("a.b", {"q_options": {"colour": "red"}}) == ({}, {})
 
     def test_no_q_options_at_all(self) -> None:
-        assert split_options({"q_options": None, "x": 1}) == ({}, {"x": 1})
+        assert split_options("a.b", {"q_options": None, "x": 1}) == ({}, {"x": 1})
 
     def test_the_keyword_wins_for_the_name_of_the_task(self) -> None:
-        options, _ = split_options({"task_name": "k", "q_options": {"task_name": "q"}})
+        options, _ = split_options(
+            "a.b", {"task_name": "k", "q_options": {"task_name": "q"}}
+        )
         assert options == {"task_name": "k"}
 
     def test_an_id_comes_only_in_q_options(self) -> None:
         given = {"task_id": 1, "q_options": {"task_id": "a"}}
-        assert split_options(given) == ({"task_id": "a"}, {"task_id": 1})
+        assert split_options("a.b", given) == ({"task_id": "a"}, {"task_id": 1})
 
     def test_the_callers_dict_stays_as_it_is(self) -> None:
         chosen = {"task_name": "n", "group": "g"}
-        split_options({"q_options": chosen})
+        split_options("a.b", {"q_options": chosen})
         assert chosen == {"task_name": "n", "group": "g"}
 
     def test_the_closed_set(self) -> None:
@@ -79,7 +81,7 @@ class TestOptions:
 
 def test_options_that_are_no_dictionary_are_refused() -> None:
     with pytest.raises(TypeError, match="q_options must be a dictionary, not 'x'"):
-        split_options({"q_options": "x"})
+        split_options("a.b", {"q_options": "x"})
 
 
 class Unprintable:

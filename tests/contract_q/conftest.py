@@ -1,0 +1,7 @@
+"""The queue in memory."""
+
+from __future__ import annotations
+
+from tests.draining import drain, memory
+
+__all__ = ["drain", "memory"]
