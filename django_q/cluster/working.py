@@ -233,8 +233,10 @@ class Worker(Role):
             self._note_length(envelope, monotonic() - begun)
 
     def run_task(self, parcel: Parcel, envelope: Envelope) -> Outcome:
-        envelope = envelope.served_by(self.options.queue)
-        if parcel.receipt.startswith(UNRECEIPTED):
+        has_receipt = not parcel.receipt.startswith(UNRECEIPTED)
+        ack_id = parcel.receipt if has_receipt else None
+        envelope = envelope.served_by(self.options.queue, ack_id=ack_id)
+        if not has_receipt:
             # Its broker can't bring it back: this run is the only one.
             envelope = replace(envelope, max_attempts=1)
         attempt = parcel.attempts + 1

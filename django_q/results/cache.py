@@ -213,6 +213,6 @@ def _portable_dict(outcome: Outcome) -> dict[str, Any]:
     task = outcome.as_dict() | {"func": name_of(outcome.envelope.func)}
     if "hook" in task:
         task["hook"] = outcome.envelope.hook_name
-    for key in ("chain", "iter_hook"):
+    for key in ("chain", "iter_hook", "ack_id"):
         task.pop(key, None)
     return task

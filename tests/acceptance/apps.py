@@ -24,7 +24,10 @@ class AcceptanceConfig(AppConfig):
 
 
 class Listener:
-    """Writes down one kind of signal and the name of its task or process."""
+    """Writes down one kind of signal and the name of its task or process.
+
+    Of a task that has the key `trail` it also writes down all keys.
+    """
 
     def __init__(self, path: str, kind: str) -> None:
         self.path = path
@@ -33,3 +36,5 @@ class Listener:
     def __call__(self, **facts: Any) -> None:
         name = facts["task"]["name"] if "task" in facts else facts["proc_name"]
         functions.log(self.path, f"{self.kind}:{name.split()[0]}")
+        if "trail" in facts.get("task", {}):
+            functions.log(self.path, f"{self.kind}={','.join(facts['task'])}")

@@ -10,6 +10,7 @@ from django.db import transaction
 
 from django_q.brokers import get_broker
 from django_q.models import OrmQ, Task
+from django_q.signals import pre_enqueue
 from django_q.tasks import (
     AsyncTask,
     async_chain,
@@ -291,6 +292,30 @@ def test_signals_come_in_order(cluster: RunningCluster) -> None:
     assert heard() == [f"{kind}:watched" for kind in kinds]
     spawned = [w for w in functions.words(path) if w.startswith("post_spawn:")]
     assert len(spawned) >= 2
+
+
+def test_dict_of_a_task_on_its_way(cluster: RunningCluster) -> None:
+    def mark(task: dict[str, Any], **_: Any) -> None:
+        task["trail"] = "added by a receiver of pre_enqueue"
+
+    pre_enqueue.connect(mark)
+    try:
+        cluster.wait_for(cluster.send(functions.nothing, timeout=9, group="g"))
+    finally:
+        pre_enqueue.disconnect(mark)
+
+    def seen() -> dict[str, set[str]]:
+        lines = [w.partition("=") for w in functions.words(cluster.signals_file)]
+        return {kind: set(keys.split(",")) for kind, _, keys in lines if keys}
+
+    wait_until(lambda: "post_execute" in seen())
+    given = {"id", "name", "func", "args", "kwargs", "started", "group", "trail"}
+    ending = {"result", "success", "stopped"}
+    assert seen() == {
+        "pre_execute": given | {"cluster", "ack_id"},
+        "post_execute_in_worker": given | {"cluster", "ack_id"} | ending,
+        "post_execute": given | {"cluster"} | ending,
+    }
 
 
 # ------------------------------------------------------------------ transactions
