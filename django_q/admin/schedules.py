@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from django_q.logs import clean
-from django_q.models import Schedule, Task
+from django_q.models import Schedule, ScheduleNote, Task
 from django_q.models.schedule import link_to_task
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class ScheduleAdmin(ScheduleModelAdmin):
         return (
             super()
             .get_queryset(request)
+            .select_related("note")
             .annotate(
                 task_id=Subquery(last.values("id")[:1]),
                 task_name=Subquery(last.values("name")[:1]),
@@ -62,8 +63,9 @@ class ScheduleAdmin(ScheduleModelAdmin):
         self, request: HttpRequest, obj: Schedule, form: Any, change: bool
     ) -> None:
         """Save; an error is forgotten until the schedule fails again."""
-        obj.error = None
         super().save_model(request, obj, form, change)
+        if obj.error:
+            ScheduleNote.write(obj, error=None, anchor=obj.anchor)
 
     @admin.display(description=_("last run"))
     def get_last_run(self, schedule: Schedule) -> str | None:

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from django_q.brokers.base import Consignment
 from django_q.models import OrmQ
+from django_q.models.columns import columns_meanwhile
 from django_q.transactions import writing
 
 COLUMNS: Final = ("id", "payload", "deliveries", "starts", "attempts", "rescues")
@@ -252,11 +253,18 @@ class Table:
 
     def new_row(self, package: str, task_id: str | None, delay: float) -> SQL:
         moment = self.moment(delay)
+        columns, marks = list(NEW_COLUMNS), ["%s", "%s", moment.text, "%s"]
+        values = [self.key, package, *moment.values, task_id]
+        there = columns_meanwhile(OrmQ, self.connection.alias)
+        if there is not None and NEW_COLUMNS[-1] not in there:
+            # A migration of the project enqueues before all of ours have run.
+            for part in (columns, marks, values):
+                part.pop()
         text = (
-            f"INSERT INTO {self.name} ({self.columns(NEW_COLUMNS)})"
-            f" VALUES (%s, %s, {moment.text}, %s)"
+            f"INSERT INTO {self.name} ({self.columns(columns)})"
+            f" VALUES ({', '.join(marks)})"
         )
-        return SQL(text, (self.key, package, *moment.values, task_id))
+        return SQL(text, tuple(values))
 
     def insert_many(self, consignments: Sequence[Consignment]) -> None:
         """New rows, on whichever queue, all or none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter, deque
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -12,12 +13,13 @@ from typing import Any, Final, NamedTuple
 
 from django.db import InterfaceError, OperationalError, router
 from django.db.models import QuerySet
+from django.db.models.signals import post_save, pre_save
 
 from django_q import clock, tasks
 from django_q.brokers import Broker
 from django_q.humanhash import humanize
 from django_q.logs import clean, logger
-from django_q.models import Schedule
+from django_q.models import Schedule, ScheduleNote
 from django_q.models.schedule import is_fired_by
 from django_q.options import Options
 from django_q.recurrence import ONCE, Recurrence, Slot
@@ -64,6 +66,9 @@ class Firing:
     changes: dict[str, Any]
     """The columns of the row after this slot."""
 
+    anchor: str | None
+    """What the next slot stands for, where the clocks skip it."""
+
     missed: int
     """Slots between this one and the next that are not made up for."""
 
@@ -75,6 +80,23 @@ class Firing:
     def is_last(self) -> bool:
         """A schedule that runs once is deleted, unless its runs are counted."""
         return self.schedule.schedule_type == ONCE and self.schedule.repeats < 0
+
+    @property
+    def changes_note(self) -> bool:
+        seen = self.schedule
+        return (seen.error, seen.anchor) != (None, self.anchor)
+
+    def announce_move(self) -> None:
+        """Save the row as it is now, if a receiver of the project watches schedules.
+
+        Saving is how the releases before moved it. Raises what a receiver raises.
+        """
+        if not any(s.has_listeners(Schedule) for s in (pre_save, post_save)):
+            return
+        moved = copy(self.schedule)
+        for name, value in self.changes.items():
+            setattr(moved, name, value)
+        moved.save(update_fields=list(self.changes))
 
 
 class Scheduler:
@@ -139,7 +161,8 @@ class Scheduler:
 
     def _fire_next(self, pk: int, now: datetime) -> Firing | None:
         """Fire the next slot of a schedule; None if none is due, or the row is bad."""
-        schedule = self._active().filter(pk=pk, next_run__lte=now).first()
+        rows = self._active().select_related("note")
+        schedule = rows.filter(pk=pk, next_run__lte=now).first()
         if schedule is None or self._is_set_back(schedule):
             return None
         try:
@@ -163,7 +186,7 @@ class Scheduler:
         if schedule.intended_date_kwarg:
             kwargs[schedule.intended_date_kwarg] = moment
         task_id = slot_id(schedule)
-        following, missed = self._following(schedule, now)
+        following, anchor, missed = self._following(schedule, now)
         return Firing(
             schedule=schedule,
             label=label_of(schedule),
@@ -172,7 +195,8 @@ class Scheduler:
             args=schedule.parse_args(),
             kwargs=kwargs,
             options={**options, "task_id": task_id},
-            changes={**following, "task": task_id, "error": None},
+            changes={**following, "task": task_id},
+            anchor=anchor,
             missed=missed,
         )
 
@@ -192,18 +216,18 @@ class Scheduler:
 
     def _following(
         self, schedule: Schedule, now: datetime
-    ) -> tuple[dict[str, Any], int]:
+    ) -> tuple[dict[str, Any], str | None, int]:
         """Where the row stands after this slot, and how many slots it skips."""
         repeats = schedule.repeats - 1 if schedule.repeats > 0 else -1
         if schedule.schedule_type == ONCE:
-            return {"repeats": 0}, 0
+            return {"repeats": 0}, None, 0
         rhythm, slot, missed = rhythm_of(schedule), slot_of(schedule), 0
         if self.options.catch_up:
             slot = rhythm.following(slot)
         else:
             slot, missed = rhythm.skip_missed(slot, now)
-        moved = {"next_run": slot.moment, "anchor": slot.anchor, "repeats": repeats}
-        return moved, missed
+        moved = {"next_run": slot.moment, "repeats": repeats}
+        return moved, slot.anchor, missed
 
     def _fire(self, firing: Firing) -> bool:
         """Move the row and enqueue the task, together; False if another was faster."""
@@ -225,6 +249,8 @@ class Scheduler:
                 return False
             if firing.is_last:
                 self._rows().filter(pk=firing.schedule.pk).delete()
+            else:
+                firing.announce_move()
             if not self.options.sync:
                 self._enqueue(firing)
         return True
@@ -238,7 +264,9 @@ class Scheduler:
         if firing.is_last:
             self._rows().bulk_create([seen], ignore_conflicts=True)
         former = {name: getattr(seen, name) for name in firing.changes}
-        self._rows().filter(pk=seen.pk, task=firing.task_id).update(**former)
+        row = self._rows().filter(pk=seen.pk, task=firing.task_id)
+        if row.update(**former) and firing.changes_note:
+            ScheduleNote.write(seen, error=seen.error, anchor=seen.anchor)
 
     def _claim(self, firing: Firing) -> bool:
         """Move the row on, unless somebody has changed its place since it was read.
@@ -249,7 +277,11 @@ class Scheduler:
         seen = firing.schedule
         row = self._rows().filter(pk=seen.pk, next_run=seen.next_run)
         row = row.filter(repeats=seen.repeats, task=seen.task)
-        return row.update(**firing.changes) == 1
+        if not row.update(**firing.changes):
+            return False
+        if firing.changes_note:
+            ScheduleNote.write(seen, error=None, anchor=firing.anchor)
+        return True
 
     def _enqueue(self, firing: Firing) -> None:
         # Looked up at the door at call time: applications patch it there.
@@ -281,7 +313,7 @@ class Scheduler:
         text = clean(f"{kind}{clean(error, 1000)}", limit=1000)
         if schedule.error == text:
             return
-        self._rows().filter(pk=schedule.pk).update(error=text)
+        ScheduleNote.write(schedule, error=text, anchor=schedule.anchor)
         label = label_of(schedule)
         logger.error("schedule [%s]: %s", label, text, exc_info=not expected)
 
@@ -362,6 +394,6 @@ def label_of(schedule: Schedule) -> str:
 
 
 def columns_of(schedule: Schedule) -> tuple[Any, ...]:
-    """All that a row says, but for the error, which is ours."""
+    """All that a row says."""
     fields = schedule._meta.concrete_fields  # noqa: SLF001 - Django's name for it
-    return tuple(getattr(schedule, f.attname) for f in fields if f.name != "error")
+    return tuple(getattr(schedule, field.attname) for field in fields)

@@ -89,18 +89,40 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "Vital signs",
             },
         ),
-        migrations.AddField(
-            model_name="schedule",
-            name="error",
-            field=models.TextField(
-                blank=True, editable=False, null=True, verbose_name="error"
-            ),
-        ),
-        migrations.AddField(
-            model_name="schedule",
-            name="anchor",
-            field=models.CharField(
-                editable=False, max_length=32, null=True, verbose_name="intended time"
-            ),
+        migrations.CreateModel(
+            name="ScheduleNote",
+            fields=[
+                (
+                    "schedule",
+                    models.OneToOneField(
+                        db_constraint=False,
+                        on_delete=models.deletion.DO_NOTHING,
+                        primary_key=True,
+                        related_name="note",
+                        serialize=False,
+                        to="django_q.schedule",
+                        verbose_name="schedule",
+                    ),
+                ),
+                (
+                    "error",
+                    models.TextField(
+                        blank=True, editable=False, null=True, verbose_name="error"
+                    ),
+                ),
+                (
+                    "anchor",
+                    models.CharField(
+                        editable=False,
+                        max_length=32,
+                        null=True,
+                        verbose_name="intended time",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "Note on a schedule",
+                "verbose_name_plural": "Notes on schedules",
+            },
         ),
     ]

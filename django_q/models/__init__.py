@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django_q.models.hooks import call_hook
 from django_q.models.ormq import OrmQ
-from django_q.models.schedule import Schedule
+from django_q.models.schedule import Schedule, ScheduleNote
 from django_q.models.task import Failure, Success, Task
 from django_q.models.validators import validate_cron, validate_kwarg
 from django_q.models.vitals import VitalSign
@@ -13,6 +13,7 @@ __all__ = [
     "Failure",
     "OrmQ",
     "Schedule",
+    "ScheduleNote",
     "Success",
     "Task",
     "VitalSign",

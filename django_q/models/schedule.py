@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import models, router
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from django_q import clock, recurrence
+from django_q.models.columns import columns_meanwhile
 from django_q.models.literals import parse_args, parse_kwargs
 from django_q.models.task import Task
 from django_q.models.validators import validate_cron, validate_kwarg
@@ -119,18 +121,6 @@ class Schedule(models.Model):
         validators=[validate_kwarg],
         help_text=_("Name of the keyword argument that gets the planned time"),
     )
-    error = models.TextField(  # noqa: DJ001 - an older release inserts no value
-        verbose_name=_("error"), null=True, blank=True, editable=False
-    )
-    """Why the schedule could not run when it was due; None while all is well."""
-
-    anchor = models.CharField(  # noqa: DJ001 - an older release inserts no value
-        verbose_name=_("intended time"), max_length=32, null=True, editable=False
-    )
-    """The wall-clock time that `next_run` stands for where that does not exist.
-
-    ISO 8601 without a zone; only when the clocks skip the time that was meant.
-    """
 
     class Meta:
         app_label = "django_q"
@@ -151,6 +141,27 @@ class Schedule(models.Model):
             start, zone = self.next_run, clock.zone()
             self.next_run = recurrence.first_match(self.cron or "", start, zone)
         super().save(*args, **kwargs)
+
+    def _do_insert(
+        self,
+        manager: Any,
+        using: str,
+        fields: Iterable[models.Field[Any, Any]],
+        *more: Any,
+    ) -> Any:
+        """Django's own step. While a project migrates, columns that are still to come
+        are left out, unless they are to hold something.
+        """
+        there = columns_meanwhile(Schedule, using)
+        if there is not None:
+            fields = [
+                field
+                for field in fields
+                if field.column in there
+                or getattr(self, field.attname) != field.get_default()
+            ]
+        insert: Any = super()._do_insert  # type: ignore[misc]
+        return insert(manager, using, fields, *more)
 
     def clean(self) -> None:
         """Raise ValidationError for arguments that don't parse and a missing cron."""
@@ -188,6 +199,22 @@ class Schedule(models.Model):
         slot = Slot(next_run) if next_run else self._own_slot()
         return rhythm.following(slot).moment
 
+    @property
+    def error(self) -> str | None:
+        """Why the schedule could not run when it was due; None while all is well."""
+        return self._note().error
+
+    @property
+    def anchor(self) -> str | None:
+        """The wall-clock time that `next_run` stands for where that does not exist."""
+        return self._note().anchor
+
+    def _note(self) -> ScheduleNote:
+        try:
+            return self.note
+        except ScheduleNote.DoesNotExist:
+            return ScheduleNote()
+
     def _own_slot(self) -> Slot:
         meant = datetime.fromisoformat(self.anchor) if self.anchor else None
         return Slot(self.next_run or clock.now(), meant)
@@ -206,6 +233,62 @@ class Schedule(models.Model):
         return None if found is None else link_to_task(*found)
 
     last_run.short_description = _("last run")  # type: ignore[attr-defined]
+
+
+class ScheduleNote(models.Model):
+    """What a cluster notes about a schedule. Most schedules have none.
+
+    Not in the schedule's own table, which stays as all releases know it: code that
+    plans something while a project migrates finds no column that is not there yet.
+    """
+
+    schedule = models.OneToOneField(
+        Schedule,
+        # Releases before ours delete schedules without knowing of notes.
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        primary_key=True,
+        related_name="note",
+        verbose_name=_("schedule"),
+    )
+    error = models.TextField(  # noqa: DJ001 - None is: no error
+        verbose_name=_("error"), null=True, blank=True, editable=False
+    )
+    """Why the schedule could not run when it was due; None while all is well."""
+
+    anchor = models.CharField(  # noqa: DJ001 - None is: nothing was moved
+        verbose_name=_("intended time"), max_length=32, null=True, editable=False
+    )
+    """The wall-clock time that `next_run` stands for where that does not exist.
+
+    ISO 8601 without a zone; only when the clocks skip the time that was meant.
+    """
+
+    class Meta:
+        app_label = "django_q"
+        verbose_name = _("Note on a schedule")
+        verbose_name_plural = _("Notes on schedules")
+
+    def __str__(self) -> str:
+        return self.error or self.anchor or ""
+
+    @classmethod
+    def write(
+        cls, schedule: Schedule, *, error: str | None, anchor: str | None
+    ) -> None:
+        """Note these facts about a schedule, instead of those before.
+
+        Two times None leaves no note. Sweeps out those of schedules that are gone.
+        """
+        using = schedule._state.db or router.db_for_write(cls)  # noqa: SLF001 - public by its docs
+        notes = cls.objects.using(using)
+        known = Schedule.objects.using(using).values("pk")
+        notes.exclude(schedule__in=known).delete()
+        if error is None and anchor is None:
+            notes.filter(schedule=schedule).delete()
+            return
+        facts = {"error": error, "anchor": anchor}
+        notes.update_or_create(schedule_id=schedule.pk, defaults=facts)
 
 
 def is_fired_by(options: Options) -> models.Q:

@@ -15,7 +15,7 @@ from django.utils import timezone
 from django_q import clock
 from django_q.callables import name_of, resolve
 from django_q.exceptions import TaskNotFound, TaskNotImportable
-from django_q.models import Schedule
+from django_q.models import Schedule, ScheduleNote
 from django_q.recurrence import Slot, place
 
 CALLER: Final = 4
@@ -58,12 +58,13 @@ def schedule(
         args=str(args),
         kwargs=str(kwargs),
         next_run=slot.moment,
-        anchor=slot.anchor,
         **columns,
     )
     _refuse_known_name(planned.name)
     planned.full_clean()
     planned.save()
+    if slot.anchor:
+        ScheduleNote.write(planned, error=None, anchor=slot.anchor)
     return planned
 
 
@@ -88,7 +89,8 @@ def path_of(func: Callable[..., Any] | str) -> str:
 def _refuse_known_name(name: str | None) -> None:
     """Raise IntegrityError if a schedule has this name already."""
     rows = Schedule.objects.using(router.db_for_write(Schedule))
-    known = rows.filter(name=name).first() if name else None
+    columns = ("schedule_type", "next_run")
+    known = rows.filter(name=name).only(*columns).first() if name else None
     if known is None:
         return
     rhythm = known.get_schedule_type_display()

@@ -74,7 +74,7 @@ def test_bad_schedule_harms_only_itself(cluster: RunningCluster, diary: Diary) -
     Schedule.objects.bulk_create([*rows, good])
     wait_until(lambda: functions.words(diary.path) == ["good"])
     named = Schedule.objects.filter(name__in=bad)
-    wait_until(lambda: not named.filter(error__isnull=True).exists())
+    wait_until(lambda: not named.filter(note__error__isnull=True).exists())
     assert all(row.error for row in named)
     told = r"ERROR.*schedule \[{}\]"
     assert stays(lambda: cluster.count(told.format("arguments")) == 1, during=1)

@@ -19,7 +19,7 @@ from django.utils.html import escape
 from picklefield.fields import PickledObject, dbsafe_encode
 
 from django_q import tasks
-from django_q.models import Failure, OrmQ, Schedule, Success, Task
+from django_q.models import Failure, OrmQ, Schedule, ScheduleNote, Success, Task
 from django_q.signing import SignedPackage
 from django_q.status import Stat
 
@@ -154,7 +154,8 @@ def test_list_of_schedules_links_to_the_last_task(admin_client: Client):
 
 
 def test_list_of_schedules_shows_why_one_does_not_run(admin_client: Client):
-    Schedule.objects.create(func="math.sqrt", error="ValueError: it can't")
+    row = Schedule.objects.create(func="math.sqrt")
+    ScheduleNote.write(row, error="ValueError: it can't", anchor=None)
     page = text_of(admin_client.get(list_of("schedule")))
     assert escape("ValueError: it can't") in page
 
@@ -247,8 +248,8 @@ def test_nothing_in_a_page_is_markup(admin_client: Client):
         kwargs=SCRIPT,
         cluster=SCRIPT,
         task=task.pk,
-        error=SCRIPT,
     )
+    ScheduleNote.write(schedule, error=SCRIPT, anchor=None)
     queued = queue(name=SCRIPT, func=SCRIPT, group=SCRIPT, args=(SCRIPT,), id=SCRIPT)
     OrmQ.objects.update(key=SCRIPT)
     pages = [list_of(model) for model in LISTS]
@@ -456,7 +457,8 @@ def test_bad_schedule_is_refused_in_the_form(
 
 
 def test_page_of_a_schedule_shows_its_error_until_it_is_saved(admin_client: Client):
-    row = Schedule.objects.create(func="math.sqrt", error="ValueError: no")
+    row = Schedule.objects.create(func="math.sqrt")
+    ScheduleNote.write(row, error="ValueError: no", anchor=None)
     address = page_of(row)
     assert "ValueError: no" in text_of(admin_client.get(address))
     assert admin_client.post(address, form_of_schedule()).status_code == 302

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Model
 
 from django_q import migrations
+from tests.databases import fresh_database
 
 pytestmark = pytest.mark.database
 
@@ -84,7 +84,11 @@ ORMQ = [
     ("payload", "text", False),
     ("lock", "moment", True),
 ]
-SCHEDULE_OURS = [("error", "text", True), ("anchor", "varchar(32)", True)]
+NOTE = [
+    ("schedule_id", "number", False),
+    ("error", "text", True),
+    ("anchor", "varchar(32)", True),
+]
 ORMQ_OURS = [
     ("holder", "varchar(32)", True),
     ("deliveries", "number", False),
@@ -195,30 +199,14 @@ class Scratch:
 
 @pytest.fixture
 def scratch(django_db_blocker: Any, tmp_path: Path) -> Iterator[Scratch]:
-    default = connections["default"]
-    settings = copy.deepcopy(default.settings_dict)
-    on_file = default.vendor == "sqlite"
-    name = str(tmp_path / "scratch.sqlite3") if on_file else "test_django_q_scratch"
-    settings["NAME"] = name
-    connections.settings["scratch"] = settings
-    with django_db_blocker.unblock():
-        if not on_file:
-            command(f"DROP DATABASE IF EXISTS {name}")
-            command(f"CREATE DATABASE {name}")
+    with django_db_blocker.unblock(), fresh_database(tmp_path) as settings:
+        connections.settings["scratch"] = settings
         try:
             yield Scratch()
         finally:
             connections["scratch"].close()
             del connections["scratch"]
             del connections.settings["scratch"]
-            if not on_file:
-                command(f"DROP DATABASE {name}")
-
-
-def command(sql: str) -> None:
-    """On the server, in none of its databases."""
-    with connections["default"]._nodb_cursor() as cursor:  # noqa: SLF001 - Django's tests do
-        cursor.execute(sql)
 
 
 def columns_of(row: Model) -> dict[str, Any]:
@@ -249,9 +237,9 @@ def test_after_0019_the_schema_is_that_of_all_releases(scratch: Scratch):
 def test_after_all_our_columns_stand_behind_them(scratch: Scratch):
     scratch.migrate(NAMES[-1])
     schedule = SCHEDULE if scratch.vendor == "sqlite" else SCHEDULE_IN_PLACE
-    ours = scratch.expected([*schedule, *SCHEDULE_OURS])
     assert scratch.columns("django_q_task") == scratch.expected(TASK)
-    assert scratch.columns("django_q_schedule") == ours
+    assert scratch.columns("django_q_schedule") == scratch.expected(schedule)
+    assert scratch.columns("django_q_schedulenote") == scratch.expected(NOTE)
     ormq = scratch.columns("django_q_ormq")
     assert sorted(ormq) == sorted(scratch.expected([*ORMQ, *ORMQ_OURS]))
     assert scratch.columns("django_q_vitalsign") == scratch.expected(VITALSIGN)

@@ -34,7 +34,7 @@ def test_ids_have_the_type_of_all_releases():
     assert app.default_auto_field == "django.db.models.AutoField"
     for model in app.get_models():
         kind = model._meta.pk.get_internal_type()  # noqa: SLF001 - public by Django's docs
-        assert kind in ("AutoField", "CharField")
+        assert kind in ("AutoField", "CharField", "OneToOneField")
 
 
 def test_checks_run_with_those_of_the_project():

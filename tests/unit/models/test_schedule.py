@@ -10,7 +10,7 @@ import time_machine
 from django.core.exceptions import ValidationError
 from django.test import override_settings
 
-from django_q.models import Schedule, Task, validate_cron, validate_kwarg
+from django_q.models import Schedule, ScheduleNote, Task, validate_cron, validate_kwarg
 
 NOON = datetime(2026, 5, 12, 12, tzinfo=UTC)
 
@@ -134,7 +134,8 @@ def test_schedule_without_next_run_counts_from_now():
 def test_time_that_clocks_skipped_comes_back_on_the_next_day(q_settings: Any):
     q_settings(time_zone="Europe/Berlin")
     moved = datetime(2026, 3, 29, 1, tzinfo=UTC)  # 03:00 there; 02:30 was meant
-    row = schedule(next_run=moved, anchor="2026-03-29T02:30:00")
+    row = schedule(next_run=moved)
+    row.note = ScheduleNote(anchor="2026-03-29T02:30:00")
     assert row.calculate_next_run() == datetime(2026, 3, 30, 0, 30, tzinfo=UTC)
 
 
