@@ -72,6 +72,10 @@ class ResultTimeout(TaskError, TimeoutError):
     """No result came in time."""
 
 
+class NothingFollows(DjangoQError, ValueError):
+    """A schedule has no run after this one."""
+
+
 class TimeoutException(SystemExit):
     """Raised inside a task that has run past its limit.
 

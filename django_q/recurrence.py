@@ -8,16 +8,14 @@ and the next step is taken from that.
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final, NamedTuple
 
-from cronsim import CronSim, CronSimError
-
 from django_q.clock import add_months, add_years
+from django_q.cron import matches, runs_every_hour
+from django_q.exceptions import NothingFollows
 
 ONCE: Final = "O"
 MINUTES: Final = "I"
@@ -28,30 +26,8 @@ CRON: Final = "C"
 DAYS: Final = {"D": 1, "W": 7, "BW": 14}
 MONTHS: Final = {"M": 1, "BM": 2, "Q": 3}
 
-CRON_ALIASES: Final = {
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-    "@monthly": "0 0 1 * *",
-    "@weekly": "0 0 * * 0",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@hourly": "0 * * * *",
-}
-
-CRON_FIELDS: Final = {
-    "minute": range(60),
-    "hour": range(24),
-    "day-of-month": range(1, 32),
-    "month": range(1, 13),
-    "day-of-week": range(8),
-    "second": range(60),
-}
-
-
 MOST_COUNTED: Final = 1000
 """Matches of cron are looked up one by one; nobody needs to know more exactly."""
-
-ANY_DAY: Final = datetime(2000, 1, 1)
 
 
 class Slot(NamedTuple):
@@ -79,7 +55,7 @@ class Recurrence:
     zone: tzinfo | None = None
 
     def following(self, slot: Slot) -> Slot:
-        """The slot after this one. Raises ValueError for what never runs again."""
+        """The slot after this one. Raises ValueError; NothingFollows at the end."""
         kind = self.schedule_type
         if kind == CRON:
             return Slot(next_match(self.cron or "", slot.moment, self.zone))
@@ -90,7 +66,10 @@ class Recurrence:
             return Slot(add_years(moment, 1))
         if kind in (MINUTES, HOURLY):
             return Slot(moment + self._interval())
-        message = f"A schedule of type {kind!r} runs once: nothing follows."
+        if kind == ONCE:
+            message = "A schedule of type 'O' runs once: nothing follows."
+            raise NothingFollows(message)
+        message = f"There is no schedule of type {kind!r}."
         raise ValueError(message)
 
     def skip_missed(self, slot: Slot, now: datetime) -> tuple[Slot, int]:
@@ -214,15 +193,16 @@ def next_match(cron: str, after: datetime, zone: tzinfo | None) -> datetime:
 
     Expressions that run in every hour follow the hours as they pass: the one that the
     clocks repeat has its runs, the one that they skip has none. All others follow the
-    two rules of this module. Raises ValueError for what is not an expression.
+    two rules of this module. Raises ValueError for what is not an expression, and
+    NothingFollows after the last match.
     """
     if zone is None:
-        return _first(cron, after)
+        return next(matches(cron, after))
     after = _in_utc(after, zone)
     wall = _wall(after, zone)
-    if _runs_every_hour(cron):
+    if runs_every_hour(cron):
         return _next_as_hours_pass(cron, after, zone)
-    places = (place(match, zone).moment for match in _matches(cron, wall))
+    places = (place(match, zone).moment for match in matches(cron, wall))
     return next(moment for moment in places if moment > after)
 
 
@@ -231,24 +211,13 @@ def first_match(cron: str, start: datetime, zone: tzinfo | None) -> datetime:
     return next_match(cron, start - timedelta(microseconds=1), zone)
 
 
-def check_cron(cron: str) -> None:
-    """Raise ValueError, with what is wrong, for text that is no cron expression."""
-    _first(cron, ANY_DAY)
-
-
-def explain(cron: str) -> str:
-    """A cron expression in English: "At 02:30 every day"."""
-    check_cron(cron)
-    return _simulate(cron, ANY_DAY).explain()
-
-
 def _next_as_hours_pass(cron: str, after: datetime, zone: tzinfo) -> datetime:
     """The next match, taking a repeated hour twice and a skipped one not at all."""
     wall = _wall(after, zone)
     start = wall - max(_repeated(wall, zone), timedelta())
 
     def first(fold: int) -> datetime:
-        shown = (match for match in _matches(cron, start) if _exists(match, zone))
+        shown = (match for match in matches(cron, start) if _exists(match, zone))
         moments = (_in_utc(match, zone, fold=fold) for match in shown)
         return next(moment for moment in moments if moment > after)
 
@@ -258,47 +227,3 @@ def _next_as_hours_pass(cron: str, after: datetime, zone: tzinfo) -> datetime:
 def _repeated(wall: datetime, zone: tzinfo) -> timedelta:
     """How much later a wall-clock time comes again; negative inside a gap."""
     return _in_utc(wall, zone, fold=1) - _in_utc(wall, zone)
-
-
-def _runs_every_hour(cron: str) -> bool:
-    return len(_simulate(cron, ANY_DAY).hours) == 24
-
-
-def _first(cron: str, after: datetime) -> datetime:
-    return next(_matches(cron, after))
-
-
-def _matches(cron: str, after: datetime) -> Iterator[datetime]:
-    """All matches after a naive time, on clocks that are never changed."""
-    yield from _simulate(cron, after)
-    message = f"{cron!r} names no date that ever comes."
-    raise ValueError(message)
-
-
-def _simulate(cron: str, after: datetime) -> CronSim:
-    expression = CRON_ALIASES.get(cron.strip().lower(), cron)
-    parts = expression.split()
-    if len(parts) == 6:
-        # Rows of the earlier releases have the seconds last, cronsim wants them first.
-        expression = " ".join([parts[-1], *parts[:-1]])
-    try:
-        return CronSim(expression, after)
-    except CronSimError as error:
-        reason = _what_is_wrong(parts, str(error))
-        message = f"{cron!r} isn't a cron expression: {reason}."
-        raise ValueError(message) from None
-
-
-def _what_is_wrong(parts: list[str], complaint: str) -> str:
-    """The field that cronsim complains about, in words."""
-    if len(parts) not in (5, 6):
-        return f"it has {len(parts)} fields, not 5"
-    name = complaint.removeprefix("Bad ")
-    text = parts[list(CRON_FIELDS).index(name)]
-    allowed = CRON_FIELDS[name]
-    for number in re.findall(r"\d+", text):
-        if int(number) not in allowed:
-            return f"{name} {number} is not between {allowed[0]} and {allowed[-1]}"
-    if text.isdigit():
-        return f"none of its months has {text} days"
-    return f"{name} {text!r} can't be understood"

@@ -17,6 +17,7 @@ from django.db.models.signals import post_save, pre_save
 
 from django_q import clock, tasks
 from django_q.brokers import Broker
+from django_q.exceptions import NothingFollows
 from django_q.humanhash import humanize
 from django_q.logs import clean, logger
 from django_q.models import Schedule, ScheduleNote
@@ -219,13 +220,14 @@ class Scheduler:
     ) -> tuple[dict[str, Any], str | None, int]:
         """Where the row stands after this slot, and how many slots it skips."""
         repeats = schedule.repeats - 1 if schedule.repeats > 0 else -1
-        if schedule.schedule_type == ONCE:
-            return {"repeats": 0}, None, 0
         rhythm, slot, missed = rhythm_of(schedule), slot_of(schedule), 0
-        if self.options.catch_up:
-            slot = rhythm.following(slot)
-        else:
-            slot, missed = rhythm.skip_missed(slot, now)
+        try:
+            if self.options.catch_up:
+                slot = rhythm.following(slot)
+            else:
+                slot, missed = rhythm.skip_missed(slot, now)
+        except NothingFollows:
+            return {"repeats": 0}, None, 0
         moved = {"next_run": slot.moment, "repeats": repeats}
         return moved, slot.anchor, missed
 

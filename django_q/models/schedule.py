@@ -188,7 +188,7 @@ class Schedule(models.Model):
     def calculate_next_run(self, next_run: datetime | None = None) -> datetime:
         """The run after the given one, or after this schedule's own next run.
 
-        Raises ValueError for what runs once.
+        Raises NothingFollows, a ValueError, for what runs once.
         """
         rhythm = Recurrence(
             schedule_type=self.schedule_type,

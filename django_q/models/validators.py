@@ -7,7 +7,7 @@ from keyword import iskeyword
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 
-from django_q.recurrence import check_cron
+from django_q.cron import check_cron
 
 
 def validate_cron(value: str) -> None:

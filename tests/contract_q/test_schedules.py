@@ -137,3 +137,15 @@ def test_schedule_that_is_well_has_no_note():
     plan()
     fire()
     assert not ScheduleNote.objects.exists()
+
+
+# ------------------------------------------------------------------------- its end
+
+
+def test_cron_of_certain_years_runs_at_its_last_match_and_pauses():
+    row = plan(schedule_type="C", cron="0 12 12 5 * 0 2026")
+    assert fire() == 1
+    row.refresh_from_db()
+    assert (row.next_run, row.repeats, row.error) == (NOON, 0, None)
+    assert fire() == 0
+    assert len(queued()) == 1
