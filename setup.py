@@ -46,6 +46,7 @@ TOOLS = {
         "pytest>=8.4",
         "pytest-django>=4.11",
         "pytest-randomly>=3.16",
+        "redis>=5.0",
         "setproctitle>=1.3",
         "time-machine>=2.16",
     ],

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test import TransactionTestCase
+
+from tests.servers import RedisServer
 
 
 def pytest_configure() -> None:
@@ -57,6 +60,15 @@ def q_settings(settings: Any) -> Any:
         settings.Q_CLUSTER = {**settings.Q_CLUSTER, **entries}
 
     return change
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A private Redis for this run; tests that need one are skipped where it lacks."""
+    if RedisServer.programs() is None:
+        pytest.skip(f"sudo apt install {' '.join(RedisServer.packages)}")
+    with RedisServer() as server:
+        yield server
 
 
 DATABASE_FIXTURES = frozenset({"db", "django_db_setup", "transactional_db"})

@@ -1,9 +1,10 @@
-"""Private database servers: on a free port of this machine, in a folder of their own.
+"""Private servers: on a free port of this machine, in a folder of their own.
 
 Each is a context manager that starts a server and stops it again by its process id.
 Only the standard library, so that tests/run.py can use it before anything is installed.
 
 On a desk, for one database:  python -m tests.servers postgres -- pytest -m database
+Redis is started by the tests that need it: the fixture `redis_server` of tests/conftest.py.
 """
 
 from __future__ import annotations
@@ -110,19 +111,23 @@ class Server:
         # Between finding a free port and using it, somebody else may take it.
         for _ in range(3):
             self.port = free_port()
-            with self.log.open("ab") as log:
-                self.process = subprocess.Popen(
-                    self.command(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    cwd=self.folder,
-                    start_new_session=True,
-                    **self.identity(),
-                )
-            if self.comes_up():
+            if self.runs():
                 return
         raise ServerFailed(f"{self.title} does not start:\n{self.last_words()}")
+
+    def runs(self) -> bool:
+        """Run it on its port."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                start_new_session=True,
+                **self.identity(),
+            )
+        return self.comes_up()
 
     def comes_up(self) -> bool:
         deadline = time.monotonic() + self.within
@@ -329,9 +334,80 @@ class MariaDB(Server):
             return False
 
 
+class RedisServer(Server):
+    """Redis, which writes nothing to disk but when it is asked to."""
+
+    title = "Redis"
+    database = "redis"
+    packages = ("redis-server",)
+    account = "redis"
+
+    @classmethod
+    def programs(cls) -> dict[str, Path] | None:
+        server = first_program("redis-server", "valkey-server")
+        return None if server is None else {"server": server}
+
+    @classmethod
+    def version(cls) -> str | None:
+        programs = cls.programs()
+        if programs is None:
+            return None
+        said = subprocess.run(
+            [programs["server"], "--version"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        found = re.search(r"v=(\d+\.\d+)", said)
+        return found[1] if found else "of unknown version"
+
+    def prepare(self) -> None:
+        self.data.mkdir()
+        self.give_away(self.data)
+
+    def command(self) -> list[str]:
+        settings = {
+            "bind": ADDRESS,
+            "port": str(self.port),
+            "dir": str(self.data),
+            # A restart in order finds everything again.
+            "appendonly": "yes",
+            "appendfsync": "no",
+            "save": "",
+            "enable-debug-command": "local",
+        }
+        said = [word for key, value in settings.items() for word in (f"--{key}", value)]
+        return [str(self.program("server")), *said]
+
+    def answers(self) -> bool:
+        try:
+            with socket.create_connection((ADDRESS, self.port), timeout=1) as line:
+                line.sendall(b"PING\r\n")
+                return line.recv(5) == b"+PONG"
+        except OSError:
+            return False
+
+    def restart(self) -> None:
+        """Stop it, and start it again where it was, with all that it had."""
+        self.end_process()
+        if not self.runs():
+            raise ServerFailed(f"{self.title} does not start:\n{self.last_words()}")
+
+    @property
+    def url(self) -> str:
+        return f"redis://{ADDRESS}:{self.port}/0"
+
+    def environment(self) -> dict[str, str]:
+        return {"QTEST_REDIS": self.url}
+
+
 SERVERS: dict[str, type[Server]] = {
     kind.database: kind for kind in (PostgreSQL, MariaDB)
 }
+"""Databases: what uses one is run on each."""
+
+BESIDE: tuple[type[Server], ...] = (RedisServer,)
+"""What the tests start themselves, beside any database."""
 
 
 def free_port() -> int:

@@ -23,7 +23,7 @@ from xml.etree import ElementTree
 
 from tests import environment
 from tests.environment import ROOT, SetUpFailed, Wanted
-from tests.servers import SERVERS, Server, ServerFailed
+from tests.servers import BESIDE, SERVERS, Server, ServerFailed
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
@@ -140,9 +140,9 @@ def set_up(options: argparse.Namespace) -> Bench:
         wheels=options.wheels,
     )
     kinds = [kind for name, kind in SERVERS.items() if name in options.databases]
-    install_packages(kinds)
+    install_packages([*BESIDE, *kinds])
     bench = Bench(python=environment.prepare(wanted))
-    for kind in kinds:
+    for kind in [*BESIDE, *kinds]:
         remedy = what_lacks(kind, bench.python, wheels=options.wheels)
         if remedy:
             bench.missing[kind.title] = remedy
@@ -217,6 +217,8 @@ def run_all(bench: Bench, options: argparse.Namespace, *, deadline: float) -> Co
     if "sqlite" in options.databases:
         total.add(run_pytest(bench.python, options.pytest, {}, deadline=deadline))
     for kind in bench.found:
+        if kind in BESIDE:
+            continue
         print(f"\n{kind.title}: the tests that use a database", flush=True)
         with kind() as server:
             chosen = ["-m", "database", *options.pytest]

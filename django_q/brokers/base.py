@@ -114,6 +114,13 @@ class Broker:
         self.connection = self.get_connection(self.list_key)
         self.cache = self.get_cache()
 
+    @property
+    def short_key(self) -> str:
+        """Name of the queue, as settings and clusters call it: `list_key` without what
+        the broker adds.
+        """
+        return self.list_key
+
     # -- producing and consuming
 
     def enqueue(
@@ -123,7 +130,7 @@ class Broker:
 
     def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
         """Put packages on their queues, all in one go where the broker can."""
-        brokers = {self.list_key: self}
+        brokers = {self.short_key: self}
         for package, queue, task_id in consignments:
             if queue not in brokers:
                 brokers[queue] = type(self)(list_key=queue)

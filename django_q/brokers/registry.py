@@ -25,6 +25,19 @@ class Kind(NamedTuple):
 
     is_chosen: Callable[[Options], bool]
 
+    package: str = ""
+    """The client library that it needs: the name of its module, and of our extra."""
+
+    @property
+    def lacks_package(self) -> str:
+        """What to say when that is not installed."""
+        return f"The {self.title} broker needs the package {self.package!r}, which is not installed."
+
+    @property
+    def remedy(self) -> str:
+        """How to install it."""
+        return f'Run: python -m pip install "django-q3[{self.package}]"'
+
 
 KINDS: Final = (
     Kind("disque_nodes", "Disque", None, lambda o: bool(o.disque_nodes)),
@@ -33,7 +46,13 @@ KINDS: Final = (
     Kind("sqs", "Amazon SQS", None, lambda o: isinstance(o.sqs, dict)),
     Kind("orm", "the database", "django_q.brokers.orm.ORM", lambda o: bool(o.orm)),
     Kind("mongo", "MongoDB", None, lambda o: bool(o.mongo)),
-    Kind("redis", "Redis", None, lambda _: True),
+    Kind(
+        "redis",
+        "Redis",
+        "django_q.brokers.redis_broker.Redis",
+        lambda _: True,
+        package="redis",
+    ),
 )
 """In the order in which they win; the last one is the default."""
 
@@ -58,18 +77,24 @@ def load(path: str) -> type[Broker]:
     try:
         broker_class: type[Broker] = import_string(path)
     except ImportError as error:
-        message = f"The broker {path!r} can't be imported: {error}."
-        raise ConfigurationError(message) from error
+        raise _explained(error, path) from error
     return broker_class
+
+
+def _explained(error: ImportError, path: str) -> ConfigurationError:
+    for kind in KINDS:
+        if kind.path == path and error.name == kind.package:
+            return ConfigurationError(
+                kind.lacks_package, hint=f"{kind.remedy} {USE_THE_DATABASE}"
+            )
+    return ConfigurationError(f"The broker {path!r} can't be imported: {error}.")
 
 
 def _path_of(kind: Kind, options: Options) -> str:
     if kind.path is not None:
         return kind.path
-    asked = f"Q_CLUSTER[{kind.setting!r}] asks for {kind.title}"
-    if getattr(options, kind.setting) is None:
-        asked = f"Q_CLUSTER names no broker, which asks for {kind.title}"
     message = (
-        f"{asked}. This release carries the ORM broker, and one in memory for tests."
+        f"Q_CLUSTER[{kind.setting!r}] asks for {kind.title}. This release carries the"
+        " brokers for Redis and the database, and one in memory for tests."
     )
     raise ConfigurationError(message, hint=USE_THE_DATABASE)

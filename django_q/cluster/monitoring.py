@@ -255,7 +255,7 @@ class Monitor(Role):
         if kept:
             results.save(kept, using=self.database)
         links = [
-            Consignment(r.link, r.link_queue or self.broker.list_key, r.link_id)
+            Consignment(r.link, r.link_queue or self.broker.short_key, r.link_id)
             for r in timely
             if r.link
         ]

@@ -113,7 +113,7 @@ def take_snapshot(broker: Broker | None = None) -> Snapshot:
     """Collect every figure now. Raises one of NO_ANSWER where nothing can be known."""
     options = get_options()
     chosen = broker or get_broker()
-    queue = broker.list_key if broker else options.queue
+    queue = broker.short_key if broker else options.queue
     latency = ping(chosen)
     clusters = running_clusters(chosen)
     going_on = Min("next_run", filter=~Q(repeats=0))

@@ -159,7 +159,7 @@ class BrokerContract:
 
     def test_many_packages_come_in_order(self, broker: Broker):
         packages = [f"{number:03}" for number in range(60)]
-        broker.enqueue_many([Consignment(p, broker.list_key) for p in packages])
+        broker.enqueue_many([Consignment(p, broker.short_key) for p in packages])
         taken: list[str] = []
         while len(taken) < 60:
             taken += sorted(packages_of(take(broker, 20)))
@@ -197,7 +197,7 @@ class BrokerContract:
         self, broker: Broker, queue: str, open_broker: Callable[[str], Broker]
     ):
         elsewhere = open_broker(f"{queue}-other")
-        queues = (queue, elsewhere.list_key, queue)
+        queues = (queue, elsewhere.short_key, queue)
         packages = [Consignment(str(n), name) for n, name in enumerate(queues)]
         broker.enqueue_many(packages)
         assert sorted(packages_of(take(broker, 5))) == ["0", "2"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -42,20 +44,35 @@ def test_settings_win_in_the_promised_order():
     assert choose(Options()).setting == "redis"
 
 
-@pytest.mark.parametrize(
-    ("setting", "title"),
-    [
-        ({"sqs": {}}, r"Q_CLUSTER\['sqs'\] asks for Amazon SQS"),
-        ({"redis": {"host": "x"}}, r"Q_CLUSTER\['redis'\] asks for Redis"),
-        ({}, "Q_CLUSTER names no broker, which asks for Redis"),
-    ],
-)
-def test_what_this_release_lacks_is_said_with_the_line_that_helps(
-    q_settings: Any, setting: dict[str, Any], title: str
-):
-    q_settings(orm=None, **setting)
+def test_what_this_release_lacks_is_said_with_the_line_that_helps(q_settings: Any):
+    q_settings(orm=None, sqs={})
+    title = r"Q_CLUSTER\['sqs'\] asks for Amazon SQS"
     with pytest.raises(ConfigurationError, match=title) as caught:
         get_broker()
+    assert 'Q_CLUSTER = {"orm": "default"}' in str(caught.value)
+
+
+def test_without_any_setting_it_is_redis_on_localhost(q_settings: Any):
+    q_settings(orm=None)
+    with closing(get_broker("mine")) as broker:
+        assert (
+            broker.connection.connection_pool.connection_kwargs["host"] == "localhost"
+        )
+        assert broker.list_key == "django_q:mine:q"
+
+
+def test_client_library_that_is_not_installed_is_named(
+    q_settings: Any, monkeypatch: pytest.MonkeyPatch
+):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "redis"]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in [name for name in sys.modules if ".redis_" in name]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "redis", None)
+    q_settings(orm=None)
+    with pytest.raises(ConfigurationError, match="needs the package 'redis'") as caught:
+        get_broker()
+    assert 'pip install "django-q3[redis]"' in str(caught.value)
     assert 'Q_CLUSTER = {"orm": "default"}' in str(caught.value)
 
 

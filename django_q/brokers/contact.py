@@ -1,0 +1,37 @@
+"""Contact: who has reached a broker without a gap, and so may judge the leases of others."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Final
+
+LONGEST_GAP: Final = 2 / 3
+"""Part of a lease. A longer silence between us and the broker may have cost others
+their leases; a shorter one can't: they renew them after a third.
+"""
+
+
+class Contact:
+    """How long this process has been reaching the broker."""
+
+    def __init__(self, lease: float) -> None:
+        self.lease = lease
+        self._since: float | None = None
+        self._last = 0.0
+
+    def note(self) -> None:
+        """The broker has answered."""
+        now = monotonic()
+        silence = now - self._last
+        if self._since is None or silence > self.lease * LONGEST_GAP:
+            self._since = now
+        self._last = now
+
+    def lose(self) -> None:
+        """The broker can't be reached."""
+        self._since = None
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether others could have renewed their leases just as well."""
+        return self._since is not None and monotonic() - self._since >= self.lease

@@ -1,0 +1,387 @@
+"""Redis: the list that producers have always pushed to, and nothing is lost from it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from time import monotonic, sleep, time_ns
+from typing import Any, Final
+
+import redis
+from redis.exceptions import ConnectionError  # noqa: A004 - the client's name for it
+
+from django_q.brokers.base import Broker, Consignment, Delivery
+from django_q.brokers.contact import Contact
+from django_q.brokers.redis_call import Call
+from django_q.brokers.redis_client import connect, plain_words
+from django_q.brokers.redis_scripts import (
+    ACKNOWLEDGE,
+    ENQUEUE,
+    FETCH,
+    HELD,
+    MARK_STARTED,
+    NEXT_DUE,
+    PURGE,
+    REDELIVER,
+    RELEASE,
+    RENEW,
+    RESCUE,
+    SIZES,
+    Script,
+    ask,
+)
+from django_q.conf import get_options
+from django_q.exceptions import BrokerUnavailable
+from django_q.humanhash import humanize
+from django_q.logs import logger
+
+PREFIX: Final = "django_q:"
+SUFFIX: Final = ":q"
+
+LARGEST_LOAD: Final = 16 * 1024 * 1024
+"""Bytes of packages that travel in one go, or one package that is larger."""
+
+MOST_AT_ONCE: Final = 1000
+"""Packages that are queued in one go: Redis does nothing else meanwhile."""
+
+
+class Redis(Broker):
+    """Carries packages in a list of Redis, and beside it what it promises about them.
+
+    What is taken belongs to the cluster that took it, in a hash of its own, for as long
+    as the cluster's lease stands by the clock of Redis. The receipt is the field in that
+    hash and changes with each delivery, so it is also the fence: whoever was rescued has
+    nothing there any more. `list_key` is the key of the list.
+    """
+
+    supports_receipts = True
+    supports_leases = True
+    supports_delay = True
+    supports_ids = True
+
+    connection: redis.Redis
+
+    def __init__(self, list_key: str | None = None) -> None:
+        super().__init__(key_of(list_key or get_options().queue))
+        self._prepare()
+
+    def __setstate__(self, state: tuple[str, str | None]) -> None:
+        super().__setstate__(state)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        self._holder: str | None = None
+        self._contact = Contact(float(get_options().retry))
+        self._call: Call | None = None
+        self._found_all = False
+        self._unheard: dict[str, float] = {}
+
+    @staticmethod
+    def get_connection(list_key: str | None = None) -> redis.Redis:
+        """A client; it connects with its first command, and in each process anew."""
+        return connect(get_options())
+
+    @property
+    def short_key(self) -> str:
+        return self.list_key.removeprefix(PREFIX).removesuffix(SUFFIX)
+
+    # -- producing and consuming
+
+    def enqueue(
+        self, package: str, *, task_id: str | None = None, delay: float = 0
+    ) -> str | int:
+        """Gives the task's id, or else the length of the list."""
+        length = self._enqueue(self.list_key, [(task_id, package)], delay)
+        return task_id or length
+
+    def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
+        by_key = defaultdict(list)
+        for package, queue, task_id in consignments:
+            key = self.list_key if queue == self.short_key else key_of(queue)
+            by_key[key].append((task_id, package))
+        for key, entries in by_key.items():
+            for load in loads(entries):
+                self._enqueue(key, load)
+
+    def dequeue(self, count: int | None = None) -> list[Delivery]:
+        wanted = count or get_options().bulk or 1
+        taken = self._fetch(wanted)
+        if not taken and self._holder is None:
+            # Whoever asks for one cluster's turn after another's is not called.
+            sleep(get_options().poll)
+            taken = self._fetch(wanted)
+        self._found_all = len(taken) < wanted
+        return taken
+
+    def acknowledge(self, receipt: str) -> bool:
+        return bool(self.acknowledge_many([receipt]))
+
+    def acknowledge_many(self, receipts: Sequence[str]) -> set[str]:
+        return self._finish(ACKNOWLEDGE, receipts)
+
+    fail = delete = acknowledge
+
+    # -- the queue as a whole
+
+    def queue_size(self) -> int:
+        return int(self._run(SIZES)[0])
+
+    def lock_size(self) -> int:
+        return int(self._run(SIZES)[1])
+
+    def purge_queue(self) -> None:
+        self._run(PURGE)
+
+    delete_queue = purge_queue
+
+    def ping(self) -> bool:
+        try:
+            return bool(self._ask("PING"))
+        except BrokerUnavailable as error:
+            logger.error("%s", error)
+            raise
+
+    def info(self) -> str:
+        if self._info is None:
+            with plain_words(self.connection):
+                about = self.connection.info("server")
+            self._info = f"Redis {about['redis_version']}"
+        return self._info
+
+    # -- leases
+
+    def enlist(self, cluster: str, lease: float) -> None:
+        self._holder, self._contact = cluster, Contact(lease)
+
+    def renew(self, receipts: Sequence[str]) -> set[str]:
+        ours: set[str] = set()
+        for holder, some in self._by_holder(receipts):
+            found = self._run(RENEW, holder, self._lease_length, *some)
+            ours |= {receipt.decode() for receipt in found}
+        return ours
+
+    def held(self) -> list[Delivery]:
+        if self._holder is None:
+            return []
+        return deliveries(self._run(HELD, self._holder))
+
+    def redeliver(self, receipt: str) -> Delivery | None:
+        holder, token = self._holder_of(receipt), new_token()
+        again = f"{token}:00000" if self._holder else f"{holder}:{token}"
+        slip = self._run(REDELIVER, holder, self._lease_length, receipt, again)
+        return None if slip is None else deliver(again, slip)
+
+    def mark_started(self, receipts: Sequence[str]) -> None:
+        for holder, some in self._by_holder(receipts):
+            self._run(MARK_STARTED, holder, *some, twice=False)
+
+    def release(
+        self, receipts: Sequence[str], *, delay: float = 0, failed: bool = False
+    ) -> set[str]:
+        pause = int(delay * 1000)
+        return self._finish(RELEASE, receipts, new_token(), pause, int(failed))
+
+    def rescue(self) -> list[str]:
+        self._ask("PING")
+        if not self._contact.is_steady:
+            return []
+        texts = [
+            item.decode(errors="replace")
+            for item in self._run(RESCUE, self._holder or "")
+        ]
+        named = zip(texts[::2], texts[1::2], strict=True)
+        return [f"task {name} from {humanize(cluster)}" for cluster, name in named]
+
+    # -- waking up
+
+    def news_fd(self) -> int | None:
+        if self._holder is None:
+            return None
+        if self._found_all:
+            self._open_call().ask()
+        return None if self._call is None else self._call.descriptor
+
+    def has_news(self) -> bool:
+        if self._holder is None or not self._found_all:
+            return True
+        call = self._open_call()
+        call.ask()
+        self._found_all = not call.is_answered()
+        return not self._found_all
+
+    def pulse(self) -> float:
+        is_called = self._call is not None and not self._call.is_useless
+        return 1.0 if is_called else super().pulse()
+
+    def next_due(self) -> float | None:
+        rest = self._run(NEXT_DUE)
+        return None if rest is None else rest / 1000
+
+    def close(self) -> None:
+        if self._call is not None:
+            self._call.end()
+            self._call = None
+        self.connection.close()
+
+    def _open_call(self) -> Call:
+        if self._call is None:
+            holder, lease = self._holder or "", self._contact.lease
+            self._call = Call(self.connection, self.list_key, holder, lease)
+        return self._call
+
+    # -- vital signs
+
+    def set_stat(self, key: str, value: str, timeout: float = 3) -> None:
+        self._ask("SET", key, value, "PX", max(1, int(timeout * 1000)))
+
+    def get_stat(self, key: str) -> str | None:
+        [value] = self._values([key])
+        return value
+
+    def get_stats(self, pattern: str) -> list[str]:
+        start = pattern.removesuffix("*")
+        with plain_words(self.connection):
+            keys = self.connection.scan_iter(f"{escaped(start)}*", count=1000)
+            found = sorted(set(keys))
+        return [value for value in self._values(found) if value is not None]
+
+    def _values(self, keys: Sequence[Any]) -> list[str | None]:
+        values = self._ask("MGET", *keys) if keys else []
+        return [value and value.decode(errors="replace") for value in values]
+
+    # -- talking to Redis
+
+    def _run(self, script: Script, *arguments: Any, twice: bool = True) -> Any:
+        """What a script says about this queue."""
+        return self._talk(
+            partial(script, self.connection, self.list_key, *arguments), twice=twice
+        )
+
+    def _ask(self, command: str, *words: Any) -> Any:
+        return self._talk(partial(ask, self.connection, command, *words), twice=True)
+
+    def _talk(self, question: Callable[[], Any], *, twice: bool) -> Any:
+        """The answer; errors say what to do.
+
+        `twice`: it may be asked again when the connection was lost meanwhile.
+        """
+        try:
+            with plain_words(self.connection):
+                try:
+                    answer = question()
+                except ConnectionError:
+                    if not twice:
+                        raise
+                    answer = question()
+        except BrokerUnavailable:
+            self._contact.lose()
+            raise
+        self._contact.note()
+        return answer
+
+    def _enqueue(
+        self, key: str, entries: Sequence[tuple[str | None, str]], delay: float = 0
+    ) -> int:
+        words: list[str | bytes] = [new_token(), str(int(delay * 1000))]
+        for task_id, package in entries:
+            words += [one_line(task_id or ""), package.encode()]
+        # What has an id is queued once, however often we say it.
+        named = all(task_id for task_id, _ in entries)
+        question = partial(ENQUEUE, self.connection, key, *words)
+        return int(self._talk(question, twice=named))
+
+    def _fetch(self, count: int) -> list[Delivery]:
+        token = new_token()
+        # Nobody in particular holds each handful by itself: its lease is not renewed.
+        holder, is_nobody = self._holder or token, self._holder is None
+        limits = (self._lease_length, count, LARGEST_LOAD, int(is_nobody))
+        return deliveries(self._run(FETCH, token, holder, *limits))
+
+    def _finish(
+        self, script: Script, receipts: Sequence[str], *arguments: Any
+    ) -> set[str]:
+        """Let go of what is still ours, and give its receipts.
+
+        When the answer is lost, it was perhaps done. Asked again before anybody could
+        rescue it, what is not there any more was ours.
+        """
+        ours = self._still_ours(receipts)
+        for holder, some in self._by_holder(receipts):
+            try:
+                found = self._run(script, holder, *arguments, *some, twice=False)
+            except BrokerUnavailable:
+                self._unheard |= dict.fromkeys(some, monotonic())
+                raise
+            ours |= {receipt.decode() for receipt in found}
+        return ours
+
+    def _still_ours(self, receipts: Sequence[str]) -> set[str]:
+        since = monotonic() - self._contact.lease / 2
+        asked = {receipt: self._unheard.pop(receipt, 0.0) for receipt in receipts}
+        return {receipt for receipt, when in asked.items() if when > since}
+
+    def _by_holder(self, receipts: Sequence[str]) -> Iterable[tuple[str, list[str]]]:
+        by_holder = defaultdict(list)
+        for receipt in receipts:
+            by_holder[self._holder_of(receipt)].append(receipt)
+        return by_holder.items()
+
+    def _holder_of(self, receipt: str) -> str:
+        """The cluster that we are of, or else whoever the receipt was given to."""
+        return self._holder or receipt.partition(":")[0]
+
+    @property
+    def _lease_length(self) -> int:
+        return int(self._contact.lease * 1000)
+
+
+def key_of(queue: str) -> str:
+    """The list of a queue."""
+    return f"{PREFIX}{queue}{SUFFIX}"
+
+
+def new_token() -> str:
+    """Says which question it is when it is asked again. Later ones sort behind."""
+    return f"{time_ns():016x}{os.urandom(4).hex()}"
+
+
+def deliveries(fields: Sequence[bytes]) -> list[Delivery]:
+    """Receipts and slips, in turn, as what was handed out; oldest first."""
+    pairs = sorted(zip(fields[::2], fields[1::2], strict=True))
+    return [deliver(receipt.decode(), slip) for receipt, slip in pairs]
+
+
+def deliver(receipt: str, slip: bytes) -> Delivery:
+    """A slip as it is handed out. What is no text can't be a package of ours."""
+    header, _, package = slip.partition(b"\n")
+    counts = map(int, header.split(b" ", 4)[:4])
+    return Delivery(receipt, package.decode(errors="replace"), *counts)
+
+
+def loads(
+    entries: Sequence[tuple[str | None, str]],
+) -> Iterator[list[tuple[str | None, str]]]:
+    """The same in portions that Redis can take at once."""
+    load: list[tuple[str | None, str]] = []
+    size = 0
+    for entry in entries:
+        if load and (len(load) == MOST_AT_ONCE or size + len(entry[1]) > LARGEST_LOAD):
+            yield load
+            load, size = [], 0
+        load.append(entry)
+        size += len(entry[1])
+    if load:
+        yield load
+
+
+def one_line(text: str) -> str:
+    """An id as it can stand in the first line of a slip."""
+    return text.replace("\n", " ")
+
+
+def escaped(text: str) -> str:
+    """Text of a pattern that stands for itself."""
+    return re.sub(r"([\\\[\]*?^-])", r"\\\1", text)

@@ -1,0 +1,124 @@
+"""Call: how an idle cluster learns at once that a package has come to Redis."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from time import monotonic
+from typing import Any, Final
+
+from redis import Redis
+from redis.exceptions import RedisError, ResponseError, TimeoutError  # noqa: A004
+
+from django_q.brokers.redis_scripts import RENEW
+from django_q.logs import logger
+
+LONGEST_WAIT: Final = 5.0
+"""Seconds that Redis lets us wait; then we ask again."""
+
+PATIENCE: Final = 5.0
+"""Seconds after that, in which the answer must have come."""
+
+
+class Call:
+    """A connection of its own on which Redis is asked to move the next package from the
+    list to one of ours. It answers when there is one, so that its descriptor becomes
+    readable: nobody blocks here.
+
+    The package is in Redis at every instant, and where it goes belongs to a cluster
+    with a lease: with the question the lease begins anew, and the question ends before
+    the lease does. So whatever happens to us, what was moved is rescued.
+    """
+
+    def __init__(self, client: Redis, ready: str, cluster: str, lease: float) -> None:
+        self._client = client
+        self._ready = ready
+        self._move = f"{ready.removesuffix(':q')}:move:{cluster}"
+        self._cluster = cluster
+        self._lease = lease
+        self._wait = min(LONGEST_WAIT, lease / 2)
+        self._own: Redis | None = None
+        self._id = 0
+        self._answer_by: float | None = None
+        self.is_useless = False
+
+    @property
+    def descriptor(self) -> int | None:
+        """Becomes readable with the answer; None while nothing is asked."""
+        if self._answer_by is None:
+            return None
+        sock = getattr(self._connection, "_sock", None)
+        return None if sock is None else int(sock.fileno())
+
+    def ask(self) -> None:
+        """Ask, unless it is asked already."""
+        if self._answer_by is not None or self.is_useless:
+            return
+        try:
+            self._ask()
+        except ResponseError as error:
+            self._give_up(error)
+        except RedisError:
+            self._lose()
+
+    def is_answered(self) -> bool:
+        """Whether a package has come, or may have: then it is to be asked anew."""
+        if self._answer_by is None:
+            return True
+        try:
+            return self._hear()
+        except ResponseError as error:
+            self._give_up(error)
+        except RedisError:
+            self._lose()
+        return True
+
+    def end(self) -> None:
+        """Stop waiting. What was moved goes back to the head of the list."""
+        with suppress(RedisError):
+            if self._answer_by is not None:
+                self._client.client_unblock(self._id)
+                self._connection.read_response()
+        self._lose()
+        with suppress(RedisError):
+            while self._client.rpoplpush(self._move, self._ready):
+                pass
+
+    @property
+    def _connection(self) -> Any:
+        if self._own is None:
+            self._own = self._client.client()  # type: ignore[no-untyped-call]
+            self._id = self._own.client_id()
+        return self._own.connection
+
+    def _ask(self) -> None:
+        connection = self._connection
+        length = int(self._lease * 1000)
+        begin = ("EVAL", RENEW.text, 1, self._ready, self._cluster, length)
+        wait = ("BLMOVE", self._ready, self._move, "LEFT", "LEFT", self._wait)
+        # In one piece: were we held up in between, the lease could have run out.
+        connection.send_packed_command(connection.pack_commands([begin, wait]))
+        connection.read_response(disable_decoding=True)
+        self._answer_by = monotonic() + self._wait + PATIENCE
+
+    def _hear(self) -> bool:
+        if not self._connection.can_read(0):
+            if self._answer_by is not None and monotonic() > self._answer_by:
+                raise TimeoutError
+            return False
+        moved = self._connection.read_response(disable_decoding=True)
+        self._answer_by = None
+        if moved is None:
+            self.ask()
+        return moved is not None
+
+    def _give_up(self, error: ResponseError) -> None:
+        """Redis before 6.2 can't move, and not everybody may."""
+        self._lose()
+        self.is_useless = True
+        logger.info("Redis can't call (%s): looking again and again instead", error)
+
+    def _lose(self) -> None:
+        if self._own is not None:
+            self._connection.disconnect()
+            self._own.close()
+        self._own = self._answer_by = None
