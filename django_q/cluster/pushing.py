@@ -352,8 +352,7 @@ class Pusher(Role):
             if any(entry.receipt in receipts for entry in pending):
                 self.take_back(hand)
         gone = [r for r in receipts if r in self.ledger.entries]
-        for receipt in gone:
-            self.ledger.forget(receipt)
+        self.ledger.settle(gone)
         if gone:
             logger.warning("%s: lease lost for %s tasks", self.title, len(gone))
 
@@ -375,6 +374,7 @@ class Pusher(Role):
             self._give_back(list(self.ledger.free))
 
     def _give_back_all(self) -> None:
+        self.broker.close()  # it may wait for a package, or have one that woke us
         for hand in list(self.hands.values()):
             self.take_back(hand)
         returned = list(self.ledger.free)

@@ -60,8 +60,12 @@ def new_cluster(tmp_path: Path) -> Iterator[Runner]:
     """Make a cluster that is not started yet. The test ends well only if it does."""
     with ExitStack() as stack:
 
-        def make(*arguments: str, **settings: Any) -> RunningCluster:
-            cluster = RunningCluster(tmp_path, arguments, **settings)
+        def make(
+            *arguments: str,
+            kind: type[RunningCluster] = RunningCluster,
+            **settings: Any,
+        ) -> RunningCluster:
+            cluster = kind(tmp_path, arguments, **settings)
             stack.callback(leave, cluster)
             return cluster
 

@@ -1,0 +1,174 @@
+"""Whole clusters on Redis: nothing is lost, whatever dies."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from redis import Redis as Client
+
+from django_q.envelope import Envelope
+from django_q.models import Task
+from tests import functions
+from tests.acceptance.conftest import Runner
+from tests.acceptance.harness import Diary, RunningCluster
+from tests.servers import RedisServer
+from tests.waiting import stays, wait_until
+
+LEASE = 2
+WORKERS = 2
+BOUND = 2 * WORKERS
+"""A crash may repeat so many tasks that had ended."""
+
+Start = Callable[..., "OnRedis"]
+
+
+class OnRedis(RunningCluster):
+    """A cluster whose queue is a list of Redis."""
+
+    def queue_is_empty(self) -> bool:
+        with closing(self.broker()) as broker:
+            return broker.queue_size() + broker.lock_size() == 0
+
+    def waiting(self) -> int:
+        """Packages in the list."""
+        with closing(self.broker()) as broker:
+            return broker.queue_size()
+
+    def kill_everything(self) -> None:
+        super().kill_everything()
+        with Client.from_url(self.settings["redis"]) as client:
+            # What it was doing on the server has been done before we look.
+            client.ping()
+
+
+@pytest.fixture
+def server(redis_server: RedisServer) -> Iterator[RedisServer]:
+    yield redis_server
+    with Client.from_url(redis_server.url) as client:
+        client.flushdb()
+
+
+@pytest.fixture
+def start(server: RedisServer, new_cluster: Runner, q_settings: Any) -> Start:
+    q_settings(orm=None, redis=server.url)
+
+    def run(**settings: Any) -> OnRedis:
+        settings = {"orm": None, "redis": server.url, "retry": LEASE, **settings}
+        cluster = new_cluster(kind=OnRedis, workers=WORKERS, **settings)
+        assert isinstance(cluster, OnRedis)
+        return cluster.start()
+
+    return run
+
+
+@pytest.fixture
+def cluster(start: Start) -> OnRedis:
+    cluster = start()
+    cluster.wait_until_running()
+    return cluster
+
+
+def test_tasks_run_and_their_results_are_saved(cluster: OnRedis, diary: Diary) -> None:
+    ids = cluster.send_many(100, functions.log_and_sleep, diary.path, 0)
+    rows = cluster.wait_for_all(ids)
+    assert all(row.success for row in rows)
+    assert set(diary.of("start").values()) == {1}
+    cluster.works()
+
+
+def test_package_that_an_older_producer_pushes_runs(
+    cluster: OnRedis, server: RedisServer
+) -> None:
+    envelope = Envelope.from_call("tests.functions.add", (20, 22), {}, {})
+    with Client.from_url(server.url) as client:
+        client.rpush(f"django_q:{cluster.queue}:q", envelope.seal())
+    assert cluster.wait_for(envelope.id).result == 42
+
+
+def test_whole_cluster_is_killed_under_load_and_the_next_one_finishes(
+    start: Start, diary: Diary
+) -> None:
+    queue = f"killed-{uuid4().hex[:6]}"
+    first = start(cluster_name=queue)
+    first.wait_until_running()
+    ids = first.send_many(300, functions.log_and_sleep, diary.path, 0.01)
+    diary.wait_until_begun(40)
+    first.kill_everything()
+    second = start(cluster_name=queue)
+    rows = second.wait_for_all(ids, within=40)
+    assert all(row.success for row in rows)
+    assert Task.objects.filter(id__in=ids).count() == len(ids)
+    assert len(diary.of("end")) == len(ids)
+    assert diary.extra_ends() <= BOUND
+    assert second.says("WARNING.*rescued task")
+
+
+def test_killed_worker_costs_nothing(cluster: OnRedis, diary: Diary) -> None:
+    ids = cluster.send_many(12, functions.log_and_sleep, diary.path, 0.2)
+    diary.wait_until_begun(3)
+    cluster.kill("worker")
+    rows = cluster.wait_for_all(ids)
+    assert all(row.success for row in rows)
+    assert len(diary.of("end")) == len(ids)
+
+
+def test_killed_pusher_costs_nothing(cluster: OnRedis, diary: Diary) -> None:
+    """Idle, it waits in Redis; its successor takes what was moved for it."""
+    cluster.kill("pusher")
+    ids = cluster.send_many(12, functions.log_and_sleep, diary.path, 0.1)
+    diary.wait_until_begun(3)
+    cluster.kill("pusher")
+    rows = cluster.wait_for_all(ids)
+    assert all(row.success for row in rows)
+    assert len(diary.of("end")) == len(ids)
+
+
+def test_stopping_cluster_gives_back_at_once(cluster: OnRedis, diary: Diary) -> None:
+    ids = cluster.send_many(12, functions.log_and_sleep, diary.path, 1.5)
+    diary.wait_until_begun(WORKERS)
+    cluster.terminate(signal.SIGTERM)
+    wait_until(lambda: cluster.waiting() == 12 - WORKERS, within=1)
+    assert not diary.of("end"), "given back only when what ran had ended"
+    assert cluster.wait_for_end() == 0
+    assert Task.objects.filter(id__in=ids, success=True).count() == WORKERS
+    assert cluster.waiting() == 12 - WORKERS
+
+
+def test_two_clusters_share_a_queue(start: Start, diary: Diary) -> None:
+    queue = f"shared-{uuid4().hex[:6]}"
+    both = [start(cluster_name=queue) for _ in range(2)]
+    one, other = [cluster.wait_until_running() for cluster in both]
+    ids = one.send_many(100, functions.log_and_sleep, diary.path, 0.02)
+    # Longer than the lease, which is renewed meanwhile.
+    ids += one.send_many(2, functions.log_and_sleep, diary.path, 2 * LEASE)
+    one.wait_for_all(ids)
+    assert set(diary.of("start").values()) <= {1, 2}
+    assert diary.of("start").total() == len(ids)
+    ran = {row.func for row in Task.objects.filter(id__in=ids)}
+    assert ran == {"tests.functions.log_and_sleep"}
+    assert other.says("log_and_sleep")
+    assert one.says("log_and_sleep")
+
+
+def test_server_is_restarted_while_the_cluster_is_idle(
+    new_cluster: Runner, q_settings: Any
+) -> None:
+    if RedisServer.programs() is None:
+        pytest.skip("redis-server is not installed")
+    with RedisServer() as server:
+        q_settings(orm=None, redis=server.url)
+        settings = {"orm": None, "redis": server.url, "workers": WORKERS}
+        cluster = new_cluster(kind=OnRedis, **settings)
+        cluster.start().wait_until_running()
+        cluster.works()
+        before = set(cluster.members())
+        server.restart()
+        cluster.works()
+        cluster.stop()
+        assert before
+    assert stays(lambda: cluster.process.returncode == 0)
