@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from cronsim import CronSim, CronSimError
+from django.utils.translation import gettext as _
 
 from django_q.exceptions import NothingFollows
 
@@ -83,8 +84,8 @@ def matches(cron: str, after: datetime) -> Iterator[datetime]:
             if match.year > year:
                 break
             yield match
-    message = f"{cron!r} names no date that ever comes."
-    raise NothingFollows(message)
+    message = _("%(cron)r names no date that ever comes.")
+    raise NothingFollows(message % {"cron": cron})
 
 
 def check_cron(cron: str) -> None:
@@ -112,13 +113,15 @@ def read(cron: str) -> Expression:
         expression = Expression(_translate(parts), _years_of(parts))
         _simulate(expression, ANY_DAY)
     except CronSimError as error:
-        reason = _what_is_wrong(parts, str(error))
-        message = f"{cron!r} isn't a cron expression: {reason}."
-        raise ValueError(message) from None
+        raise _no_expression(cron, _what_is_wrong(parts, str(error))) from None
     except ValueError as error:
-        message = f"{cron!r} isn't a cron expression: {error}."
-        raise ValueError(message) from None
+        raise _no_expression(cron, str(error)) from None
     return expression
+
+
+def _no_expression(cron: str, reason: str) -> ValueError:
+    message = _("%(cron)r isn't a cron expression: %(reason)s.")
+    return ValueError(message % {"cron": cron, "reason": reason})
 
 
 def _simulate(expression: Expression, after: datetime) -> CronSim:
@@ -131,8 +134,8 @@ def _simulate(expression: Expression, after: datetime) -> CronSim:
 def _translate(parts: Sequence[str]) -> str:
     """All fields but the year."""
     if len(parts) not in (5, 6, 7):
-        message = f"it has {len(parts)} fields, not 5"
-        raise ValueError(message)
+        message = _("it has %(count)d fields, not 5")
+        raise ValueError(message % {"count": len(parts)})
     fields = dict(zip(FIELDS, parts[:6], strict=False))
     for name in ("day-of-month", "day-of-week"):
         fields[name] = "*" if fields[name] == "?" else fields[name]
@@ -182,15 +185,13 @@ def _years_of(parts: Sequence[str]) -> Collection[int] | None:
         found = YEARS.fullmatch(item)
         allowed = FIELDS["year"]
         if found is None:
-            message = f"year {item!r} can't be understood"
-            raise ValueError(message)
+            raise ValueError(_not_understood("year", item))
         first, last, step = found.groups()
         begin = allowed[0] if first == "*" else int(first)
         end = int(last or (allowed[-1] if step or first == "*" else first))
         chosen = range(begin, end + 1, int(step or 1))
         if begin not in allowed or end not in allowed or not chosen:
-            message = f"year {item} is not between {allowed[0]} and {allowed[-1]}"
-            raise ValueError(message)
+            raise ValueError(_not_between("year", item, allowed))
         years.update(chosen)
     return years
 
@@ -202,7 +203,17 @@ def _what_is_wrong(parts: Sequence[str], complaint: str) -> str:
     allowed = FIELDS[name]
     for number in re.findall(r"\d+", text):
         if int(number) not in allowed:
-            return f"{name} {number} is not between {allowed[0]} and {allowed[-1]}"
+            return _not_between(name, number, allowed)
     if text.isdigit():
-        return f"none of its months has {text} days"
-    return f"{name} {text!r} can't be understood"
+        return _("none of its months has %(count)s days") % {"count": text}
+    return _not_understood(name, text)
+
+
+def _not_between(field: str, number: str, allowed: range) -> str:
+    limits = {"first": allowed[0], "last": allowed[-1]}
+    text = _("%(field)s %(number)s is not between %(first)d and %(last)d")
+    return text % {"field": field, "number": number, **limits}
+
+
+def _not_understood(field: str, text: str) -> str:
+    return _("%(field)s %(text)r can't be understood") % {"field": field, "text": text}

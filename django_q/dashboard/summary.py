@@ -17,6 +17,7 @@ from django_q.dashboard.wording import (
     DAY,
     HOUR,
     MINUTE,
+    columns,
     duration,
     fit,
     moment,
@@ -152,7 +153,7 @@ def _pace(succeeded: int) -> tuple[str, str]:
 
 def _line(cells: tuple[tuple[str, str], ...]) -> str:
     pairs = [
-        fit(caption, 14) + fit(figure, max(9, len(figure)), right=True)
+        fit(caption, 14) + fit(figure, max(9, columns(figure)), right=True)
         for caption, figure in cells
     ]
     return "  " + "   ".join(pairs)
@@ -170,7 +171,7 @@ def _queue_table(snapshot: Snapshot) -> Iterator[str]:
 
 
 def _row(name: str, cells: tuple[str, ...], width: int) -> str:
-    shown = (fit(cell, max(9, len(cell)), right=True) for cell in cells)
+    shown = (fit(cell, max(9, columns(cell)), right=True) for cell in cells)
     return fit(name, width) + " " + " ".join(shown)
 
 
