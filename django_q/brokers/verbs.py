@@ -42,7 +42,11 @@ def takes(verb: Callable[..., Any], argument: str) -> bool:
 
 @lru_cache(maxsize=64)
 def _takes(function: Callable[..., Any], argument: str) -> bool:
-    parameters = inspect.signature(function).parameters
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        # Nobody can tell, as of a function in C.
+        return True
     kinds = {parameter.kind for parameter in parameters.values()}
     return argument in parameters or inspect.Parameter.VAR_KEYWORD in kinds
 
