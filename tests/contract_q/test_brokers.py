@@ -311,7 +311,8 @@ class TestOnTheDatabase:
         receipt = str(delivery.receipt)
 
         assert delivery.package == "package"
-        assert not (Rows.supports_leases or broker.supports_leases)
+        assert not Rows.supports_leases
+        assert not broker.supports_leases
         assert broker.renew([receipt]) == {receipt}
         assert broker.release([receipt], failed=True) == {receipt}
         assert (broker.held(), broker.rescue()) == ([], [])
