@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TypeVar
 
+from django.apps import apps
 from django.core.cache import BaseCache
-from django.db import DatabaseError, connections
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
 
 from django_q.brokers import stats
 from django_q.brokers.base import Broker
-from django_q.brokers.orm import ORM
+from django_q.brokers.registry import load
 from django_q.exceptions import DjangoQError
-from django_q.models import VitalSign
 
 Answer = TypeVar("Answer")
 
@@ -66,17 +66,18 @@ def _has_own(broker: Broker) -> bool:
     return type(broker).set_stat is not Broker.set_stat
 
 
-def _database(broker: Broker) -> ORM:
+def _database(broker: Broker) -> Broker:
     """The store in the database. Raises one of UNUSABLE."""
-    store = ORM(broker.list_key)
-    _find_table(store.database)
+    # By its path: whoever only reads vital signs imports no model.
+    store = load("django_q.brokers.orm.ORM")(broker.list_key)
+    _find_table(store.database or DEFAULT_DB_ALIAS)
     return store
 
 
 @lru_cache(maxsize=8)
 def _find_table(alias: str) -> None:
     """Raises LookupError where the table is missing; that is looked up each time."""
-    table = VitalSign._meta.db_table  # noqa: SLF001 - public by its docs
+    table = apps.get_model("django_q", "VitalSign")._meta.db_table  # noqa: SLF001 - public by its docs
     if table not in connections[alias].introspection.table_names():
         raise LookupError(table)
 
@@ -86,7 +87,7 @@ def _in_database(broker: Broker, pattern: str) -> Iterator[str]:
         found = _database(broker).get_stats(pattern)
     except UNUSABLE:
         return
-    yield from found
+    yield from found or ()
 
 
 def _ask_cache(question: Callable[[], Answer]) -> Answer | None:

@@ -84,8 +84,7 @@ class Firing:
 
     @property
     def changes_note(self) -> bool:
-        seen = self.schedule
-        return (seen.error, seen.anchor) != (None, self.anchor)
+        return (self.schedule.error, self.schedule.anchor) != (None, self.anchor)
 
     def announce_move(self) -> None:
         """Save the row as it is now, if a receiver of the project watches schedules.

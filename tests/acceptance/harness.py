@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import psutil
 
@@ -50,7 +50,7 @@ class RunningCluster:
 
     # -- life
 
-    def start(self) -> RunningCluster:
+    def start(self) -> Self:
         """Start it; it may not work yet."""
         command = [sys.executable, "-m", "django", "qcluster", *self.arguments]
         environment = os.environ | {
