@@ -67,25 +67,16 @@ def test_two_clusters_are_measured_live(running_cluster: Runner) -> None:
         assert screen.was_given_back
 
 
-@pytest.mark.parametrize(
-    ("package", "text"),
-    [
-        ("psutil", "qmemory needs the package 'psutil'."),
-        ("blessed", "qmemory is live only with the package 'blessed'."),
-    ],
-)
-def test_package_that_is_missing_is_named_and_the_exit_code_is_0(
-    package: str, text: str
-) -> None:
+def test_without_blessed_there_is_a_plain_snapshot_and_a_note() -> None:
     code = (
-        f"import sys; sys.modules[{package!r}] = None\n"
+        "import sys; sys.modules['blessed'] = None\n"
         "from django.core.management import execute_from_command_line\n"
         "execute_from_command_line(['manage.py', 'qmemory'])"
     )
     with TerminalProgram("-c", code) as screen:
         assert screen.wait_for_end(30) == 0
 
-        screen.wait_to_show(text)
-        screen.wait_to_show(f"Run: python -m pip install {package}")
+        screen.wait_to_show("qmemory is live only with the package 'blessed'.")
+        screen.wait_to_show("Run: python -m pip install blessed")
+        screen.wait_to_show("No clusters are running.")
         assert b"\x1b" not in screen.written
-        assert ("No clusters are running." in screen.text) == (package == "blessed")
