@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from django_q.results.cache import ResultCache, part_id
+from django_q.results.cache import ResultCache
 from django_q.results.conclusion import conclude, forget_parts, open_cache
 from django_q.results.database import prune, save, write_alias
 from django_q.results.encoding import encode_result, keep_in_row, make_record
 from django_q.results.hooks import finish, needs_finish, run_hook
+from django_q.results.parts import part_id
 from django_q.results.record import Record
 from django_q.results.refusals import rejected_record, unloadable_record
 from django_q.results.waiting import wait_for, wait_for_async

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from django_q.brokers.stats import find_cache
 from django_q.envelope import Envelope
 from django_q.logs import clean, logger
 from django_q.options import Options
-from django_q.outcome import Outcome
+from django_q.outcome import Cause, Outcome
 from django_q.results.cache import ResultCache
 from django_q.results.encoding import keep_in_row, make_record
 from django_q.results.record import Record
+
+GONE: Final = (
+    "The result of this part is gone from the cache. The cache may be too small, in"
+    " entries (MAX_ENTRIES) or in bytes, or be cleared now and then."
+)
+"""Stands in the result of an iterable for what its cache has lost."""
+
+NOT_KEPT: Final = (
+    "The cache did not keep the result of this part. It may be too large for it."
+)
 
 
 def conclude(
@@ -51,29 +62,43 @@ def _save_cached(
 ) -> tuple[Outcome, Record]:
     store = open_cache(options, list_key)
     store.save(outcome)
-    parts = store.find_parts(outcome.envelope) if outcome.envelope.iter_count else None
-    if parts is None:
+    if not outcome.envelope.iter_count:
+        return outcome, record
+    parts = store.parts_of(outcome.envelope)
+    if not parts.has_own:
+        store.save(replace(outcome, success=False, result=NOT_KEPT))
+    if not parts.is_collator():
         return outcome, record
     arguments = store.find_arguments(str(outcome.envelope.group))
-    whole = collate(outcome, parts, arguments or [part["args"] for part in parts])
+    whole = collate(outcome, parts.read(), arguments)
     collated, record = make_record(whole, options)
     if collated.envelope.cached:
         store.save(collated)
     return collated, record
 
 
-def collate(last: Outcome, parts: list[dict[str, Any]], arguments: Any) -> Outcome:
+def collate(
+    last: Outcome,
+    parts: Iterable[dict[str, Any] | None],
+    arguments: list[Any] | None,
+) -> Outcome:
     """All parts of an iterable as one task, which has the iterable's id.
 
     Its result is the list of theirs; failed ones contribute the text of their error.
-    Its arguments are shown as they were given: as a list.
+    Its arguments are shown as they were given: as a list. It fails if a part is gone.
     """
     part = last.envelope
+    results, taken, gone = [], [], 0
+    for found in parts:
+        results.append(found["result"] if found else GONE)
+        gone += found is None
+        if not arguments:
+            taken.append(found["args"] if found else ())
     envelope = Envelope(
         id=str(part.group),
         name=part.name,
         func=part.func,
-        args=arguments,
+        args=arguments or taken,  # type: ignore[arg-type]
         kwargs=part.kwargs,
         started=part.started,
         hook=part.iter_hook,
@@ -85,12 +110,16 @@ def collate(last: Outcome, parts: list[dict[str, Any]], arguments: Any) -> Outco
         # Each part has been tried again as often as it may.
         max_attempts=1,
     )
-    results = [part["result"] for part in parts]
-    return replace(
+    whole = replace(
         last, envelope=envelope, result=results, attempt=1, error=None, last_part=last
     )
+    if not gone:
+        return whole
+    summary = f"{gone} of {len(results)} results are gone from the cache"
+    logger.error("iterable [%s]: %s", clean(part.name), summary)
+    return replace(whole, success=False, cause=Cause.RAISED, summary=summary)
 
 
 def forget_parts(last: Outcome, options: Options, list_key: str | None) -> None:
     """Delete what a collated iterable no longer needs."""
-    open_cache(options, list_key).delete_parts(last.envelope)
+    open_cache(options, list_key).parts_of(last.envelope).delete()

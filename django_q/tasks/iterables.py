@@ -32,6 +32,7 @@ def async_iter(func: Function | str, args_iter: Sequence[Any], **kwargs: Any) ->
     members; failed ones contribute the text of their error. Needs a cache that all
     processes share. With `q_options`, other keywords are ignored.
     """
+    count = _length_of(args_iter)
     chosen = kwargs.get("q_options")
     given = kwargs if chosen is None else {"q_options": chosen}
     options, keywords = split_options(func, given)
@@ -44,18 +45,27 @@ def async_iter(func: Function | str, args_iter: Sequence[Any], **kwargs: Any) ->
     }
     if whole["cached"] is None:
         whole["cached"] = get_options().cached
-    if not args_iter:
+    if not count:
         own = {"task_id": iter_id, "sync": True}
         _conclude_empty(Envelope.from_call(func, (), keywords, whole | own))
         return iter_id
     _keep_arguments(iter_id, args_iter, options)
     shared = options | {f"iter_{key}": value for key, value in whole.items()}
-    shared |= {"group": iter_id, "cached": True, "iter_count": len(args_iter)}
+    shared |= {"group": iter_id, "cached": True, "iter_count": count}
     for index, member in enumerate(args_iter):
         args = member if isinstance(member, tuple) else (member,)
         own = {"task_id": part_id(iter_id, index), "iter_index": index}
         call_async_task(func, *args, q_options=shared | own, **keywords)
     return iter_id
+
+
+def _length_of(args_iter: Any) -> int:
+    try:
+        return len(args_iter)
+    except TypeError:
+        kind = type(args_iter).__name__
+        message = f"An iterable needs a list, not this {kind}: list(…) makes one."
+        raise TypeError(message) from None
 
 
 def _keep_arguments(
@@ -64,6 +74,7 @@ def _keep_arguments(
     """What was given, for the row of the whole; too much is put together at the end."""
     broker = options.get("broker") or keep_broker(options.get("cluster"))
     store = open_results(broker)
+    store.warn_of_loss(len(args_iter))
     try:
         store.keep_arguments(iter_id, args_iter)
     except PackageTooLarge as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from django_q.conf import Conf
-from tests.functions import log
+from tests.functions import log, words
 
 ONE_MINUTE_IN_C = 5 * 10**9
 
@@ -95,6 +95,16 @@ class DiesOnLoad:
         return log_and_exit, (self.path,)
 
 
+class DiesOnceOnLoad:
+    """A value that kills the first process that opens it; then it is the text "lived"."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return exit_once, (self.path,)
+
+
 class Evil:
     """A pickle that does harm when it is opened: it writes a file."""
 
@@ -112,6 +122,17 @@ def refuse() -> NoReturn:
 def log_and_exit(path: str) -> NoReturn:
     log(path, "opened")
     os._exit(7)  # noqa: TID251 - this is what it is for
+
+
+def exit_once(path: str) -> str:
+    if not words(path):
+        log_and_exit(path)
+    return "lived"
+
+
+def give_what_kills(path: str) -> DiesOnceOnLoad:
+    """A result that kills who collates it."""
+    return DiesOnceOnLoad(path)
 
 
 def give(name: str) -> Any:

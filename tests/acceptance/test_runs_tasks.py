@@ -242,6 +242,24 @@ def test_iterable_gives_its_results_in_order(
     wait_until(cluster.queue_is_empty)
 
 
+def test_iterable_survives_the_death_of_who_collates_it(
+    running_cluster: Runner, settings: Any, tmp_path: Path, diary: Diary
+) -> None:
+    settings.CACHES = caches_in(tmp_path)
+    cluster = running_cluster()
+    hook = "tests.functions.log_result"
+    options = {"cluster": cluster.queue, "hook": hook}
+    function = "tests.acceptance.functions.give_what_kills"
+    iter_id = async_iter(function, [diary.path] * 3, q_options=options)
+    row = fetch(iter_id, wait=WAIT)
+    assert row is not None
+    assert row.result == ["lived"] * 3
+    cluster.wait_for(iter_id)
+    wait_until(lambda: "hook:True" in functions.words(diary.path))
+    assert len(functions.words(diary.path)) == 2
+    assert not list((tmp_path / "cache").glob("*.djcache"))
+
+
 # ---------------------------------------------------------------- hooks, signals
 
 

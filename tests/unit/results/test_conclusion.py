@@ -133,7 +133,13 @@ class TestIterable:
         assert "the limit is 2,500" in decode(record.result)
         assert (record.id, record.success, outcome.success) == (ITER_ID, False, False)
 
-    def test_a_part_that_runs_again_gives_the_same_record(self) -> None:
+    def test_a_collator_that_runs_again_gives_the_same_record(self) -> None:
+        """Its worker may have died before the record was saved."""
         _, first = self.conclude_all([0, 1, 2])
-        _, second = conclude(part(1, 3, 20), OPTIONS)
+        _, second = conclude(part(2, 3, 30), OPTIONS)
         assert (second.id, second.result) == (first.id, first.result)
+
+    def test_any_other_part_that_runs_again_gives_none(self) -> None:
+        self.conclude_all([0, 1, 2])
+        outcome, record = conclude(part(1, 3, 20), OPTIONS)
+        assert (outcome.last_part, record.keep) == (None, False)

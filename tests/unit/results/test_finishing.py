@@ -198,10 +198,11 @@ def test_the_parts_of_an_iterable_go_when_the_whole_is_saved(listen: Any) -> Non
     heard = listen(post_execute)
     open_cache(OPTIONS).keep_arguments(ITER_ID, [1])
     outcome, _ = conclude(part(0, 1, 9, iter_hook=HOOK), OPTIONS)
-    assert open_cache(OPTIONS).find_parts(part(0, 1).envelope)
+    assert caches["default"].has_key(f"tests:{ITER_ID}:0.0")
     assert needs_finish(outcome)
     finish(outcome, OPTIONS)
-    assert open_cache(OPTIONS).find_parts(part(0, 1).envelope) is None
+    assert not caches["default"].has_key(f"tests:{ITER_ID}:0.0")
+    assert not caches["default"].has_key(f"tests:{ITER_ID}:collator")
     assert open_cache(OPTIONS).find_arguments(ITER_ID) is None
     assert [task.result for task in HOOKED] == [[9]]
     assert [details["task"]["result"] for details in heard] == [9, [9]]

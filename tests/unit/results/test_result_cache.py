@@ -174,7 +174,7 @@ class TestGroup:
     def test_a_member_that_died_with_the_lock_delays_but_does_not_block(
         self, store: ResultCache, cache: BaseCache, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("django_q.results.cache.LOCK_PATIENCE", 0.02)
+        monkeypatch.setattr("django_q.results.shelf.LOCK_PATIENCE", 0.02)
         cache.set("default:g:lock", 1, None)
         store.save(ended(1, group="g", cached=True))
         assert len(store.find_group("g") or []) == 1
@@ -186,6 +186,12 @@ def part(index: int, count: int, result: Any = None, **options: Any) -> Outcome:
     return ended(result if result is not None else index, **(known | own | options))
 
 
+def seen(store: ResultCache, part: Outcome) -> list[Any] | None:
+    """What it collates; None if it is not its turn."""
+    parts = store.parts_of(part.envelope)
+    return list(parts.read()) if parts.is_collator() else None
+
+
 class TestParts:
     @pytest.mark.parametrize(
         "order", [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2], [2, 0, 3, 1]]
@@ -193,20 +199,22 @@ class TestParts:
     def test_only_the_last_one_sees_all_and_in_the_order_of_the_arguments(
         self, store: ResultCache, order: list[int]
     ) -> None:
-        seen = []
+        found = []
         for index in order:
             outcome = part(index, 4)
             store.save(outcome)
-            seen.append(store.find_parts(outcome.envelope))
-        assert seen[:-1] == [None] * 3
-        assert [task["result"] for task in seen[-1] or []] == [0, 1, 2, 3]
+            found.append(seen(store, outcome))
+        assert found[:-1] == [None] * 3
+        assert [task["result"] for task in found[-1] or []] == [0, 1, 2, 3]
 
     def test_many_parts(self, store: ResultCache, cache: BaseCache) -> None:
         large = LocMemCache("large", {"max_entries": 10_000})
         store = ResultCache(large, "default")
         for index in range(1001):
+            assert seen(store, part(1000, 1001)) is None
             store.save(part(index, 1001))
-        found = store.find_parts(part(0, 1001).envelope)
+            store.parts_of(part(index, 1001).envelope).is_collator()
+        found = seen(store, part(1000, 1001))
         assert [task["result"] for task in found or []] == list(range(1001))
 
     def test_parts_are_no_group(self, store: ResultCache) -> None:
@@ -221,9 +229,10 @@ class TestParts:
         assert store.find_arguments(ITER_ID) == [1, (2, 3)]
         package = cache.get(f"default:{ITER_ID}:args")
         assert SignedPackage.loads(package) == [1, (2, 3)]
-        store.delete_parts(part(0, 1).envelope)
+        assert seen(store, part(0, 1))
+        store.parts_of(part(0, 1).envelope).delete()
         assert store.find_arguments(ITER_ID) is None
-        assert store.find_parts(part(0, 1).envelope) is None
+        assert seen(store, part(0, 1)) is None
 
     def test_parts_of_an_earlier_release_come_as_they_ended(
         self, store: ResultCache
@@ -232,11 +241,12 @@ class TestParts:
         old: dict[str, Any] = {"group": ITER_ID, "cached": True, "iter_count": 2}
         first, second = ended("b", **old), ended("a", **old)
         store.save(first)
-        assert store.find_parts(first.envelope) is None
+        assert seen(store, first) is None
         store.save(second)
-        found = store.find_parts(second.envelope) or []
+        found = seen(store, second) or []
+        assert seen(store, first) is None
         assert [task["result"] for task in found] == ["b", "a"]
-        store.delete_parts(second.envelope)
+        store.parts_of(second.envelope).delete()
         assert store.find_group(ITER_ID) is None
 
 
