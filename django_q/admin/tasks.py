@@ -16,8 +16,9 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from django_q import tasks
+from django_q.admin.attempts import AttemptInline
 from django_q.logs import clean, print_safely
-from django_q.models import Task, glance
+from django_q.models import Attempt, Task, glance
 from django_q.task_options import TASK_OPTIONS
 
 if TYPE_CHECKING:
@@ -136,6 +137,13 @@ class TaskAdmin(TaskModelAdmin):
         names = [field.name for field in self.opts.concrete_fields]
         shown = [f"shown_{name}" if name in PICKLED else name for name in names]
         return [*super().get_readonly_fields(request, obj), *shown]
+
+    def get_inlines(self, request: HttpRequest, obj: Task | None = None) -> list[Any]:
+        """Its attempts, where there is more to say of them than of the task."""
+        inlines = [*super().get_inlines(request, obj)]
+        if obj is not None and Attempt.objects.filter(task=obj.pk).exists():
+            inlines.append(AttemptInline)
+        return inlines
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -35,6 +35,7 @@ LOOK_FOR_THE_DEAD: Final = 2.0
 """Seconds after which a lease that ran out is noticed at the latest."""
 
 PRUNE_EVERY: Final = 5.0
+SWEEP_EVERY: Final = 3600.0
 
 
 class Chore:
@@ -61,7 +62,7 @@ class Chore:
 
 class Housekeeper(Role):
     """Duties: 1. publish the cluster's vital signs; 2. fire due schedules; 3. free what
-    dead clusters held; 4. prune old successes.
+    dead clusters held; 4. prune old successes, and what is left of deleted tasks.
     """
 
     kind = "housekeeper"
@@ -82,6 +83,7 @@ class Housekeeper(Role):
         if self.broker.supports_leases:
             self.broker.enlist(self.launch.identity.id, self.options.lease)
             self.chores.append(Chore("the rescue", self.rescue))
+        self.chores.append(Chore("sweeping", self.sweep))
         if self.options.save_limit > 0:
             self.chores.append(Chore("pruning", self.prune))
 
@@ -128,6 +130,10 @@ class Housekeeper(Role):
     def prune(self) -> float:
         results.prune(self.options, using=self.database)
         return PRUNE_EVERY
+
+    def sweep(self) -> float:
+        results.sweep_attempts(using=self.database)
+        return SWEEP_EVERY
 
 
 def stat_of(signs: dict[str, Any]) -> Stat:

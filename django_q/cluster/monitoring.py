@@ -254,6 +254,7 @@ class Monitor(Role):
         kept = [record for record in timely if record.keep]
         if kept:
             results.save(kept, using=self.database)
+        results.save_attempts(timely, using=self.database)
         links = [
             Consignment(r.link, r.link_queue or self.broker.short_key, r.link_id)
             for r in timely

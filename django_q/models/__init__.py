@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django_q.models.attempt import Attempt
 from django_q.models.hooks import call_hook
 from django_q.models.ormq import OrmQ
 from django_q.models.schedule import Schedule, ScheduleNote
@@ -10,6 +11,7 @@ from django_q.models.validators import validate_cron, validate_kwarg
 from django_q.models.vitals import VitalSign
 
 __all__ = [
+    "Attempt",
     "Failure",
     "OrmQ",
     "Schedule",

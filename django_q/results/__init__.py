@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django_q.results.attempts import save_attempts, sweep_attempts
 from django_q.results.cache import ResultCache
 from django_q.results.conclusion import conclude, forget_parts, open_cache
 from django_q.results.database import prune, save, write_alias
@@ -28,6 +29,8 @@ __all__ = [
     "rejected_record",
     "run_hook",
     "save",
+    "save_attempts",
+    "sweep_attempts",
     "unloadable_record",
     "wait_for",
     "wait_for_async",

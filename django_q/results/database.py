@@ -21,7 +21,7 @@ from picklefield.fields import dbsafe_encode
 
 from django_q import clock
 from django_q.logs import clean, logger
-from django_q.models import Success, Task
+from django_q.models import Attempt, Success, Task
 from django_q.options import Options
 from django_q.results.record import Record
 from django_q.results.upserts import upsert
@@ -85,7 +85,9 @@ def prune(options: Options, *, using: str) -> None:
     for begin in range(0, len(ids), AT_ONCE):
         with writing(using, patient=True):
             # Through Django: other applications may point at these rows, or watch.
-            some = Task.objects.using(using).filter(pk__in=ids[begin : begin + AT_ONCE])
+            chosen = ids[begin : begin + AT_ONCE]
+            Attempt.objects.using(using).filter(task__in=chosen).delete()
+            some = Task.objects.using(using).filter(pk__in=chosen)
             some.delete()
 
 

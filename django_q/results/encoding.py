@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import socket
 from base64 import b64encode
 from dataclasses import replace
 from typing import Any, Final
@@ -23,6 +25,9 @@ ID_SIZE: Final = 32
 NAME_SIZE: Final = 100
 FUNC_SIZE: Final = 256
 """Characters that the columns of the table hold."""
+
+ERROR_SIZE: Final = 10_000
+"""Characters that are kept of the error of one attempt."""
 
 LONGEST_REPR: Final = 2000
 
@@ -63,6 +68,7 @@ def make_record(outcome: Outcome, options: Options) -> tuple[Outcome, Record]:
         cause=str(outcome.cause),
         summary=column_text(outcome.summary, FUNC_SIZE),
         attempts_allowed=_attempts(outcome, options),
+        **_note(outcome),
     )
     return outcome, replace(record, **link) if link else record
 
@@ -164,6 +170,16 @@ def column_text(text: object, size: int) -> str:
 
 def _optional_text(text: object, size: int) -> str | None:
     return None if text is None else column_text(text, size)
+
+
+def _note(outcome: Outcome) -> dict[str, Any]:
+    """What the attempt's own row says, if it is to have one."""
+    if outcome.envelope.cached or (outcome.success and outcome.attempt == 1):
+        return {}
+    is_lost = outcome.cause is Cause.LOST
+    worker = "" if is_lost else f"{socket.gethostname()}:{os.getpid()}"
+    error = "" if outcome.success else column_text(outcome.result, ERROR_SIZE)
+    return {"noted": True, "worker": column_text(worker, NAME_SIZE), "error": error}
 
 
 def _waited(outcome: Outcome) -> float:

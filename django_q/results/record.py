@@ -48,6 +48,12 @@ class Record:
     cause: str = "returned"
     summary: str = ""
     attempts_allowed: int = 1
+    noted: bool = False
+    """Write a row for this attempt."""
+
+    worker: str = ""
+    error: str = ""
+    """For that row: the error with its traceback."""
 
     def to_bytes(self) -> bytes:
         """The record as it travels on a line."""

@@ -69,6 +69,7 @@ def _save(record: results.Record, options: Options) -> None:
     try:
         alias = results.write_alias()
         results.save([record], using=alias)
+        results.save_attempts([record], using=alias)
         results.prune(options, using=alias)
     except Exception:  # noqa: BLE001 - whatever the database raises
         logger.exception("Could not save task result [%s]", clean(record.name))

@@ -9,7 +9,7 @@ import pytest
 from django.db import transaction
 
 from django_q.brokers import get_broker
-from django_q.models import OrmQ, Task
+from django_q.models import Attempt, OrmQ, Task
 from django_q.signals import pre_enqueue
 from django_q.tasks import (
     AsyncTask,
@@ -158,6 +158,9 @@ def test_failing_task_is_repeated_until_it_succeeds(
     assert (row.success, row.result, row.attempt_count) == (True, 3, 3)
     assert functions.words(diary.path) == ["ran"] * 3
     assert cluster.count(r"WARNING ↻ tests\.functions\.flaky .*attempt [23]/5") == 2
+    attempts = Attempt.objects.filter(task=row)
+    assert [a.success for a in attempts] == [False, False, True]
+    assert all(a.started and row.started < a.started < a.stopped for a in attempts)
 
 
 def test_failing_task_ends_after_its_attempts(
