@@ -167,7 +167,7 @@ class Stat(Status):
         """Publish, for earlier releases too. Raises what broker and cache raise."""
         broker = broker or get_broker()
         self.publish(broker, LIFETIME)
-        self.repeat(broker.cache, LIFETIME)
+        self.repeat(broker.get_cache(), LIFETIME)
 
     def publish(self, broker: Broker, seconds: float) -> None:
         """Let everybody see it for so long. Raises what the broker raises."""

@@ -6,6 +6,7 @@ import pickle
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from copy import copy
+from time import monotonic
 from typing import Any, Final
 
 from django_q.brokers.base import Broker, Consignment, Delivery
@@ -27,7 +28,9 @@ def in_service(given: Broker | None) -> Broker:
 
 
 class Front(Broker):
-    """Stands before a broker that leaves to itself when a package comes back.
+    """Stands before a broker that decides for itself when a package comes back.
+
+    Has the verbs that pusher and monitor use, and no others.
 
     Receipts get a name that is text, and the broker gets the receipt itself. `dequeue`
     may take no count, and may give one pair. Deliveries are counted here, each cluster
@@ -39,7 +42,7 @@ class Front(Broker):
         self.list_key = broker.list_key
         self.supports_receipts = broker.supports_receipts
         self._takes_count = takes(broker.dequeue, "count")
-        self._gave = False
+        self._rest = 0.0
         self._seen: dict[int, int] = {}
 
     def enqueue(
@@ -53,9 +56,11 @@ class Front(Broker):
 
     def dequeue(self, count: int | None = None) -> list[Delivery]:
         broker: Any = self._broker
+        begun = monotonic()
         given = broker.dequeue(count=count) if self._takes_count else broker.dequeue()
         deliveries = [self._note(*pair) for pair in pairs_in(given)]
-        self._gave = bool(deliveries)
+        waited = monotonic() - begun
+        self._rest = 0.0 if deliveries else max(0.0, get_options().poll - waited)
         return deliveries
 
     def acknowledge(self, receipt: str) -> Any:
@@ -79,8 +84,8 @@ class Front(Broker):
         return set(receipts)
 
     def pulse(self) -> float:
-        # It may give one at a time however many there are.
-        return 0.0 if self._gave else get_options().poll
+        # It may give one at a time however many there are, and wait itself for the next.
+        return self._rest
 
     def close(self) -> None:
         self._broker.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import Final
 
 from django.core.cache import BaseCache
@@ -36,7 +37,7 @@ class Echo(threading.Thread):
     def of(cls, broker: Broker) -> Echo:
         """An echo in the broker's cache, which is silent where nobody would hear it."""
         echo = cls(broker)
-        if is_shared(broker.cache):
+        if is_shared(broker.get_cache()):
             echo.start()
         return echo
 
@@ -63,7 +64,8 @@ class Echo(threading.Thread):
             said, self._said = self._said, None
             if said is not None:
                 self._repeat(cache, *said)
-        cache.close()
+        with suppress(Exception):
+            cache.close()
         connections.close_all()
 
     def _repeat(self, cache: BaseCache, stat: Stat, seconds: float) -> None:

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.core.cache.backends.filebased import FileBasedCache
 
 from django_q.models import Task
+from django_q.signing import SignedPackage
 from django_q.tasks import async_chain
 from tests import functions
 from tests.acceptance.brokers import Folder, Rows
@@ -70,7 +72,14 @@ def test_plain_one_with_receipts_of_its_own_kind(
     (broker.connection / "closed").unlink()
     assert cluster.wait_for(send(functions.add, 20, 22)).result == 42
     wait_until(is_empty)
+
+    # A monitor of an earlier release sees it to its end.
+    pid = cluster.pid
     assert cluster.stop() == 0
+    shared = FileBasedCache(str(cluster.folder / "cache"), {})
+    (key,) = shared.get("django_q:tests:cluster")
+    last = SignedPackage.loads(shared.get(key))
+    assert (last.pid, last.state) == (pid, "stopped")
 
 
 def test_one_on_the_database_that_gives_bare_keys(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator
 from copy import copy
+from time import sleep
 from typing import Any, NamedTuple
 
 import pytest
@@ -171,7 +172,20 @@ def test_broker_that_gives_one_at_a_time_is_asked_on_and_on_while_it_gives() -> 
     broker.dequeue(5)
     assert (broker.has_news(), broker.pulse()) == (True, 0)
     broker.dequeue(5)
-    assert broker.pulse() == Conf.POLL
+    assert 0 < broker.pulse() <= Conf.POLL
+
+
+def test_broker_that_waits_for_the_next_one_itself_is_asked_at_once(
+    q_settings: Any,
+) -> None:
+    class Patient(Elder):
+        def dequeue(self):
+            sleep(0.02)
+
+    q_settings(poll=0.01)
+    broker = served(Patient("q"))
+    broker.dequeue(5)
+    assert broker.pulse() == 0
 
 
 def test_deliveries_are_counted_where_the_broker_can_not() -> None:
