@@ -15,17 +15,24 @@ logger = logging.getLogger("django-q")
 logger.addHandler(logging.NullHandler())
 
 
-def attach_console(level: str, stream: TextIO | None = None) -> None:
+def attach_console(level: str | int, stream: TextIO | None = None) -> None:
     """Print the log on stderr, unless the project's LOGGING already handles it."""
     if _has_handler(logger):
         return
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter(LINE_FORMAT, TIME_FORMAT))
-    handler.set_name(CONSOLE + level)
+    handler.set_name(f"{CONSOLE}{level}")
     logger.addHandler(handler)
-    known = logging.getLevelNamesMapping()
-    logger.setLevel(level if level in known else logging.INFO)
+    logger.setLevel(_number_of(level))
     logger.propagate = False
+
+
+def _number_of(level: str | int) -> int:
+    """A level by its name or its number; INFO for what is neither."""
+    text = str(level)
+    if text.isdigit():
+        return int(text)
+    return logging.getLevelNamesMapping().get(text, logging.INFO)
 
 
 def print_safely(thing: object, how: Callable[[object], str] = str) -> str:
