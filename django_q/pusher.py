@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from django_q import results
 from django_q.brokers import Broker, Delivery, get_broker
+from django_q.brokers.front import pairs_in
 from django_q.conf import get_options
 from django_q.envelope import Envelope
 from django_q.exceptions import UnreadablePackage
@@ -46,7 +47,7 @@ def pusher(task_queue: Sink, event: Any, broker: Broker | None = None) -> None:
 
 def push(task_queue: Sink, broker: Broker) -> None:
     """Put what the broker gives at once on the queue."""
-    for handed_out in broker.dequeue() or []:
+    for handed_out in pairs_in(broker.dequeue()):
         delivery = Delivery.of(handed_out)
         task = opened(delivery, broker)
         if task is not None:

@@ -117,7 +117,7 @@ class Redis(Broker):
         return taken
 
     def acknowledge(self, receipt: str) -> bool:
-        return bool(self.acknowledge_many([receipt]))
+        return bool(Redis.acknowledge_many(self, [receipt]))
 
     def acknowledge_many(self, receipts: Sequence[str]) -> set[str]:
         return self._finish(ACKNOWLEDGE, receipts)

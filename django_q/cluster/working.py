@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Final
 
 from django_q import clock, results
+from django_q.brokers.front import receipt_of
 from django_q.cluster.affinity import restrict_to_share
 from django_q.cluster.board import Cell, State, Turn, Word
 from django_q.cluster.frames import (
@@ -234,7 +235,7 @@ class Worker(Role):
 
     def run_task(self, parcel: Parcel, envelope: Envelope) -> Outcome:
         has_receipt = not parcel.receipt.startswith(UNRECEIPTED)
-        ack_id = parcel.receipt if has_receipt else None
+        ack_id = receipt_of(parcel.receipt) if has_receipt else None
         envelope = envelope.served_by(self.options.queue, ack_id=ack_id)
         if not has_receipt:
             # Its broker can't bring it back: this run is the only one.

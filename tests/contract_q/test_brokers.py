@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import pickle
+import threading
 from collections.abc import Iterator
 from copy import copy
+from queue import SimpleQueue
 from time import sleep
 from typing import Any, NamedTuple
 
@@ -18,10 +20,13 @@ from django_q.brokers.base import Consignment
 from django_q.brokers.front import MOST_REMEMBERED, Front, in_service
 from django_q.brokers.memory import Memory
 from django_q.brokers.orm import ORM
+from django_q.brokers.redis_broker import Redis
 from django_q.cluster.ledger import Ledger
 from django_q.conf import Conf
 from django_q.models import OrmQ
+from django_q.pusher import pusher
 from django_q.tasks import async_task
+from tests.servers import RedisServer
 from tests.waiting import wait_until
 
 HERE = __name__
@@ -418,3 +423,73 @@ def test_memory_may_be_built_upon_likewise() -> None:
     assert broker.acknowledge_many([str(delivery.receipt)]) == {delivery.receipt}
     assert Counting.count == 1
     wait_until(lambda: broker.queue_size() + broker.lock_size() == 0)
+
+
+# -- those that build on Redis
+
+
+class Bare(Redis):
+    """Uses the list alone, as all did: what is taken is gone."""
+
+    def enqueue(self, task: str) -> Any:
+        return self.connection.rpush(self.list_key, task)
+
+    def dequeue(self) -> Any:
+        taken: Any = self.connection.blpop(self.list_key, 1)
+        return (None, taken[1]) if taken else None
+
+
+class Diary(Redis):
+    """Has replaced a verb for one package."""
+
+    def acknowledge(self, task_id: str) -> bool:
+        SHOPS.setdefault("diary", Shop()).calls.append(("acknowledge", task_id))
+        return super().acknowledge(task_id)
+
+
+@pytest.fixture
+def on_redis(redis_server: RedisServer, q_settings: Any) -> Iterator[None]:
+    q_settings(redis=redis_server.url, orm=None)
+    yield
+    Redis("q").connection.flushdb()
+
+
+@pytest.mark.usefixtures("on_redis")
+class TestOnRedis:
+    def test_own_list_has_no_receipts(self) -> None:
+        broker = served(Bare("q"))
+        broker.enlist("c" * 32, 30)
+        broker.enqueue_many([Consignment("links", "q", "a" * 32)])
+        Bare("q").enqueue("package")
+
+        taken = [(broker.dequeue(5) or [])[0] for _ in range(2)]
+
+        assert taken == [(None, "links"), (None, "package")]
+        assert (broker.held(), broker.rescue()) == ([], [])
+        assert Bare("q").queue_size() + Bare("q").lock_size() == 0
+
+    def test_verb_for_many_uses_the_replaced_one_for_each(self) -> None:
+        broker = served(Diary("q"))
+        broker.enlist("c" * 32, 30)
+        broker.enqueue_many([Consignment("a", "q", "1"), Consignment("b", "q", "2")])
+        receipts = [str(delivery.receipt) for delivery in broker.dequeue(5) or []]
+
+        assert broker.acknowledge_many(receipts) == set(receipts)
+        assert len(SHOPS["diary"].calls) == 2
+        assert broker.queue_size() + broker.lock_size() == 0
+
+
+# -- the pusher as a function
+
+
+def test_pusher_as_a_function_takes_what_they_give(q_settings: Any) -> None:
+    q_settings(broker_class=f"{HERE}.Eldest")
+    async_task("math.sqrt", 4)
+    tasks: SimpleQueue[dict[str, Any]] = SimpleQueue()
+    event = threading.Event()
+    event.set()
+
+    pusher(tasks, event, get_broker())
+
+    task = tasks.get_nowait()
+    assert (task["func"], task["ack_id"]) == ("math.sqrt", Ticket("shelf", 7))

@@ -7,17 +7,22 @@ from typing import Any
 
 import pytest
 
+from django_q.brokers import Delivery
+from django_q.brokers.front import name_of
 from django_q.clock import now
 from django_q.cluster.frames import Kind, control
+from django_q.cluster.ledger import Ledger
 from django_q.cluster.lines import Line
 from django_q.cluster.roles import Identity, Launch
 from django_q.cluster.working import Worker
 from django_q.options import Options
 from django_q.outcome import Outcome
 from django_q.results import Record
-from django_q.signals import post_execute
+from django_q.signals import post_execute, pre_execute
 from tests.unit.cluster.making import make_board, make_parcel
 from tests.unit.results.making import ended
+
+pytestmark = pytest.mark.django_db
 
 HOOK = f"{__name__}.remember"
 HOOKED: list[str] = []
@@ -190,3 +195,25 @@ def test_nothing_is_kept_for_announcing_where_nobody_listens(
     bench = open_bench(max_attempts=2)
     bench.end(ended("no", success=False, hook=HOOK))
     assert not bench.worker.unfinished
+
+
+@pytest.mark.parametrize("receipt", [12, "7:1", ("shelf", 7), None])
+def test_receivers_in_the_worker_see_the_receipt_as_the_broker_gave_it(
+    open_bench: Callable[..., Bench], receipt: Any
+) -> None:
+    seen: list[Any] = []
+
+    def look(task: dict[str, Any], **_: Any) -> None:
+        seen.append(task["ack_id"])
+
+    bench = open_bench()
+    entry = Ledger(1).take(Delivery(name_of(receipt), "package"))
+    parcel = make_parcel(receipt=entry.receipt)
+    pre_execute.connect(look)
+    try:
+        outcome = bench.worker.run_task(parcel, ended().envelope)
+    finally:
+        pre_execute.disconnect(look)
+        bench.worker.runner.close()
+    assert outcome.success
+    assert seen == [receipt]
