@@ -200,9 +200,15 @@ class LiveConf:
         """Read settings and environment anew at the next use."""
         vars(self).update(_options=None, _reporter=None)
 
-    def adopt(self, options: Options) -> None:
-        """Take over the options of the process that started this one, for good."""
+    @property
+    def assigned(self) -> dict[str, Any]:
+        """What was assigned here and not taken back."""
+        return {k: v for k, v in vars(self).items() if not k.startswith("_")}
+
+    def adopt(self, options: Options, assigned: Mapping[str, Any]) -> None:
+        """Take over what counts in the process that started this one, for good."""
         vars(self)["_adopted"] = {k: getattr(options, k) for k in FIELDS}
+        vars(self).update(assigned)
         self.reload()
 
     def load_reporter(self) -> Any:
@@ -215,7 +221,7 @@ class LiveConf:
     def _load(self) -> Options:
         adopted: dict[str, Any] | None = self._adopted
         given = _in_force(_raw_settings(), environ) if adopted is None else adopted
-        for name, value in vars(self).items():
+        for name, value in self.assigned.items():
             key = option_of(name)
             if key is not None:
                 given = {**given, key: value}

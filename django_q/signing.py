@@ -98,7 +98,7 @@ class _Signer(TimestampSigner):
 
 
 def _signer(salt: str) -> TimestampSigner:
-    return _make_signer(_require_key(), salt, tuple(settings.SECRET_KEY_FALLBACKS))
+    return _make_signer(require_key(), salt, tuple(settings.SECRET_KEY_FALLBACKS))
 
 
 @lru_cache(maxsize=8)
@@ -106,7 +106,8 @@ def _make_signer(key: str, salt: str, fallbacks: tuple[str, ...]) -> TimestampSi
     return _Signer(key, salt, fallbacks)
 
 
-def _require_key() -> str:
+def require_key() -> str:
+    """The key that packages are signed with. Raises ConfigurationError without one."""
     key: str | None = Conf.SECRET_KEY
     if not key:
         message = "SECRET_KEY is empty: task packages can't be signed."

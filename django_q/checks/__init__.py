@@ -13,6 +13,7 @@ from django.core.checks import CheckMessage, register
 
 from django_q.checks import meaning, values
 from django_q.checks.messages import Site, error, warning
+from django_q.conf import Conf
 
 __all__ = [
     "Site",
@@ -86,5 +87,5 @@ def _site() -> Site:
         databases=settings.DATABASES,
         caches=settings.CACHES,
         logging=settings.LOGGING or {},
-        secret_key=str(settings.SECRET_KEY),
+        secret_key=str(Conf.SECRET_KEY or ""),
     )

@@ -26,7 +26,7 @@ from django_q.cluster.roles import Identity, Launch
 from django_q.cluster.sentinel import INTERRUPTED
 from django_q.cluster.storm import Storm
 from django_q.cluster.trouble import Trouble
-from django_q.conf import get_options
+from django_q.conf import Conf, get_options
 from django_q.logs import console_level, logger
 from django_q.options import Options
 from django_q.status import Stat
@@ -178,6 +178,7 @@ class Cluster:
             list_key=self._own_broker().list_key,
             broker=self._given_broker,
             databases={c.alias: c.settings_dict["NAME"] for c in connections.all()},
+            assigned=Conf.assigned,
             console_level=console_level(),
         )
         self._spawner = Spawner(template, sentinel_method(method), "-")

@@ -65,6 +65,8 @@ class Launch:
     """A worker's row on the board."""
     databases: dict[str, str] = field(default_factory=dict)
     """Names of the databases in use: a test run's differ from the settings'."""
+    assigned: dict[str, Any] = field(default_factory=dict)
+    """What was assigned to Conf at run time."""
     console_level: str | None = None
     """Level of the console log, where the command attached one."""
     foreign: Sequence[object] = ()

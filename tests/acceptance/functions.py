@@ -7,8 +7,10 @@ import builtins
 import ctypes
 import importlib
 import itertools
+import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -177,3 +179,11 @@ def gauge_and_sleep(path: str, seconds: float) -> None:
     gauge.set(1)
     log(path, "ran")
     time.sleep(seconds)
+
+
+def start_a_process() -> int | None:
+    """By multiprocessing; gives its exit code."""
+    process = multiprocessing.get_context("fork").Process(target=sys.exit, args=(7,))
+    process.start()
+    process.join()
+    return process.exitcode

@@ -10,6 +10,7 @@ import pytest
 from django_q.models import Task
 from django_q.status import Stat
 from tests import functions
+from tests.acceptance import functions as harmful
 from tests.acceptance.conftest import Runner
 from tests.acceptance.harness import Diary, RunningCluster
 from tests.waiting import stays, wait_until
@@ -80,6 +81,18 @@ def test_number_of_workers_is_obeyed(running_cluster: Runner, diary: Diary) -> N
     diary.wait_until_begun(3)
     assert not diary.of("end")
     wait_until(cluster.queue_is_empty)
+
+
+@pytest.mark.parametrize("daemons", [True, False])
+def test_tasks_may_start_processes_unless_workers_are_daemons(
+    new_cluster: Runner, daemons: bool
+) -> None:
+    cluster = new_cluster("--run-once", workers=1, daemonize_workers=daemons)
+    task = cluster.send(harmful.start_a_process)
+    assert cluster.start().wait_for_end() == 0
+    row = Task.objects.get(id=task)
+    assert row.success is not daemons
+    assert "daemonic processes" in row.result if daemons else row.result == 7
 
 
 # ------------------------------------------------------------------------- names

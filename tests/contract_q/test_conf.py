@@ -24,6 +24,7 @@ from django_q.brokers.memory import Memory
 from django_q.brokers.orm import ORM
 from django_q.brokers.redis_broker import Redis
 from django_q.cluster import Cluster
+from django_q.cluster.entrance import prepare
 from django_q.conf import Conf, get_options
 from django_q.exceptions import ConfigurationError
 from django_q.models import Failure, OrmQ, Schedule, Success
@@ -86,12 +87,8 @@ SAMPLES: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def clean_conf() -> Iterator[None]:
     yield
-    for name in [name for name in vars(Conf) if not name.startswith("_")]:
+    for name in Conf.assigned:
         delattr(Conf, name)
-
-
-def assigned() -> set[str]:
-    return {name for name in vars(Conf) if not name.startswith("_")}
 
 
 # -- names and values
@@ -187,7 +184,7 @@ def test_nested_patches_restore_what_was_assigned_outside() -> None:
 def test_a_patch_leaves_nothing_behind() -> None:
     with mock.patch.object(Conf, "TIMEOUT", 5), mock.patch.object(Conf, "WORKERS", 9):
         assert (get_options().timeout, get_options().worker_count) == (5, 9)
-    assert assigned() == set()
+    assert Conf.assigned == {}
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -196,7 +193,7 @@ def test_whoever_puts_the_former_value_back_assigns_nothing(name: str) -> None:
     former = getattr(Conf, name)
     setattr(Conf, name, SAMPLES[name])
     setattr(Conf, name, former)
-    assert assigned() == set()
+    assert Conf.assigned == {}
 
 
 def test_an_assignment_beats_settings_that_change(settings: Any) -> None:
@@ -224,7 +221,7 @@ def test_assigning_chooses_no_alternative_cluster(settings: Any) -> None:
 def test_a_child_obeys_what_is_assigned_in_it(q_settings: Any) -> None:
     q_settings(timeout=9)
     try:
-        Conf.adopt(Options(name="shop", timeout=4, retry_delay=2.5))
+        Conf.adopt(Options(name="shop", timeout=4, retry_delay=2.5), {})
         assert (Conf.PREFIX, Conf.TIMEOUT, Conf.RETRY_DELAY) == ("shop", 4, 2.5)
         Conf.TIMEOUT = None
         assert get_options().timeout is None
@@ -325,6 +322,7 @@ def test_cache_and_cached() -> None:
     Conf.SYNC, Conf.CACHED, Conf.CACHE = True, True, "other"
     task_id = async_task(functions.add, 5)
     assert result(task_id) == 5
+    assert get_broker().cache is caches["other"]
     Conf.CACHE = "default"
     assert result(task_id) is None
     assert get_broker().cache is caches["default"]
@@ -352,14 +350,33 @@ def test_retry() -> None:
     assert get_options().lease == 4
 
 
-def test_a_cluster_starts_with_what_is_assigned() -> None:
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """Not started. Made in a thread, where it leaves this process's signals alone."""
     Conf.WORKERS, Conf.RECYCLE, Conf.CLUSTER_NAME = 3, 2, "mail"
-    # Outside of the main thread it leaves the signals of this process alone.
+    Conf.SECRET_KEY = "another"
     with ThreadPoolExecutor(1) as thread:
-        cluster = thread.submit(Cluster).result()
+        made = thread.submit(Cluster).result()
+    yield made
+    made.guard()
+
+
+def test_a_cluster_and_its_children_have_what_is_assigned(cluster: Cluster) -> None:
     options = cluster.options
-    cluster.guard()
     assert (options.worker_count, options.recycle, options.queue) == (3, 2, "mail")
+    cluster._make_spawner()  # noqa: SLF001 - no child is started here
+    launch = cluster._spawner._template  # noqa: SLF001 - what each child is given
+    for name in Conf.assigned:
+        delattr(Conf, name)
+    package = SignedPackage.dumps({"id": 1})
+    try:
+        prepare(launch)
+        assert (Conf.SECRET_KEY, Conf.CLUSTER_NAME) == ("another", "mail")
+        with pytest.raises(BadSignature):
+            SignedPackage.loads(package)
+    finally:
+        vars(Conf)["_adopted"] = None
+        Conf.reload()
 
 
 def test_ack_failures_and_attempts_of_a_task_follow() -> None:

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from io import StringIO
+from math import inf
+from types import ModuleType
 from typing import Any
 
 import pytest
 from django.core.checks import Warning as WarningMessage
 from django.core.management import call_command
-from django.core.management.base import SystemCheckError
+from django.core.management.base import CommandError, SystemCheckError
 from django.db import connection, transaction
 from django.test import override_settings
 
@@ -18,10 +28,16 @@ from django_q.brokers import get_broker
 from django_q.checks import Site, find_problems
 from django_q.cluster import Cluster
 from django_q.cluster.affinity import choose_processors, restrict_to_share
+from django_q.cluster.children import PATHS
+from django_q.cluster.lines import Line
+from django_q.cluster.scheduling import Scheduler
+from django_q.cluster.sentinel import Sentinel
 from django_q.conf import Conf, get_options, load_options
-from django_q.models import Task
+from django_q.logs import attach_console, logger
+from django_q.models import Schedule, Task
 from django_q.options import Options, count_processors
 from django_q.tasks import async_task
+from tests.house import rooms
 
 MEMORY = "django_q.brokers.memory.Memory"
 
@@ -230,6 +246,32 @@ def test_with_sync_connections_stay_open_and_the_log_warns(
     assert warned == ([logging.WARNING] if sync else [])
 
 
+@pytest.mark.parametrize("daemonize", [True, False])
+def test_who_is_a_daemon(make_cluster: Any, q_settings: Any, daemonize: bool) -> None:
+    q_settings(daemonize_workers=daemonize, start_method="spawn")
+    cluster = make_cluster()
+    cluster._make_spawner()  # noqa: SLF001 - no child is started here
+    spawner = cluster._spawner  # noqa: SLF001
+    daemons = {kind for kind in PATHS if spawner._is_daemon(kind)}  # noqa: SLF001
+    others = {"pusher", "monitor", "housekeeper"}
+    assert daemons == ({"worker"} | others if daemonize else others)
+
+
+def test_the_sentinel_looks_round_every_guard_cycle(
+    make_cluster: Any, q_settings: Any
+) -> None:
+    q_settings(guard_cycle=0.125, start_method="spawn")
+    cluster = make_cluster()
+    cluster._make_spawner()  # noqa: SLF001 - no child is started here
+    ours, theirs = Line.pair()
+    launch = replace(cluster._spawner._template, control=theirs)  # noqa: SLF001
+    sentinel = Sentinel(launch)
+    sentinel.next_report = inf
+    assert sentinel._patience() == 0.125  # noqa: SLF001 - how long it waits for news
+    sentinel.control.close()
+    Line(ours).close()
+
+
 @pytest.mark.skipif(
     len(getattr(os, "sched_getaffinity", lambda _: [])(0)) < 2,
     reason="there is no choice of processors",
@@ -240,3 +282,121 @@ def test_testing_only_pretends_affinity(caplog: pytest.LogCaptureFixture) -> Non
     restrict_to_share(0, 1, pretend=True)
     assert os.sched_getaffinity(0) == before
     assert f"processors {choose_processors(0, 1, sorted(before))}" in caplog.text
+
+
+class Reports:
+    """A database router that keeps schedules elsewhere."""
+
+    def db_for_write(self, model: Any, **_hints: Any) -> str | None:
+        return "reports" if model is Schedule else None
+
+
+@pytest.mark.parametrize("has_replica", [True, False])
+def test_schedules_are_written_where_the_router_says(
+    settings: Any, q_settings: Any, has_replica: bool
+) -> None:
+    q_settings(has_replica=has_replica)
+    settings.DATABASE_ROUTERS = [Reports()]
+    assert Scheduler(get_options(), get_broker(), "Process-1:1").database == "reports"
+
+
+@pytest.mark.parametrize("key", ["", None])
+def test_without_a_secret_key_qcluster_says_so(settings: Any, key: Any) -> None:
+    settings.SECRET_KEY = key
+    with pytest.raises(CommandError, match="SECRET_KEY is empty"):
+        call_command("qcluster")
+
+
+# -- the log
+
+
+@contextmanager
+def bare_logger() -> Iterator[logging.Logger]:
+    """The logger as it is at the start of a command; put back in the end.
+
+    The root has none of pytest's handlers meanwhile, so call this inside the test.
+    """
+    root = logging.getLogger()
+    former = logger.level, logger.propagate, logger.handlers, root.handlers
+    logger.handlers = [h for h in former[2] if type(h) is logging.NullHandler]
+    logger.propagate, root.handlers = True, []
+    try:
+        yield logger
+    finally:
+        logger.setLevel(former[0])
+        _, logger.propagate, logger.handlers, root.handlers = former
+
+
+def test_the_console_has_its_level_and_its_lines() -> None:
+    printed = StringIO()
+    with bare_logger() as log:
+        attach_console("WARNING", printed)
+        log.info("no")
+        log.warning("yes")
+        assert not log.propagate
+    assert re.fullmatch(r"\d\d:\d\d:\d\d \[Q\] WARNING yes\n", printed.getvalue())
+
+
+def test_an_unknown_level_is_info() -> None:
+    printed = StringIO()
+    with bare_logger() as log:
+        attach_console("LOUD", printed)
+        log.debug("no")
+        log.info("yes")
+    assert printed.getvalue().splitlines()[0].endswith("INFO yes")
+    assert printed.getvalue().count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["django-q", None])
+def test_a_handler_of_the_project_is_enough(name: str | None) -> None:
+    """Its own, or that of a parent."""
+    own, printed = StringIO(), StringIO()
+    with bare_logger() as log:
+        logging.getLogger(name).addHandler(logging.StreamHandler(own))
+        attach_console("INFO", printed)
+        log.warning("once")
+        assert log.propagate
+    assert (own.getvalue(), printed.getvalue()) == ("once\n", "")
+
+
+IMPORT_ALL = """
+import importlib, logging, sys, django
+from django.conf import settings
+settings.Q_CLUSTER = {"timeout": 90, "retry": 60, "save_limit_per": "colour"}
+django.setup()
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print(*(type(h).__name__ for h in logging.getLogger("django-q").handlers))
+"""
+
+
+def test_importing_warns_of_nothing_and_attaches_no_handler() -> None:
+    modules = [name for name in rooms.modules() if "preload" not in name]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", IMPORT_ALL, *modules],
+        env=os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert done.stdout.split() == ["NullHandler"]
+
+
+# -- what the distribution promises
+
+
+def test_reporters_and_extras_of_the_distribution(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The two plug-ins register nothing themselves."""
+    said: dict[str, Any] = {}
+    tool = ModuleType("setuptools")
+    vars(tool).update(find_packages=lambda **_: [], setup=said.update)
+    monkeypatch.setitem(sys.modules, "setuptools", tool)
+    runpy.run_path(str(rooms.ROOT / "setup.py"))
+    assert set(said["entry_points"]["djangoq.errorreporters"]) == {
+        "rollbar = django_q_rollbar:Rollbar",
+        "sentry = django_q_sentry:Sentry",
+    }
+    assert {"rollbar", "sentry", "croniter"} <= set(said["extras_require"])

@@ -15,9 +15,10 @@ from django.utils.translation import gettext as _
 from django_q.brokers import Broker, get_broker
 from django_q.cluster.cluster import Cluster
 from django_q.conf import Conf
-from django_q.exceptions import DjangoQError
+from django_q.exceptions import ConfigurationError, DjangoQError
 from django_q.logs import attach_console, clean
 from django_q.results import write_alias
+from django_q.signing import require_key
 
 
 class Command(BaseCommand):
@@ -63,6 +64,10 @@ class Command(BaseCommand):
 
 def refuse_to_start_unready() -> None:
     """Raise CommandError, saying what to do, when no task could run anyway."""
+    try:
+        require_key()
+    except ConfigurationError as error:
+        raise CommandError(str(error)) from None
     try:
         broker = get_broker()
         check_tables(broker)
