@@ -398,8 +398,8 @@ def test_ack_failures_and_attempts_of_a_task_follow() -> None:
 def test_what_is_not_installed_is_none(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hidden = {"prometheus_multiprocess": "prometheus_client.multiprocess"}
-    monkeypatch.setitem(sys.modules, hidden.get(name, name), None)
+    hidden = conf.OPTIONAL[name][0]
+    monkeypatch.setitem(sys.modules, hidden, None)
     assert getattr(conf, name) is None
 
 
