@@ -244,12 +244,20 @@ def _secret_key() -> str | None:
     return key
 
 
+def _queue_limit(options: Options) -> int:
+    limit = options.queue_limit
+    return options.worker_count**2 if limit is None else limit
+
+
 DERIVED: Final[Mapping[str, Any]] = {
     "WORKERS": lambda conf: conf.options.worker_count,
     "CLUSTER_NAME": lambda conf: conf.options.queue,
     "Q_STAT": lambda conf: conf.options.stat_prefix,
     "SECRET_KEY": lambda _conf: _secret_key(),
     "MAX_ATTEMPTS": lambda conf: conf.options.max_attempts or 0,
+    # Automatic, unless they are set: these are for code that counts on a number.
+    "BULK": lambda conf: conf.options.bulk or 1,
+    "QUEUE_LIMIT": lambda conf: _queue_limit(conf.options),
     "ACK_FAILURES": lambda conf: bool(conf.options.ack_failures),
     "REDIS": lambda conf: conf.options.redis or {},
     "QSIZE": lambda _conf: True,

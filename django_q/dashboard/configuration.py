@@ -15,6 +15,9 @@ from django_q.options import Options
 MASK: Final = "********"
 """Stands for a secret."""
 
+AUTOMATIC: Final = frozenset({"bulk", "queue_limit"})
+"""Shown only where they are set: what Conf has else is for code that wants a number."""
+
 SECRET: Final = re.compile(r"pass|pwd|secret|token|auth|credential|key", re.IGNORECASE)
 """Names whose values nobody should read on a screen or in a log."""
 
@@ -32,7 +35,8 @@ def list_settings(environ: Mapping[str, str]) -> Iterator[str]:
     for option in fields(Options):
         name = names.get(option.name, option.name.upper())
         value = getattr(Conf, name)
-        if value is not None:
+        is_automatic = option.name in AUTOMATIC and option.name not in given
+        if value is not None and not is_automatic:
             origin = _origin(option.name, given, environ)
             yield f"{name}: {clean(mask(option.name, value), 1000)}  # {origin}"
 

@@ -128,6 +128,16 @@ def test_derived_names(settings: Any) -> None:
     assert Conf.ACK_FAILURES is False
 
 
+def test_limits_that_set_themselves_are_numbers_for_those_who_calculate() -> None:
+    """A broker of the earlier form slices with the one, or makes a queue of the other."""
+    Conf.WORKERS = 3
+    assert (Conf.BULK, Conf.QUEUE_LIMIT) == (1, 9)
+    assert (get_options().bulk, get_options().queue_limit) == (None, None)
+    Conf.BULK, Conf.QUEUE_LIMIT = 10, 0
+    assert (Conf.BULK, Conf.QUEUE_LIMIT) == (10, 0)
+    assert (get_options().bulk, get_options().queue_limit) == (10, 0)
+
+
 def test_signal_names() -> None:
     assert Conf.SIGNAL_NAMES[signal.SIGTERM] == "SIGTERM"
     assert Conf.SIGNAL_NAMES[int(signal.SIGINT)] == "SIGINT"

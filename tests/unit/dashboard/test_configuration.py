@@ -19,7 +19,16 @@ def test_settings_with_their_origin(settings: Any) -> None:
     assert "PREFIX: shop  # Q_CLUSTER" in lines
     assert "COMPRESSED: True  # Q_CLUSTER" in lines
     assert "SAVE_LIMIT: 250  # default" in lines
-    assert not any(line.startswith(("MONGO:", "BROKER_CLASS:")) for line in lines)
+    absent = ("MONGO:", "BROKER_CLASS:", "BULK:", "QUEUE_LIMIT:")
+    assert not any(line.startswith(absent) for line in lines)
+
+
+def test_limits_are_listed_where_they_are_set(q_settings: Any) -> None:
+    q_settings(bulk=7, queue_limit=0)
+
+    lines = list(list_settings({}))
+
+    assert {"BULK: 7  # Q_CLUSTER", "QUEUE_LIMIT: 0  # Q_CLUSTER"} <= set(lines)
 
 
 def test_alternative_cluster_comes_from_the_environment(
