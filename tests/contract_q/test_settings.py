@@ -47,9 +47,12 @@ MEMORY = "django_q.brokers.memory.Memory"
 
 def test_without_q_cluster_everything_has_its_default(settings: Any) -> None:
     del settings.Q_CLUSTER
-    Conf.reload()  # nothing tells of a setting that is taken away
-    assert get_options() == Options(time_zone=settings.TIME_ZONE)
-    assert Conf.PREFIX == Conf.CLUSTER_NAME == "default"
+    Conf.reload()  # nothing tells of a setting that is taken away, nor of its return
+    try:
+        assert get_options() == Options(time_zone=settings.TIME_ZONE)
+        assert Conf.PREFIX == Conf.CLUSTER_NAME == "default"
+    finally:
+        Conf.reload()
 
 
 @pytest.mark.parametrize("raw", [None, [], "shop", 7])
