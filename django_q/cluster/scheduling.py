@@ -290,7 +290,7 @@ class Scheduler:
             firing.schedule.func,
             *firing.args,
             **firing.kwargs,
-            q_options=firing.options,
+            q_options=dict(firing.options),
         )
         if returned != firing.task_id:
             self._rows().filter(task=firing.task_id).update(task=returned)

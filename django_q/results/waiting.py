@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator
+from numbers import Real
 from time import monotonic, sleep
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from asgiref.sync import sync_to_async
+
+from django_q.logs import print_safely
 
 Found = TypeVar("Found")
 
@@ -19,7 +23,9 @@ def wait_for(look: Callable[[], Found | None], wait_ms: float = 0) -> Found | No
     """Look until something is found, for so many milliseconds at most.
 
     0 looks once; a negative number waits for ever. None when nothing came in time.
+    Raises TypeError for what is no number.
     """
+    _check(wait_ms)
     found = look()
     for pause in pauses(wait_ms):
         if found is not None:
@@ -35,6 +41,7 @@ async def wait_for_async(
     """The same for coroutines. `look` runs in the thread of Django's synchronous code,
     which others may use between two looks.
     """
+    _check(wait_ms)
     found = await sync_to_async(look)()
     for pause in pauses(wait_ms):
         if found is not None:
@@ -42,6 +49,13 @@ async def wait_for_async(
         await asyncio.sleep(pause)
         found = await sync_to_async(look)()
     return found
+
+
+def _check(wait_ms: Any) -> None:
+    if not isinstance(wait_ms, Real) or math.isnan(wait_ms):
+        words = "a number of milliseconds, or a negative one to wait for ever"
+        message = f"wait must be {words}, not {print_safely(wait_ms, repr)}."
+        raise TypeError(message)
 
 
 def pauses(wait_ms: float) -> Iterator[float]:

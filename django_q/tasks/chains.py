@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from django_q.brokers import Broker
@@ -29,7 +29,8 @@ def async_chain(
     of keywords. A member that fails ends the chain, unless `stop_on_failure` is False.
     Raises TypeError for what is no chain, ValueError for an empty one.
     """
-    check_options({"chain": chain if isinstance(chain, str) else list(chain)})
+    is_one = isinstance(chain, str) or not isinstance(chain, Iterable)
+    check_options({"chain": chain if is_one else list(chain)})
     if not chain:
         message = "A chain needs at least one task."
         raise ValueError(message)

@@ -104,6 +104,9 @@ def _async_task(
     if settings.DEBUG:
         _adviser.consider(envelope, kwargs)
     dispatch(envelope, options.get("broker"))
+    if "task_name" not in kwargs and isinstance(kwargs.get("q_options"), dict):
+        # Callers that use one dictionary for many tasks rely on it: one has the name.
+        kwargs["q_options"].pop("task_name", None)
     return envelope.id
 
 

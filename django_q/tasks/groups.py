@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from numbers import Integral
 from typing import Any, TypeVar
 
 from django.db.models import QuerySet
 
 from django_q.brokers import Broker
+from django_q.logs import print_safely
 from django_q.models import Task
 from django_q.results import wait_for
 from django_q.tasks.lookup import Cached, open_results, task_of, uses_cache
@@ -125,6 +127,12 @@ def _filled(look: Callable[[], Found | None]) -> Callable[[], Found | None]:
     return lambda: look() or None
 
 
+def _check(count: Any) -> None:
+    if not (count is None or isinstance(count, Integral)):
+        message = f"count must be a whole number, not {print_safely(count, repr)}."
+        raise TypeError(message)
+
+
 def _wait_for_group(
     look: Callable[[], Found | None],
     ended: Callable[[], int | None],
@@ -132,6 +140,7 @@ def _wait_for_group(
     count: int | None,
 ) -> Found | None:
     """What is there once enough have ended, or once the time is up."""
+    _check(count)
     if not count:
         return wait_for(look, wait)
     # Without a limit it takes as long as it takes (contract 2.4).

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from functools import partial
 from typing import Any
 
 from django_q.brokers import Broker
 from django_q.conf import get_options
+from django_q.logs import print_safely
 from django_q.models import Task
 from django_q.results import ResultCache, open_cache, wait_for, wait_for_async
 from django_q.tasks.enqueue import keep_broker
@@ -23,20 +25,21 @@ def result(task_id: str, wait: float = 0, cached: Cached = None) -> Any:
     """
     if uses_cache(cached):
         return result_cached(task_id, wait)
-    return value_in(wait_for(partial(_find, task_id), wait))
+    return value_in(wait_for(partial(Task.get_task, checked(task_id)), wait))
 
 
 async def aresult(task_id: str, wait: float = 0, cached: Cached = None) -> Any:
     """`result` for coroutines: others go on meanwhile."""
     if uses_cache(cached):
-        look = partial(open_results().find, task_id)
+        look = partial(open_results().find, checked(task_id))
         return _value_in_dict(await wait_for_async(look, wait))
-    return value_in(await wait_for_async(partial(_find, task_id), wait))
+    find = partial(Task.get_task, checked(task_id))
+    return value_in(await wait_for_async(find, wait))
 
 
 def result_cached(task_id: str, wait: float = 0, broker: Broker | None = None) -> Any:
     """`result` from the cache; by id only."""
-    look = partial(open_results(broker).find, task_id)
+    look = partial(open_results(broker).find, checked(task_id))
     return _value_in_dict(wait_for(look, wait))
 
 
@@ -44,7 +47,7 @@ def fetch(task_id: str, wait: float = 0, cached: Cached = None) -> Task | None:
     """An ended task, with everything that is known about it; as `result` otherwise."""
     if uses_cache(cached):
         return fetch_cached(task_id, wait)
-    return wait_for(partial(_find, task_id), wait)
+    return wait_for(partial(Task.get_task, checked(task_id)), wait)
 
 
 def fetch_cached(
@@ -54,13 +57,14 @@ def fetch_cached(
 
     The task is in no table; its `save()` writes it into one.
     """
-    found = wait_for(partial(open_results(broker).find, task_id), wait)
+    look = partial(open_results(broker).find, checked(task_id))
+    found = wait_for(look, wait)
     return None if found is None else task_of(found)
 
 
 def delete_cached(task_id: str, broker: Broker | None = None) -> bool:
     """Delete a result from the cache. Whether there was one."""
-    return open_results(broker).delete(task_id)
+    return open_results(broker).delete(checked(task_id))
 
 
 def queue_size(broker: Broker | None = None) -> int:
@@ -76,6 +80,16 @@ def uses_cache(cached: Cached) -> bool:
 def open_results(broker: Broker | None = None) -> ResultCache:
     """The cached results of a broker's queue. Raises LookupError without a cache."""
     return open_cache(get_options(), (broker or keep_broker()).list_key)
+
+
+def checked(task_id: Any) -> str:
+    """The id or name of a task. Raises TypeError for anything but text."""
+    if isinstance(task_id, str):
+        return task_id
+    shown = print_safely(task_id, repr)
+    advice = " Write task_id.hex." if isinstance(task_id, uuid.UUID) else ""
+    message = f"A task is found by its id or name, as text, not by {shown}.{advice}"
+    raise TypeError(message)
 
 
 def value_in(task: Task | None) -> Any:
@@ -98,10 +112,6 @@ def task_of(found: dict[str, Any]) -> Task:
         result=found["result"],
         success=found["success"],
     )
-
-
-def _find(task_id: str) -> Task | None:
-    return Task.get_task(task_id)
 
 
 def _value_in_dict(found: dict[str, Any] | None) -> Any:
