@@ -11,7 +11,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.checks import CheckMessage, register
 
-from django_q.checks import meaning, values
+from django_q.checks import clients, meaning, values
 from django_q.checks.messages import Site, error, warning
 from django_q.conf import Conf
 
@@ -53,6 +53,8 @@ def find_problems(site: Site) -> list[CheckMessage]:
         *values.judge_keys(raw, "Q_CLUSTER"),
         *values.judge_alternatives(raw.get("ALT_CLUSTERS")),
         *meaning.judge_brokers(raw),
+        *clients.judge_client(raw),
+        *clients.judge_redis(raw),
         *meaning.judge_database(raw, site.databases),
         *meaning.judge_zone(raw.get("time_zone")),
         *meaning.judge_cache(raw, site.caches),
@@ -66,6 +68,7 @@ def find_risks(site: Site) -> list[CheckMessage]:
     """What should not stay so in production."""
     raw = site.raw if isinstance(site.raw, Mapping) else {}
     risks = list(meaning.judge_locking(raw, site.databases))
+    risks += clients.judge_exposure(raw, site.caches)
     if meaning.is_weak(site.secret_key):
         message = "SECRET_KEY is weak and also protects task packages."
         hint = "Anyone who guesses it can run code on your workers. "

@@ -33,9 +33,7 @@ KEY_LETTERS: Final = 5
 
 def judge_brokers(raw: Mapping[str, Any]) -> Iterator[CheckMessage]:
     """More than one broker, or a class of the project's own that can't be used."""
-    named = [key for key in BROKERS if _names_broker(key, raw.get(key))]
-    if "django_redis" in named and "redis" in named:
-        named.remove("redis")
+    named = named_brokers(raw)
     if len(named) > 1:
         count = "two" if len(named) == 2 else str(len(named))
         *first, last = map(repr, named)
@@ -44,6 +42,14 @@ def judge_brokers(raw: Mapping[str, Any]) -> Iterator[CheckMessage]:
         yield warning("W013", message, "Keep one of them.")
     if isinstance(raw.get("broker_class"), str) and raw["broker_class"]:
         yield from _judge_broker_class(raw)
+
+
+def named_brokers(raw: Mapping[str, Any]) -> list[str]:
+    """The settings that ask for a broker; the first one wins."""
+    named = [key for key in BROKERS if _names_broker(key, raw.get(key))]
+    if "django_redis" in named and "redis" in named:
+        named.remove("redis")
+    return named
 
 
 def _names_broker(key: str, value: Any) -> bool:

@@ -61,7 +61,8 @@ def start(server: RedisServer, new_cluster: Runner, q_settings: Any) -> Start:
         settings = {"orm": None, "redis": server.url, "retry": LEASE, **settings}
         cluster = new_cluster(kind=OnRedis, workers=WORKERS, **settings)
         assert isinstance(cluster, OnRedis)
-        return cluster.start()
+        cluster.start()
+        return cluster
 
     return run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -265,9 +266,38 @@ def test_three_brokers() -> None:
     raw = {"sqs": {}, "orm": "default", "django_redis": "default", "redis": "r://"}
     message = "names 3 brokers: 'sqs', 'orm' and 'django_redis'. 'sqs' is used."
 
-    [(number, said_of_them, _hint)] = problems(raw)
+    [(number, said_of_them, _hint), *_] = problems(raw)
 
     assert (number, said_of_them) == ("django_q.W013", f"Q_CLUSTER {message}")
+
+
+def test_two_ways_to_redis() -> None:
+    way = {"redis": "redis://127.0.0.1:6379/0", "django_redis": "default"}
+    message = "Q_CLUSTER['redis'] and 'django_redis' are both set: the second is used."
+
+    assert problems(way) == [("django_q.W015", message, "Keep one of them.")]
+
+
+@pytest.mark.parametrize("raw", [{"redis": {"host": "a"}}, {"django_redis": "default"}])
+def test_client_library_that_is_not_installed(
+    raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+    message = "The Redis broker needs the package 'redis', which is not installed."
+    hint = 'Run: python -m pip install "django-q3[redis]"'
+
+    assert problems(raw) == [("django_q.E006", message, hint)]
+
+
+@pytest.mark.parametrize(
+    "raw", [{}, {"redis": {}}, {"orm": "default", "redis": "r://"}]
+)
+def test_client_library_is_no_matter_where_no_setting_asks_for_it(
+    raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+
+    assert "django_q.E006" not in [number for number, _message, _hint in problems(raw)]
 
 
 @pytest.fixture
@@ -400,6 +430,62 @@ def test_weak_secret_key(key: str) -> None:
     hint = "Anyone who guesses it can run code on your workers. Set a long random key."
 
     assert risks({}, secret_key=key) == [("django_q.W005", message, hint)]
+
+
+REMOTE_CACHE = {
+    "BACKEND": "django_redis.cache.RedisCache",
+    "LOCATION": "redis://cache:6379",
+}
+
+
+@pytest.mark.parametrize(
+    ("raw", "caches"),
+    [
+        ({"redis": "redis://cache.internal:6379/0"}, {}),
+        ({"redis": {"host": "10.0.0.7"}}, {}),
+        ({"redis": {"host": "::2"}}, {}),
+        ({"django_redis": "default"}, {"default": REMOTE_CACHE}),
+    ],
+)
+def test_open_server_on_another_host(
+    raw: dict[str, Any], caches: dict[str, Any]
+) -> None:
+    message = "Task packages travel to the broker without TLS or password."
+    hint = "Use rediss:// and a password, or keep the broker on a private network."
+
+    assert risks(raw, caches=caches) == [("django_q.W006", message, hint)]
+
+
+@pytest.mark.parametrize(
+    ("raw", "caches"),
+    [
+        ({}, {}),
+        ({"redis": {"db": 3}}, {}),
+        ({"redis": {"host": "127.0.0.1"}}, {}),
+        ({"redis": {"unix_socket_path": "/run/redis.sock"}}, {}),
+        ({"redis": {"host": "cache.internal", "password": "x"}}, {}),
+        ({"redis": {"host": "cache.internal", "ssl": True}}, {}),
+        ({"redis": "unix:///run/redis.sock"}, {}),
+        ({"redis": "redis://localhost/1"}, {}),
+        ({"redis": "redis://:geheim@cache.internal/1"}, {}),
+        ({"redis": "redis://cache.internal/1?password=geheim"}, {}),
+        ({"redis": "rediss://cache.internal/1"}, {}),
+        ({"orm": "default", "redis": "redis://cache.internal/1"}, {}),
+        ({"django_redis": "default"}, {}),
+        (
+            {"django_redis": "default"},
+            {"default": REMOTE_CACHE | {"OPTIONS": {"PASSWORD": "geheim"}}},
+        ),
+        (
+            {"django_redis": "default"},
+            {"default": REMOTE_CACHE | {"LOCATION": ["redis://a", "redis://b"]}},
+        ),
+    ],
+)
+def test_server_that_is_guarded_or_near(
+    raw: dict[str, Any], caches: dict[str, Any]
+) -> None:
+    assert "django_q.W006" not in [number for number, *_ in risks(raw, caches=caches)]
 
 
 def test_sync_in_production() -> None:
