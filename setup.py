@@ -38,6 +38,7 @@ CLIENTS = {
 TOOLS = {
     "test": [
         "coverage[toml]>=7.10",
+        "django-redis>=5.4",
         "hypothesis>=6.100",
         "pillow>=11.0",
         "prometheus-client>=0.20",

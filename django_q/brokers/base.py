@@ -179,6 +179,12 @@ class Broker:
         """What this broker is, in a few words."""
         return self._info or type(self).__name__
 
+    def cautions(self) -> list[str]:
+        """What about the server puts the queue at risk, in a sentence each; asked once,
+        when a cluster starts.
+        """
+        return []
+
     # -- leases: what a cluster holds is its own until the lease runs out
 
     def enlist(self, cluster: str, lease: float) -> None:

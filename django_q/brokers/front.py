@@ -45,6 +45,10 @@ class Front(Broker):
         self._rest = 0.0
         self._seen: dict[int, int] = {}
 
+    @property
+    def short_key(self) -> str:
+        return self._broker.short_key
+
     def enqueue(
         self, package: str, *, task_id: str | None = None, delay: float = 0
     ) -> Any:

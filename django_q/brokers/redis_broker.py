@@ -16,7 +16,7 @@ from redis.exceptions import ConnectionError  # noqa: A004 - the client's name f
 from django_q.brokers.base import Broker, Consignment, Delivery
 from django_q.brokers.contact import Contact
 from django_q.brokers.redis_call import Call
-from django_q.brokers.redis_client import connect, plain_words
+from django_q.brokers.redis_client import cautions, connect, plain_words
 from django_q.brokers.redis_scripts import (
     ACKNOWLEDGE,
     ENQUEUE,
@@ -150,6 +150,10 @@ class Redis(Broker):
                 about = self.connection.info("server")
             self._info = f"Redis {about['redis_version']}"
         return self._info
+
+    def cautions(self) -> list[str]:
+        with plain_words(self.connection):
+            return cautions(self.connection)
 
     # -- leases
 

@@ -17,6 +17,7 @@ from redis.exceptions import (
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
+    ResponseError,
     TimeoutError,  # noqa: A004 - the client's name for it
     TryAgainError,
 )
@@ -97,6 +98,27 @@ def address_of(client: redis.Redis) -> str:
         return clean(where["path"])
     host, port = where.get("host", "localhost"), where.get("port", 6379)
     return clean(f"{host}:{port}/{where.get('db') or 0}")
+
+
+def cautions(client: redis.Redis) -> list[str]:
+    """What is set on the server so that it may lose a queue; nothing if it won't say."""
+    try:
+        about = client.info()
+    except ResponseError:
+        return []
+    where, found = f"Redis at {address_of(client)}", []
+    policy = str(about.get("maxmemory_policy", ""))
+    if policy.startswith("allkeys"):
+        found.append(
+            f"{where} may throw queued tasks away when its memory is full:"
+            f" maxmemory-policy is {policy}. Set it to noeviction."
+        )
+    if not about.get("aof_enabled", True):
+        found.append(
+            f"{where} keeps what was queued since its last snapshot in memory only:"
+            " appendonly is off. Switch it on, or a crash of the server loses that."
+        )
+    return found
 
 
 @contextmanager

@@ -89,6 +89,8 @@ class Cluster:
         logger.info("Q Cluster %s starting: %s", self.name, versions())
         for line in greeting(self.options, self._own_broker()):
             logger.info("%s", line)
+        for caution in self._own_broker().cautions():
+            logger.warning("%s", caution)
         self._make_spawner()
         self._spawn_sentinel()
         until = monotonic() + START_PATIENCE

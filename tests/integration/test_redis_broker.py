@@ -65,6 +65,11 @@ def side_key(broker: Redis, name: str) -> str:
     return broker.list_key.removesuffix("q") + name
 
 
+def where(broker: Redis) -> dict[str, Any]:
+    told: dict[str, Any] = broker.connection.connection_pool.connection_kwargs
+    return told
+
+
 def lapse(broker: Redis, client: Any) -> None:
     """The leases of all clusters of this queue are over."""
     key = side_key(broker, "clusters")
@@ -418,10 +423,8 @@ def test_server_that_says_nothing_is_given_up(
 def test_silence_is_noticed_within_fifteen_seconds_unless_told_otherwise(
     open_broker: Open, redis_server: RedisServer
 ) -> None:
-    told = open_broker().connection.connection_pool.connection_kwargs
-    assert 5 < told["socket_timeout"] < 15
-    own = open_broker(socket_timeout=60).connection.connection_pool.connection_kwargs
-    assert own["socket_timeout"] == 60
+    assert 5 < where(open_broker())["socket_timeout"] < 15
+    assert where(open_broker(socket_timeout=60))["socket_timeout"] == 60
 
 
 def test_server_that_was_restarted_is_given_its_scripts_again(q_settings: Any) -> None:
@@ -434,6 +437,32 @@ def test_server_that_was_restarted_is_given_its_scripts_again(q_settings: Any) -
             server.restart()
             assert broker.enqueue("kept", task_id="a") == "a"
             assert [d.package for d in broker.dequeue(5)] == ["kept"]
+
+
+def test_server_that_may_lose_the_queue_is_told_of(broker: Redis, client: Any) -> None:
+    assert broker.cautions() == []
+    for setting, value, said in (
+        ("maxmemory-policy", "allkeys-lru", "maxmemory-policy is allkeys-lru"),
+        ("appendonly", "no", "appendonly is off"),
+    ):
+        before = client.config_get(setting)
+        client.config_set(setting, value)
+        try:
+            [caution] = broker.cautions()
+        finally:
+            client.config_set(setting, before[setting])
+        assert said in caution
+        assert str(where(broker)["port"]) in caution
+
+
+def test_server_that_does_not_tell_about_itself_is_not_judged(
+    open_broker: Open, client: Any
+) -> None:
+    client.acl_setuser(
+        "shy", enabled=True, passwords=["+p"], keys=["*"], commands=["+@all", "-info"]
+    )
+    assert open_broker(username="shy", password="p").cautions() == []
+    client.acl_deluser("shy")
 
 
 # -- bounds
