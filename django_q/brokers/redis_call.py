@@ -9,8 +9,9 @@ from typing import Any, Final
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError, TimeoutError  # noqa: A004
 
+from django_q.brokers.redis_client import is_outage
 from django_q.brokers.redis_scripts import RENEW
-from django_q.logs import logger
+from django_q.logs import clean, logger
 
 LONGEST_WAIT: Final = 5.0
 """Seconds that Redis lets us wait; then we ask again."""
@@ -55,10 +56,8 @@ class Call:
             return
         try:
             self._ask()
-        except ResponseError as error:
-            self._give_up(error)
-        except RedisError:
-            self._lose()
+        except RedisError as error:
+            self._lose(error)
 
     def is_answered(self) -> bool:
         """Whether a package has come, or may have: then it is to be asked anew."""
@@ -66,10 +65,8 @@ class Call:
             return True
         try:
             return self._hear()
-        except ResponseError as error:
-            self._give_up(error)
-        except RedisError:
-            self._lose()
+        except RedisError as error:
+            self._lose(error)
         return True
 
     def end(self) -> None:
@@ -78,7 +75,7 @@ class Call:
             if self._answer_by is not None:
                 self._client.client_unblock(self._id)
                 self._connection.read_response()
-        self._lose()
+        self._hang_up()
         with suppress(RedisError):
             while self._client.rpoplpush(self._move, self._ready):
                 pass
@@ -111,13 +108,14 @@ class Call:
             self.ask()
         return moved is not None
 
-    def _give_up(self, error: ResponseError) -> None:
-        """Redis before 6.2 can't move, and not everybody may."""
-        self._lose()
-        self.is_useless = True
-        logger.info("Redis can't call (%s): looking again and again instead", error)
+    def _lose(self, error: RedisError) -> None:
+        """Redis before 6.2 can't move, and not everybody may: then never ask again."""
+        self._hang_up()
+        if isinstance(error, ResponseError) and not is_outage(error):
+            self.is_useless = True
+            logger.info("Redis can't call (%s): looking again and again", clean(error))
 
-    def _lose(self) -> None:
+    def _hang_up(self) -> None:
         if self._own is not None:
             self._connection.disconnect()
             self._own.close()

@@ -133,11 +133,16 @@ def plain_words(client: redis.Redis) -> Iterator[None]:
 def translated(error: RedisError, client: redis.Redis) -> BrokerError:
     """The error of ours that stands for this one."""
     address = address_of(client)
-    if isinstance(error, OUTAGES) or str(error).startswith(SICK):
+    if is_outage(error):
         message = f"Can't reach the Redis broker at {address} ({reason_of(error)})."
         hint = f"Check that Redis runs and that Q_CLUSTER['redis'] is right. {USE_THE_DATABASE}"
         return RedisUnavailable(message, hint=hint)
     return BrokerError(f"Redis at {address} refuses: {clean(error)}")
+
+
+def is_outage(error: RedisError) -> bool:
+    """Whether it may be over when it is tried again."""
+    return isinstance(error, OUTAGES) or str(error).startswith(SICK)
 
 
 def reason_of(error: BaseException) -> str:

@@ -38,7 +38,10 @@ local function now()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- A server whose memory is full refuses a script that begins with adding, so what makes
+-- room in the end begins with removing.
 local function lease(cluster, length)
+  redis.call('ZREM', clusters, cluster)
   redis.call('ZADD', clusters, now() + length, cluster)
 end
 
@@ -49,6 +52,11 @@ end
 
 local function write(slip)
   return header(slip) .. '\\n' .. slip.package
+end
+
+local function change(receipts, receipt, slip)
+  redis.call('HDEL', receipts, receipt)
+  redis.call('HSET', receipts, receipt, write(slip))
 end
 
 local function read(text)
@@ -88,6 +96,7 @@ end
 
 -- Everything that a cluster has goes back to the head of the list, oldest first.
 local function free(cluster, rescues)
+  redis.call('ZREM', clusters, cluster)
   local fields, receipts, texts = redis.call('HGETALL', held(cluster)), {}, {}
   for i = 1, #fields, 2 do
     receipts[#receipts + 1] = fields[i]
@@ -103,7 +112,6 @@ local function free(cluster, rescues)
     freed[#freed + 1] = slip
   end
   redis.call('DEL', held(cluster))
-  redis.call('ZREM', clusters, cluster)
   return freed
 end
 """
@@ -204,7 +212,7 @@ while wants_more() do
   if not package then break end
   hand_out(recall(package))
 end
-if #taken > 0 then lease(cluster, length) end
+if #taken > 0 and ARGV[6] == '1' then lease(cluster, length) end
 return taken
 """)
 
@@ -277,7 +285,7 @@ for i = 2, #ARGV do
   if text then
     local slip = read(text)
     slip.starts = slip.starts + 1
-    redis.call('HSET', mine, ARGV[i], write(slip))
+    change(mine, ARGV[i], slip)
   end
 end
 """)

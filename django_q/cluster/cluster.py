@@ -312,6 +312,7 @@ class Cluster:
             text = "Q Cluster %s: 'sync' is set, so open connections stay open."
             logger.warning(text, self.name)
             return
+        self._own_broker().close()
         for connection in connections.all(initialized_only=True):
             if not connection.in_atomic_block:
                 connection.close()

@@ -439,6 +439,34 @@ def test_server_that_was_restarted_is_given_its_scripts_again(q_settings: Any) -
             assert [d.package for d in broker.dequeue(5)] == ["kept"]
 
 
+def test_server_whose_memory_is_full_can_be_emptied(
+    broker: Redis, open_broker: Open, client: Any
+) -> None:
+    """Nothing new comes in; all that waits can be taken, kept, given back, finished."""
+    for number in range(4):
+        broker.enqueue(str(number), task_id=str(number))
+    broker.enqueue("delayed", task_id="delayed", delay=0.001)
+    enlisted(broker)
+    lost = enlisted(open_broker(), 0.05)
+    client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(BrokerUnavailable, match="memory"):
+            broker.enqueue("refused", task_id="refused")
+        receipts = [str(delivery.receipt) for delivery in broker.dequeue(3)]
+        assert broker.renew(receipts) == set(receipts)
+        again = broker.redeliver(receipts[0])
+        assert again is not None
+        broker.mark_started([str(again.receipt)])
+        assert broker.release(receipts[1:]) == set(receipts[1:])
+        assert broker.acknowledge(str(again.receipt))
+        assert len(lost.dequeue(5)) == 4
+        rescuer = enlisted(open_broker(), 0.05)
+        wait_until(rescuer.rescue)
+        assert len(rescuer.dequeue(5)) == 4
+    finally:
+        client.config_set("maxmemory", 0)
+
+
 def test_server_that_may_lose_the_queue_is_told_of(broker: Redis, client: Any) -> None:
     assert broker.cautions() == []
     for setting, value, said in (
