@@ -29,6 +29,12 @@ PATHS: Final = {
 }
 """Roles by dotted path, so that who supervises them need not import them."""
 
+LENT: Final = {
+    "housekeeper": ("scheduler", "django_q.legacy.lent.LentHousekeeper"),
+    "worker": ("worker", "django_q.legacy.lent.LentWorker"),
+}
+"""Roles that call a project's own function, where it has replaced one of ours."""
+
 PRELOAD: Final = "django_q.cluster.preload"
 
 
@@ -138,7 +144,7 @@ class Spawner:
     def _start(self, launch: Launch) -> BaseProcess:
         is_daemon = self._is_daemon(launch.kind)
         context: Any = self._context
-        arguments = (PATHS[launch.kind], launch)
+        arguments = (path_of(launch), launch)
         process: BaseProcess = context.Process(
             target=enter, args=arguments, name=launch.title, daemon=is_daemon
         )
@@ -148,6 +154,12 @@ class Spawner:
         finally:
             release_signals()
         return process
+
+
+def path_of(launch: Launch) -> str:
+    """The class of a role."""
+    function, lent = LENT.get(launch.kind, ("", ""))
+    return lent if function in launch.replaced else PATHS[launch.kind]
 
 
 def open_handle(process: BaseProcess) -> int:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
 import socket
 import threading
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from time import monotonic
 from typing import Any, Final
-
-from django.db import connections
 
 from django_q import clock
 from django_q.brokers import Broker, get_broker
@@ -20,14 +22,16 @@ from django_q.cluster.board import Board, Cell, State, Word
 from django_q.cluster.children import Child, Spawner, choose_method
 from django_q.cluster.frames import Kind, control
 from django_q.cluster.greeting import greeting, versions
+from django_q.cluster.launching import close_connections, make_launch, rows_for
 from django_q.cluster.lines import wait_for_news
 from django_q.cluster.remains import end_remains
-from django_q.cluster.roles import Identity, Launch
+from django_q.cluster.replaced import find_replaced
+from django_q.cluster.roles import Identity
 from django_q.cluster.sentinel import INTERRUPTED
 from django_q.cluster.storm import Storm
 from django_q.cluster.trouble import Trouble
-from django_q.conf import Conf, get_options
-from django_q.logs import console_level, logger
+from django_q.conf import get_options
+from django_q.logs import logger
 from django_q.options import Options
 from django_q.status import Stat
 
@@ -40,8 +44,9 @@ class Cluster:
     """A cluster of this project on this host.
 
     `start()` returns when it runs; `guard()` then watches it until it has stopped, and
-    `stop()` stops it. Installs handlers for TERM, INT and QUIT when it is made in the
-    main thread: the first signal stops the cluster, a second one hurries it.
+    `stop()` stops it. A process that ends without either guards it then. Installs
+    handlers for TERM, INT and QUIT when it is made in the main thread: the first signal
+    stops the cluster, a second one hurries it.
     """
 
     def __init__(self, broker: Broker | None = None) -> None:
@@ -53,18 +58,23 @@ class Cluster:
         self.name = f"{self.options.name}-{self.host}-{self.pid}"
         self.tob = clock.now()
         self.timeout: float | None = None
-        self.sentinel: Child | None = None
+        self.sentinel: BaseProcess | None = None
+        self.start_event: Any = None
+        """Set while all roles work. Events of this process: others can't be given them."""
+
+        self.stop_event: Any = None
+        """Set when the cluster stops; whoever sets it stops the cluster."""
+
         self.exit_code = 0
+        self._child: Child | None = None
         self._stops = 0
-        self._is_running = False
+        self._is_guarded = False
         self._has_hurried = False
         self._trouble = Trouble()
         self._stopping_since = 0.0
         self._figures: dict[str, int] = {}
         self._storm = Storm()
-        self._ears, self._bell = socket.socketpair()
-        for end in (self._ears, self._bell):
-            end.setblocking(False)
+        self._ears, self._bell = make_bell()
         if threading.current_thread() is threading.main_thread():
             self._install_handlers()
 
@@ -75,9 +85,11 @@ class Cluster:
                 signal.signal(number, self.sig_handler)
 
     def sig_handler(self, _number: int, _frame: object) -> None:
-        """Only note the signal and wake the guard; it acts."""
+        """Note the signal and wake the guard, which acts. While nobody guards, stop."""
         self._stops += 1
         self._ring()
+        if not self._is_guarded:
+            self.stop()
 
     # -- life
 
@@ -91,46 +103,82 @@ class Cluster:
             logger.info("%s", line)
         for caution in self._own_broker().cautions():
             logger.warning("%s", caution)
-        self._make_spawner()
-        self._spawn_sentinel()
+        self.start_event, self.stop_event = threading.Event(), threading.Event()
+        with self._guarding():
+            self._make_spawner()
+            self._spawn_sentinel()
+            atexit.register(self._guard_at_exit)
+            self._wait_until_running()
+            self._pass_on_signals()
+        return os.getpid()
+
+    def _wait_until_running(self) -> None:
         until = monotonic() + START_PATIENCE
-        while not self._is_running and not self._stops:
+        while not self.start_event.is_set() and not self._stops:
             self._listen(0.5)
             if not self._sentinel_lives() or monotonic() > until:
                 self._bury_sentinel()
                 message = f"Q Cluster {self.name} failed to start"
                 raise RuntimeError(message)
-        return os.getpid()
 
     def guard(self) -> int:
         """Watch until the cluster has stopped; gives the exit code of the command."""
-        while self.sentinel is not None:
-            self._pass_on_signals()
-            self._listen(1.0)
-            if not self._sentinel_lives():
-                self._sentinel_ended()
+        with self._guarding():
+            while self._child is not None:
+                self._pass_on_signals()
+                self._listen(1.0)
+                if not self._sentinel_lives():
+                    self._sentinel_ended()
         self._ears.close()
         self._bell.close()
+        atexit.unregister(self._guard_at_exit)
         return self.exit_code
+
+    @contextmanager
+    def _guarding(self) -> Iterator[None]:
+        """Signals are only noted meanwhile."""
+        before, self._is_guarded = self._is_guarded, True
+        try:
+            yield
+        finally:
+            self._is_guarded = before
+
+    def _guard_at_exit(self) -> None:
+        """The program has come to its end, and the cluster has not."""
+        if os.getpid() == self.pid:
+            self.guard()
 
     def stop(self) -> bool:
         """Stop the cluster and wait for its end; False if it does not run."""
-        if self.sentinel is None or not self._sentinel_lives():
+        if self._child is None:
+            return self._stop_foreign()
+        if not self._sentinel_lives():
             return False
         self._stops = max(self._stops, 1)
         self.guard()
         return True
 
+    def _stop_foreign(self) -> bool:
+        """Stop a sentinel that was started by a subclass, with events of its own."""
+        if self.sentinel is None or not self.sentinel.is_alive():
+            return False
+        self._stops = max(self._stops, 1)
+        self.stop_event.set()
+        self.sentinel.join()
+        self.sentinel = None
+        return True
+
     def drain(self) -> None:
         """Ask for the stop as soon as the queue is empty and nothing runs."""
         looks = 0
-        while self._stops == 0 and self.sentinel is not None and looks < 2:
-            self._listen(0.1)
-            if not self._sentinel_lives():
-                self._sentinel_ended()
-            # Twice: a link of a chain may go up and a package come down between the
-            # look at the queue and the one at the board.
-            looks = looks + 1 if self._has_drained() else 0
+        with self._guarding():
+            while self._stops == 0 and self._child is not None and looks < 2:
+                self._listen(0.1)
+                if not self._sentinel_lives():
+                    self._sentinel_ended()
+                # Twice: a link of a chain may go up and a package come down between
+                # the look at the queue and the one at the board.
+                looks = looks + 1 if self._has_drained() else 0
         self._stops = max(self._stops, 1)
 
     # -- what others may ask
@@ -142,11 +190,11 @@ class Cluster:
 
     @property
     def is_starting(self) -> bool:
-        return self.sentinel is not None and not self._is_running
+        return self.sentinel is not None and not self.start_event.is_set()
 
     @property
     def is_running(self) -> bool:
-        return self.sentinel is not None and self._is_running
+        return self.sentinel is not None and bool(self.start_event.is_set())
 
     @property
     def is_stopping(self) -> bool:
@@ -161,7 +209,7 @@ class Cluster:
     def _make_spawner(self) -> None:
         method = choose_method(self.options)
         context = multiprocessing.get_context(method)
-        self.board = Board(context, rows=2 * self.options.worker_count + 2)
+        self.board = Board(context, rows=rows_for(self.options))
         identity = Identity(
             id=self.cluster_id.hex,
             label=self.name,
@@ -169,28 +217,22 @@ class Cluster:
             pid=os.getpid(),
             born=self.tob.isoformat(),
         )
-        template = Launch(
-            kind="sentinel",
-            generation=0,
-            title="Process",
-            identity=identity,
-            options=self.options,
-            board=self.board,
-            control=None,
-            list_key=self._own_broker().list_key,
-            broker=self._given_broker,
-            databases={c.alias: c.settings_dict["NAME"] for c in connections.all()},
-            assigned=Conf.assigned,
-            console_level=console_level(),
-        )
+        replaced, warnings = find_replaced()
+        for warning in warnings:
+            logger.warning("%s", warning)
+        list_key = self._own_broker().list_key
+        launch = make_launch(identity, self.options, self.board, list_key)
+        template = replace(launch, broker=self._given_broker, replaced=replaced)
         self._spawner = Spawner(template, sentinel_method(method), "-")
 
     def _spawn_sentinel(self) -> None:
-        self._close_connections()
-        self.sentinel = self._spawner.spawn("sentinel", ())
+        self._own_broker().close()
+        close_connections(self.options, f"Q Cluster {self.name}")
+        self._child = self._spawner.spawn("sentinel", ())
+        self.sentinel = self._child.process
 
     def _sentinel_lives(self) -> bool:
-        return self.sentinel is not None and self.sentinel.process.is_alive()
+        return self._child is not None and self._child.process.is_alive()
 
     def _sentinel_ended(self) -> None:
         code = self._bury_sentinel()
@@ -206,38 +248,38 @@ class Cluster:
             return
         text = "Q Cluster %s: sentinel ended with %s; restarting"
         logger.critical(text, self.name, code)
-        self._is_running = False
+        self.start_event.clear()
         self._spawn_sentinel()
 
     def _bury_sentinel(self) -> int:
         """Collect the ended sentinel; gives its exit code."""
-        sentinel = self.sentinel
+        sentinel = self._child
         if sentinel is None:
             return 0
         self._hear(sentinel)
         sentinel.kill()
         sentinel.reap()
-        self.sentinel = None
+        self._child = self.sentinel = None
         code = sentinel.process.exitcode
         return 1 if code is None else code
 
     # -- news
 
     def _listen(self, timeout: float) -> None:
-        if self.sentinel is None:
+        if self._child is None:
             return
         handles = [self._ears.fileno()]
-        if self.sentinel.handle is not None:
-            handles.append(self.sentinel.handle)
-        wait_for_news([self.sentinel.line], timeout, handles)
+        if self._child.handle is not None:
+            handles.append(self._child.handle)
+        wait_for_news([self._child.line], timeout, handles)
         with suppress(BlockingIOError):
             self._ears.recv(4096)
-        self._hear(self.sentinel)
+        self._hear(self._child)
 
     def _hear(self, sentinel: Child) -> None:
         for frame in sentinel.line.receive():
             if frame.kind is Kind.RUNNING:
-                self._is_running = True
+                self.start_event.set()
                 text = (
                     "Q Cluster %s running. Ctrl-C finishes the tasks in hand and stops;"
                 )
@@ -253,15 +295,18 @@ class Cluster:
 
     def _pass_on_signals(self) -> None:
         """Tell the sentinel to stop, and a second time to hurry."""
-        if self.sentinel is None or self._stops == 0:
+        if self._child is not None and self.stop_event.is_set():
+            self._stops = max(self._stops, 1)
+        if self._child is None or self._stops == 0:
             return
         if not self._stopping_since:
             self._stopping_since = monotonic()
-            self.sentinel.line.send(control(Kind.STOP))
+            self.stop_event.set()
+            self._child.line.send(control(Kind.STOP))
         if self._stops > 1 and not self._has_hurried:
             self._has_hurried = True
             logger.warning("Second signal: grace cut to 5 s.")
-            self.sentinel.line.send(control(Kind.STOP, cut=True))
+            self._child.line.send(control(Kind.STOP, cut=True))
 
     def _say_stopping(self, facts: dict[str, int]) -> None:
         self._figures.update(facts)
@@ -306,16 +351,13 @@ class Cluster:
         self.broker = self.broker or get_broker()
         return self.broker
 
-    def _close_connections(self) -> None:
-        """No open connection may cross a fork. Tests in a transaction keep theirs."""
-        if self.options.sync:
-            text = "Q Cluster %s: 'sync' is set, so open connections stay open."
-            logger.warning(text, self.name)
-            return
-        self._own_broker().close()
-        for connection in connections.all(initialized_only=True):
-            if not connection.in_atomic_block:
-                connection.close()
+
+def make_bell() -> tuple[socket.socket, socket.socket]:
+    """Two ends: ringing at the one wakes whoever listens at the other."""
+    ends = socket.socketpair()
+    for end in ends:
+        end.setblocking(False)
+    return ends
 
 
 def sentinel_method(method: str) -> str:

@@ -61,6 +61,8 @@ class Launch:
     """What the broker calls the queue; the keys of cached results begin with it."""
     broker: Any = None
     """The broker that the cluster was given; None: each makes its own."""
+    replaced: dict[str, str] = field(default_factory=dict)
+    """Roles whose function a project has replaced, and the path of its own."""
     row: int = -1
     """A worker's row on the board."""
     databases: dict[str, str] = field(default_factory=dict)

@@ -62,6 +62,6 @@ def outcome_of(task: Task, *, attempt: int = 1) -> Outcome:
 
 
 def last_line(text: Any) -> str:
-    """The error itself: a traceback ends with it."""
+    """The error itself: the traceback, of whatever length, ends with it."""
     lines = str(text).strip().splitlines()
-    return lines[-1] if lines else ""
+    return lines[-1].rpartition(" : ")[2] if lines else ""

@@ -35,6 +35,9 @@ class RunningCluster:
     Serves a queue of its own unless one is given, so that clusters do not meet.
     """
 
+    program: Sequence[str] = ("-m", "django", "qcluster")
+    """What is run; the programs of some tests start their cluster themselves."""
+
     def __init__(
         self, folder: Path, arguments: Sequence[str] = (), **settings: Any
     ) -> None:
@@ -52,7 +55,7 @@ class RunningCluster:
 
     def start(self) -> Self:
         """Start it; it may not work yet."""
-        command = [sys.executable, "-m", "django", "qcluster", *self.arguments]
+        command = [sys.executable, *self.program, *self.arguments]
         environment = os.environ | {
             "DJANGO_SETTINGS_MODULE": "tests.acceptance.settings",
             "PYTHONUNBUFFERED": "1",

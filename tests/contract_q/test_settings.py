@@ -9,7 +9,6 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from io import StringIO
@@ -26,9 +25,9 @@ from django.test import override_settings
 
 from django_q.brokers import get_broker
 from django_q.checks import Site, find_problems
-from django_q.cluster import Cluster
 from django_q.cluster.affinity import choose_processors, restrict_to_share
 from django_q.cluster.children import PATHS
+from django_q.cluster.launching import close_connections
 from django_q.cluster.lines import Line
 from django_q.cluster.scheduling import Scheduler
 from django_q.cluster.sentinel import Sentinel
@@ -221,29 +220,14 @@ def test_sending_at_once_is_a_setting(outside: Any, q_settings: Any) -> None:
 # -- what the cluster does with them
 
 
-@pytest.fixture
-def make_cluster() -> Any:
-    """A cluster that is not started, and leaves this process's signals alone."""
-    made = []
-
-    def make() -> Cluster:
-        with ThreadPoolExecutor(1) as thread:
-            made.append(thread.submit(Cluster).result())
-        return made[-1]
-
-    yield make
-    for cluster in made:
-        cluster.guard()
-
-
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("sync", [False, True])
 def test_with_sync_connections_stay_open_and_the_log_warns(
-    make_cluster: Any, q_settings: Any, caplog: pytest.LogCaptureFixture, sync: bool
+    q_settings: Any, caplog: pytest.LogCaptureFixture, sync: bool
 ) -> None:
     q_settings(sync=sync)
     assert not Task.objects.exists()
-    make_cluster()._close_connections()  # noqa: SLF001 - what comes before each start
+    close_connections(get_options(), "Q Cluster shop")
     assert (connection.connection is not None) is sync
     warned = [r.levelno for r in caplog.records if "connections stay open" in r.message]
     assert warned == ([logging.WARNING] if sync else [])

@@ -11,7 +11,7 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from django_q.cluster.children import PATHS, Child, choose_method, open_handle
+from django_q.cluster.children import LENT, PATHS, Child, choose_method, open_handle
 from django_q.options import Options
 from tests.unit.cluster.making import CONTEXT, Nursery
 from tests.unit.cluster.scribes import fork_and_sleep
@@ -55,7 +55,7 @@ def test_without_a_settings_module_there_is_nothing_to_load_anew(
     assert choose_method(Options()) == "fork"
 
 
-@pytest.mark.parametrize("path", PATHS.values())
+@pytest.mark.parametrize("path", [*PATHS.values(), *(p for _, p in LENT.values())])
 def test_roles_are_where_their_paths_say(path: str) -> None:
     name, _, attribute = path.rpartition(".")
     assert hasattr(__import__(name, fromlist=[attribute]), attribute)
