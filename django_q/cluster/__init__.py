@@ -9,7 +9,7 @@ from typing import Any, Final
 
 ROOMS: Final = {
     "Cluster": "django_q.cluster.cluster",
-    "Sentinel": "django_q.cluster.sentinel",
+    "Sentinel": "django_q.legacy.sentinel",
     "get_mp_context": "django_q.legacy.processes",
     "set_cpu_affinity": "django_q.legacy.processes",
     # The roles as functions, for code that drives them itself. No module of this

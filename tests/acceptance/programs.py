@@ -20,8 +20,10 @@ import django
 django.setup()
 
 from django_q import cluster as door  # noqa: E402 - the apps come first
-from django_q.cluster import Cluster  # noqa: E402
-from django_q.logs import attach_console  # noqa: E402
+from django_q.cluster.cluster import Cluster  # noqa: E402
+from django_q.legacy.processes import get_mp_context  # noqa: E402
+from django_q.legacy.sentinel import Sentinel  # noqa: E402
+from django_q.logs import attach_console, logger  # noqa: E402
 from django_q.models import Schedule  # noqa: E402
 from django_q.tasks import async_task  # noqa: E402
 from tests.functions import log  # noqa: E402
@@ -93,6 +95,35 @@ def replace_functions() -> None:
     vars(door).update(worker=only_allowed, scheduler=note_and_schedule)
     vars(door).update(monitor=print, pusher=lambda *_: None)
     start_and_return()
+
+
+# ------------------------------------------------- a sentinel of a project's own
+
+
+class OwnSentinel(Sentinel):
+    """Says in its own words when it starts a worker."""
+
+    def spawn_worker(self) -> Any:
+        process = super().spawn_worker()
+        logger.info("own sentinel started %s for %s", process.pid, self.parent_pid)
+        return process
+
+
+class OwnCluster(Cluster):
+    """Starts its sentinel as the clusters of earlier releases did."""
+
+    def start(self) -> int:
+        context: Any = get_mp_context()
+        self.stop_event, self.start_event = context.Event(), context.Event()
+        arguments = (self.stop_event, self.start_event, self.cluster_id, self.broker)
+        self.sentinel = context.Process(target=OwnSentinel, args=arguments)
+        self.sentinel.start()
+        self.start_event.wait()
+        return os.getpid()
+
+
+def start_own_sentinel() -> None:
+    OwnCluster().start()
 
 
 if __name__ == "__main__":

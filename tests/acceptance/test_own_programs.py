@@ -84,6 +84,27 @@ def test_a_cluster_tells_how_far_it_is(new_cluster: Runner, tmp_path: Path) -> N
     }
 
 
+def test_cluster_with_a_sentinel_of_its_own_works_heals_and_stops(
+    new_cluster: Runner,
+) -> None:
+    cluster = program(new_cluster, "start_own_sentinel").wait_until_running()
+    cluster.works()
+    killed = cluster.kill("worker")
+    wait_until(lambda: cluster.count("own sentinel started") == 3)
+    wait_until(lambda: killed not in cluster.pids("worker") and cluster.is_whole())
+    cluster.works()
+    assert cluster.says(f"own sentinel started [0-9]+ for {cluster.pid}")
+    cluster.terminate()
+    assert cluster.wait_for_end() == 0
+
+
+def test_a_sentinel_of_its_own_ends_with_its_parent(new_cluster: Runner) -> None:
+    cluster = program(new_cluster, "start_own_sentinel").wait_until_running()
+    cluster.terminate(signal.SIGKILL)
+    cluster.process.wait(10)
+    cluster.wait_until_gone()
+
+
 def test_replaced_functions_run_in_the_cluster(new_cluster: Runner) -> None:
     cluster = program(new_cluster, "replace_functions").wait_until_running()
     good = cluster.wait_for(cluster.send("tests.functions.add", 1, 2))

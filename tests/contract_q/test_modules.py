@@ -23,6 +23,7 @@ SAME = {
     "django_q.cluster.Cluster": "django_q.cluster.cluster.Cluster",
     "django_q.cluster.Conf": "django_q.conf.Conf",
     "django_q.cluster.Queue": "django_q.queues.Queue",
+    "django_q.cluster.Sentinel": "django_q.legacy.sentinel.Sentinel",
     "django_q.cluster.Stat": "django_q.status.Stat",
     "django_q.cluster.Status": "django_q.status.Status",
     "django_q.cluster.close_old_django_connections": (
