@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import importlib
 import inspect
 import pkgutil
@@ -22,11 +23,15 @@ _PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
 
 def resolve(path: str) -> Callable[..., Any]:
-    """The callable that a dotted path names: a function, a class, a class's method.
+    """The callable that a dotted path names: a function, a class, a class's method. Of
+    Python's own ones the name alone will do.
 
     Raises TaskNotFound with the reason, whatever the import itself raised, unless it
     was the time limit of the task.
     """
+    own = vars(builtins).get(path)
+    if callable(own):
+        return own  # type: ignore[no-any-return]
     if len(path) > PATH_LIMIT or not _PATH.fullmatch(path):
         shown = path if len(path) <= 80 else path[:79] + "…"
         message = f"{shown!r} is not the path of a function, like 'shop.tasks.send'."

@@ -12,7 +12,6 @@ import multiprocessing
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from importlib import import_module
 from typing import Any, Final
 
 from django_q import results
@@ -20,6 +19,7 @@ from django_q.brokers import Broker, get_broker
 from django_q.conf import get_options
 from django_q.envelope import Envelope
 from django_q.execution.connections import tidy_connections
+from django_q.legacy import elsewhere
 from django_q.legacy.dicts import STAMPS, STOP, Source, Task, outcome_of
 from django_q.logs import clean, logger
 from django_q.models import Task as Row
@@ -41,10 +41,7 @@ ELSEWHERE: Final = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in ELSEWHERE:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
-    return getattr(import_module(ELSEWHERE[name]), name)
+    return elsewhere.find(__name__, ELSEWHERE, name)
 
 
 def monitor(result_queue: Source, broker: Broker | None = None) -> None:

@@ -16,11 +16,33 @@ from django_q import results
 from django_q.cluster.working import resident_memory_kb
 from django_q.conf import get_options
 from django_q.execution import Runner
+from django_q.legacy import elsewhere
 from django_q.legacy.dicts import STOP, Sink, Source, Task, ended, envelope_of
 from django_q.logs import clean, logger
 from django_q.signals import announce, post_spawn
 
 __all__ = ["rss_check", "worker"]
+
+ELSEWHERE: Final = {
+    "Conf": "django_q.conf",
+    "TimeoutException": "django_q.exceptions",
+    "TimeoutHandler": "django_q.timeout",
+    "close_old_django_connections": "django_q.utils",
+    "error_reporter": "django_q.conf",
+    "get_func_repr": "django_q.utils",
+    "post_execute_in_worker": "django_q.signals",
+    "pre_execute": "django_q.signals",
+    "psutil": "django_q.conf",
+    "resource": "django_q.conf",
+    "setproctitle": "django_q.conf",
+    "timezone": "django.utils",
+}
+"""What a worker of a project's own, made after the older ones, looks for here."""
+
+
+def __getattr__(name: str) -> Any:
+    return elsewhere.find(__name__, ELSEWHERE, name)
+
 
 IDLE: Final = -1
 RECYCLED: Final = -2
@@ -56,7 +78,8 @@ def worker(
 
 def run(runner: Runner, task: Task, timer: Any) -> Task:
     """Run one task; gives its dict with what came of it."""
-    envelope = envelope_of(task)
+    cluster = task.get("cluster") or runner.options.queue
+    envelope = envelope_of(task).served_by(cluster, ack_id=task.get("ack_id"))
     timer.value = runner.limit_of(envelope) or IDLE
     logger.info("▶ %s [%s]", clean(envelope.func_name), clean(envelope.name))
     outcome = runner.execute(envelope)

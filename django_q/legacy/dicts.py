@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from django_q import clock
@@ -44,8 +43,7 @@ def envelope_of(task: Task) -> Envelope:
 def ended(task: Task, outcome: Outcome) -> Task:
     """The task with what came of it, as the worker hands it on."""
     stamps = {key: task[key] for key in STAMPS if key in task}
-    done = replace(outcome.envelope, timeout=None)
-    return replace(outcome, envelope=done).as_dict() | stamps
+    return outcome.as_dict() | stamps
 
 
 def outcome_of(task: Task, *, attempt: int = 1) -> Outcome:

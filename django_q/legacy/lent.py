@@ -60,22 +60,20 @@ class LentRunner(Runner):
         outer = self._tidy_up()
         began = monotonic()
         ends: list[Task] = []
-        arguments = TaskQueue(envelope.as_dict()), ResultQueue(ends)
-        timeout = self.options.timeout or -1
         try:
-            self.call_within(
-                self.limit_of(envelope),
-                self._own_worker,
-                *arguments,
-                self._timer,
-                timeout,
-            )
+            if envelope.undecided_options:
+                envelope = envelope.decided_for(self._find(envelope.func))
+            self.call_within(self.limit_of(envelope), self._lend, envelope, ends)
             outcome = self._read(envelope, ends)
         except BaseException as error:  # noqa: BLE001 - the project's function and task
             failure = self._failure(error)
             outcome = Outcome(envelope=envelope, stopped=clock.now(), **failure)
         self._tidy_up(outer)
         return replace(outcome, attempt=attempt, ran=monotonic() - began)
+
+    def _lend(self, envelope: Envelope, ends: list[Task]) -> None:
+        tasks, results = TaskQueue(envelope.as_dict()), ResultQueue(ends)
+        self._own_worker(tasks, results, self._timer, self.options.timeout or -1)
 
     def _read(self, envelope: Envelope, ends: list[Task]) -> Outcome:
         """What the function made of the task."""

@@ -19,7 +19,10 @@ import django
 
 django.setup()
 
+from django.core.management import execute_from_command_line  # noqa: E402
+
 from django_q import cluster as door  # noqa: E402 - the apps come first
+from django_q.cluster import children  # noqa: E402
 from django_q.cluster.cluster import Cluster  # noqa: E402
 from django_q.legacy.processes import get_mp_context  # noqa: E402
 from django_q.legacy.sentinel import Sentinel  # noqa: E402
@@ -32,6 +35,12 @@ from tests.functions import log  # noqa: E402
 def start_and_return() -> None:
     """The old form of a command: nobody keeps the cluster."""
     Cluster().start()
+
+
+def fail_to_start() -> None:
+    """The command, but its sentinel ends as soon as it begins."""
+    children.PATHS["sentinel"] = "tests.acceptance.raises_on_import.Sentinel"
+    execute_from_command_line(["program", "qcluster"])
 
 
 def do_something_else() -> None:
@@ -48,7 +57,9 @@ def tell_its_states(path: str) -> None:
     told: list[dict[str, Any]] = [states(cluster) | {"stop": cluster.stop()}]
     given = cluster.start()
     told.append(states(cluster) | {"given": given == cluster.pid == os.getpid()})
-    told[-1]["sentinel"] = cluster.sentinel is not None and cluster.sentinel.is_alive()
+    process = cluster.sentinel
+    told[-1]["sentinel"] = process is not None and process.is_alive()
+    told[-1]["daemon"] = process is not None and process.daemon
     told[-1]["stat"] = str(cluster.stat.cluster_id) == str(cluster.cluster_id)
     cluster.stop_event.set()
     told.append({"code": cluster.guard()} | states(cluster) | {"stop": cluster.stop()})

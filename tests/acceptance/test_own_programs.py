@@ -74,6 +74,7 @@ def test_a_cluster_tells_how_far_it_is(new_cluster: Runner, tmp_path: Path) -> N
         "has_stopped": False,
         "given": True,
         "sentinel": True,
+        "daemon": False,
         "stat": True,
     }
     assert after == always | still | {
@@ -82,6 +83,13 @@ def test_a_cluster_tells_how_far_it_is(new_cluster: Runner, tmp_path: Path) -> N
         "code": 0,
         "sentinel": False,
     }
+
+
+def test_failing_start_ends_with_one_and_says_so(new_cluster: Runner) -> None:
+    cluster = program(new_cluster, "fail_to_start")
+    cluster.complaints = "broke"
+    assert cluster.wait_for_end() == 1
+    assert cluster.says("CommandError: Q Cluster [^ ]+ failed to start")
 
 
 def test_cluster_with_a_sentinel_of_its_own_works_heals_and_stops(

@@ -41,8 +41,34 @@ SAME = {
     "django_q.cluster.scheduler": "django_q.scheduler.scheduler",
     "django_q.cluster.worker": "django_q.worker.worker",
     "django_q.monitor.Stat": "django_q.status.Stat",
+    "django_q.monitor.get_ids": "django_q.monitor_terminal.get_ids",
+    "django_q.monitor.get_process_mb": "django_q.monitor_terminal.get_process_mb",
+    "django_q.monitor.info": "django_q.monitor_terminal.info",
+    "django_q.monitor.memory": "django_q.monitor_terminal.memory",
 }
 """A name in one place, and where the thing itself is."""
+
+
+FOR_COPIES = {
+    "django_q.worker": (
+        "Conf TimeoutException TimeoutHandler close_old_django_connections "
+        "error_reporter get_func_repr logger post_execute_in_worker post_spawn "
+        "pre_execute psutil resource rss_check setproctitle timezone"
+    ),
+    "django_q.scheduler": (
+        "Conf Schedule async_task close_old_django_connections croniter get_broker "
+        "localtime logger router timezone transaction"
+    ),
+}
+"""What copies of the older worker and scheduler reach for."""
+
+
+@pytest.mark.parametrize("module", FOR_COPIES)
+def test_copies_of_the_older_functions_find_what_they_use(module: str):
+    for name in FOR_COPIES[module].split():
+        assert hasattr(importlib.import_module(module), name), name
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        found(f"{module}.nonsense")
 
 
 def found(path: str) -> Any:

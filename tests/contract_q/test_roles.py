@@ -7,7 +7,7 @@ import multiprocessing
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import date, timedelta
 from queue import SimpleQueue
 from typing import Any
 
@@ -198,6 +198,40 @@ def test_the_ended_task_is_the_dict_with_result_and_without_timeout(drive: Drive
     assert task["stopped"] >= task["started"]
     assert "timeout" not in task
     assert task["ack_id"] is not None
+
+
+@pytest.mark.parametrize(
+    ("func", "args", "value"),
+    [
+        ("len", ("four",), 4),
+        ("math.copysign", (1, -2), -1),
+        ("datetime.date.fromisoformat", ("2026-05-12",), date(2026, 5, 12)),
+        (functions.add, (1, 2), 3),
+        (date, (2026, 5, 12), date(2026, 5, 12)),
+        (len, ("four",), 4),
+    ],
+)
+def test_functions_of_all_kinds_are_found(
+    drive: Drive, func: Any, args: tuple[Any, ...], value: Any
+):
+    task_id = async_task(func, *args)
+    drive.once()
+    assert result(task_id) == value
+
+
+def test_receivers_in_the_worker_see_the_receipt_and_no_time_limit(drive: Drive):
+    with (
+        heard(signals.pre_execute) as before,
+        heard(signals.post_execute_in_worker) as after,
+    ):
+        async_task("tests.functions.add", 1, timeout=7)
+        drive.push()
+        drive.work()
+    for facts in (*before, *after):
+        assert facts["func"] is functions.add
+        assert facts["task"]["ack_id"] is not None
+        assert "timeout" not in facts["task"]
+    assert after[0]["task"]["result"] == 1
 
 
 def test_a_dict_with_the_fixed_keys_is_enough(drive: Drive):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import Any
 
@@ -12,6 +14,7 @@ import psutil
 import pytest
 
 from django_q.brokers import get_broker
+from django_q.cluster.cluster import Cluster
 from django_q.conf import Conf
 from django_q.legacy.sentinel import Sentinel
 from django_q.models import Task
@@ -85,17 +88,20 @@ def test_one_that_is_not_started_tells_what_it_would_do(q_settings: Any):
 
 
 def test_a_subclass_is_asked_for_each_process_and_each_new_one(q_settings: Any):
-    q_settings(guard_cycle=0.05)
+    q_settings(guard_cycle=0.05, daemonize_workers=False)
     started, ids = Event(), [async_task("tests.functions.pid")]
     cluster_id = uuid.uuid4()
 
     def is_over() -> bool:
         """Two tasks are done, the first worker of the pool killed in between."""
+        seen.setdefault("first", sentinel.status())
         row = Task.objects.filter(pk=ids[-1]).first()
         if row is None or len(sentinel.pool) < 2:
             return False
         if len(ids) == 1:
             seen.update(pids={child.pid for child in sentinel.pool}, ran=row.result)
+            seen["daemons"] = {child.daemon for child in sentinel.pool}
+            seen["singles"] = [sentinel.monitor, sentinel.pusher]
             seen["names"] = [child.name for child in sentinel.pool]
             seen["stat"] = Stat(sentinel)
             sentinel.pool[0].kill()
@@ -110,6 +116,9 @@ def test_a_subclass_is_asked_for_each_process_and_each_new_one(q_settings: Any):
     sentinel.start()
     assert sentinel.asked[:4] == ["monitor", "pusher", "worker", "worker"]
     assert sentinel.asked[4:] == ["guard", "worker", "stop"]
+    assert seen["first"] == Conf.STARTING
+    assert seen["daemons"] == {False}, "as daemonize_workers says"
+    assert all(child.daemon for child in seen["singles"])
     assert seen["ran"] in seen["pids"]
     assert not any(map(psutil.pid_exists, seen["pids"]))
     assert all(seen["names"])
@@ -146,3 +155,13 @@ def test_nobody_can_start_what_is_not_missing():
 
     with pytest.raises(RuntimeError, match="No worker is missing"):
         Eager(Event(), Event(), uuid.uuid4())
+
+
+def test_a_cluster_made_in_another_thread_leaves_the_signals_alone():
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    with ThreadPoolExecutor(1) as thread:
+        cluster = thread.submit(Cluster).result()
+    after = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    assert after == before
+    assert cluster.stop() is False
+    cluster.guard()

@@ -28,7 +28,7 @@ from django_q.options import Options
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = sorted(DOCS.rglob("*.rst"))
 
-QUEUED = {"brokers.rst"}
+QUEUED = {"brokers.rst", "cluster.rst"}
 """Pages about the queue itself: there, nothing runs at once."""
 
 NOT_PYTHON = {"console", "text", "ini", "json"}
