@@ -210,7 +210,9 @@ def launch_of(owner: Sentinel, options: Options) -> Launch:
         pid=pid,
         born=owner.tob.isoformat(),
     )
-    replaced, _warnings = find_replaced()
+    replaced, warnings = find_replaced()
+    for warning in warnings:
+        logger.warning("%s", warning)
     board = Board(context, rows=rows_for(options))
     launch = make_launch(identity, options, board, owner.broker.list_key)
     return replace(launch, title=owner.name, broker=owner.broker, replaced=replaced)
