@@ -28,7 +28,7 @@ FIXED_KEYS: Final = ("id", "name", "func", "args", "kwargs", "started")
 """Keys that every package has, also one made by an earlier release (contract 3.2)."""
 
 INHERITED: Final = ("group", "cached", "sync")
-"""What all links of a chain have in common, whatever each of them says."""
+"""What all links of a chain have in common; one that is off, unless a link says it."""
 
 LINKS: Final = uuid.UUID("5a2f0c1e-7d0b-5c3a-9d5c-6f2c1f0f8f0e")
 """Namespace of the ids of links and of the parts of an iterable."""
@@ -133,6 +133,9 @@ class Envelope:
     def as_dict(self) -> dict[str, Any]:
         """The task dict of the wire and of the signals: fixed keys and given options."""
         task = {k: v for k, v in self.__dict__.items() if v is not None}
+        if self.chain:
+            # Earlier releases that go on with the chain ask for both of them.
+            task = {"cached": False, "sync": False} | task
         extra: dict[str, Any] = task.pop("extra")
         return task | extra
 
@@ -184,7 +187,8 @@ class Envelope:
         func, args, kwargs = split_link(link)
         options, kwargs = split_options(func, kwargs)
         common = {key: getattr(self, key) for key in INHERITED}
-        merged = options | {k: v for k, v in common.items() if v is not None}
+        common = {k: v for k, v in common.items() if v is not None}
+        merged = common | options | {k: v for k, v in common.items() if v}
         merged["chain"] = rest or None
         merged.setdefault("stop_on_failure", self.stop_on_failure)
         merged.setdefault("task_id", derived_id(self.id, f"link {len(rest)}"))

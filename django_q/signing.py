@@ -10,8 +10,11 @@ import hmac
 import pickle
 import zlib
 from collections.abc import Sequence
+from datetime import UTC, tzinfo
 from functools import lru_cache
-from typing import Any
+from io import BytesIO
+from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.core.signing import BadSignature, TimestampSigner, b64_decode, b64_encode
@@ -34,7 +37,36 @@ class PickleSerializer:
     @staticmethod
     def loads(data: bytes) -> Any:
         """Only ever called with bytes whose signature was checked."""
-        return pickle.loads(data)  # noqa: S301
+        try:
+            return pickle.loads(data)  # noqa: S301
+        except Exception:
+            if not any(module.encode() in data for module, _ in _OLDER_ZONES):
+                raise
+            return _OlderDates(BytesIO(data)).load()
+
+
+class _OlderDates(pickle.Unpickler):
+    """Reads dates of Django 3 and older, which had no time zones of Python's own.
+
+    Every task that was queued there has one: the moment when it was queued.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _OLDER_ZONES:
+            return _zone
+        return super().find_class(module, name)
+
+
+_OLDER_ZONES: Final = (
+    ("pytz", "_UTC"),
+    ("pytz", "_p"),
+    ("django.utils.timezone", "UTC"),
+)
+
+
+def _zone(name: str | None = None, *_offset: object) -> tzinfo:
+    """A zone by what was pickled of it: nothing for UTC, else its name first."""
+    return ZoneInfo(name) if name else UTC
 
 
 class SignedPackage:

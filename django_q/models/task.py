@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
-from picklefield.fields import PickledObjectField
+
+from django_q.models.stored import StoredObjectField
 
 from django_q.logs import print_safely
 
@@ -25,11 +26,11 @@ class Task(models.Model):
     hook = models.CharField(  # noqa: DJ001 - the schema is that of all releases
         verbose_name=_("hook"), max_length=256, null=True
     )
-    args = PickledObjectField(verbose_name=_("arguments"), null=True, protocol=-1)
-    kwargs = PickledObjectField(
+    args: Any = StoredObjectField(verbose_name=_("arguments"), null=True, protocol=-1)
+    kwargs: Any = StoredObjectField(
         verbose_name=_("keyword arguments"), null=True, protocol=-1
     )
-    result = PickledObjectField(verbose_name=_("result"), null=True, protocol=-1)
+    result: Any = StoredObjectField(verbose_name=_("result"), null=True, protocol=-1)
     group = models.CharField(  # noqa: DJ001 - the schema is that of all releases
         verbose_name=_("group"), max_length=100, null=True, editable=False
     )

@@ -193,6 +193,16 @@ class TestChain:
         assert (link.timeout, link.cluster, link.group) == (5, "import", "g")
         assert link.kwargs == {"x": 1}
 
+    def test_earlier_releases_find_what_they_need_to_go_on(self) -> None:
+        first = envelope(chain=[(add, (), {"cached": 9}), add], group="g")
+        task = first.as_dict()
+        assert (task["group"], task["cached"], task["sync"]) == ("g", False, False)
+        link = Envelope.from_dict(task).next_link()
+        assert link is not None
+        assert link.cached == 9
+        assert not link.sync
+        assert "cached" not in envelope().as_dict()
+
 
 def test_a_hook_is_stored_so_that_it_is_found_again() -> None:
     assert hook_text("a.b") == "a.b"

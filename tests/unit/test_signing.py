@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pickle
 import zlib
+from datetime import UTC
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.core import signing
@@ -32,6 +34,28 @@ def test_the_wire_is_djangos_signed_pickle_with_the_sites_name_as_salt() -> None
     assert signing.loads(package, salt="tests", serializer=PickleSerializer) == {"a": 1}
     theirs = signing.dumps({"b": 2}, salt="tests", serializer=PickleSerializer)
     assert SignedPackage.loads(theirs) == {"b": 2}
+
+
+@pytest.mark.parametrize(
+    ("pickled", "zone"),
+    [
+        (b"cpytz\n_UTC\n(tR.", UTC),
+        (b"cdjango.utils.timezone\nUTC\n(tR.", UTC),
+        (
+            b"cpytz\n_p\n(S'Europe/Amsterdam'\nI1200\nI0\nS'LMT'\ntR.",
+            ZoneInfo("Europe/Amsterdam"),
+        ),
+    ],
+)
+def test_time_zones_of_older_djangos_are_read(pickled: bytes, zone: object) -> None:
+    assert PickleSerializer.loads(pickled) == zone
+
+
+def test_other_modules_that_are_gone_are_missed() -> None:
+    with pytest.raises(ModuleNotFoundError, match="gone"):
+        PickleSerializer.loads(b"cgone\nthing\n(tR.")
+    with pytest.raises(ModuleNotFoundError, match="pytz"):
+        PickleSerializer.loads(b"cpytz\nother\n(tR.")
 
 
 def test_compression_is_kept_where_it_helps() -> None:
