@@ -1,0 +1,8 @@
+"""The command line of the site; `python -m django` is younger than Django 1.8."""
+
+import sys
+
+from django.core.management import execute_from_command_line
+
+if __name__ == "__main__":
+    execute_from_command_line(sys.argv)
