@@ -7,9 +7,8 @@ from typing import Any, ClassVar
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from django_q.models.stored import StoredObjectField
-
 from django_q.logs import print_safely
+from django_q.models.stored import StoredObjectField
 
 ID_LENGTH = 32
 SHORT_RESULT = 100
