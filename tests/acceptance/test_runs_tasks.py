@@ -260,7 +260,8 @@ def test_iterable_survives_the_death_of_who_collates_it(
     cluster.wait_for(iter_id)
     wait_until(lambda: "hook:True" in functions.words(diary.path))
     assert len(functions.words(diary.path)) == 2
-    assert not list((tmp_path / "cache").glob("*.djcache"))
+    # Nothing is left but the vital signs: a list of clusters, and those of this one.
+    assert len(list((tmp_path / "cache").glob("*.djcache"))) <= 2
 
 
 # ---------------------------------------------------------------- hooks, signals

@@ -9,6 +9,7 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from io import StringIO
@@ -25,6 +26,7 @@ from django.test import override_settings
 
 from django_q.brokers import get_broker
 from django_q.checks import Site, find_problems
+from django_q.cluster import Cluster
 from django_q.cluster.affinity import choose_processors, restrict_to_share
 from django_q.cluster.children import PATHS
 from django_q.cluster.launching import close_connections
@@ -218,6 +220,21 @@ def test_sending_at_once_is_a_setting(outside: Any, q_settings: Any) -> None:
 
 
 # -- what the cluster does with them
+
+
+@pytest.fixture
+def make_cluster() -> Any:
+    """A cluster that is not started, and leaves this process's signals alone."""
+    made = []
+
+    def make() -> Cluster:
+        with ThreadPoolExecutor(1) as thread:
+            made.append(thread.submit(Cluster).result())
+        return made[-1]
+
+    yield make
+    for cluster in made:
+        cluster.guard()
 
 
 @pytest.mark.django_db(transaction=True)
