@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 from django_q.logs import clean
 from django_q.optional import find_optional
 
 
+@cache
+def _setproctitle() -> Any:
+    """Looked for once: to look for what is missing takes longer than a short task."""
+    return find_optional("setproctitle")
+
+
 def set_title(site: str, role: str, detail: str = "") -> None:
     """Name this process in ps and top. Functions and names only, never arguments."""
-    titles = find_optional("setproctitle")
+    titles = _setproctitle()
     if titles is not None:
         title = f"qcluster {site} {role}" + (f": {detail}" if detail else "")
         titles.setproctitle(clean(title))
