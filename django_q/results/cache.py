@@ -31,9 +31,9 @@ class ResultCache:
         """Keep an outcome, and note it in its group. Raises what the cache raises."""
         envelope = outcome.envelope
         timeout = _lifetime(envelope.cached)
-        key = self.parts_of(envelope).own_key
+        key = self._shelf.key(envelope.id)
         self._shelf.put(key, _portable_dict(outcome), timeout)
-        if envelope.group and envelope.iter_index is None:
+        if envelope.group:
             self._join(envelope.group, key, timeout)
 
     def find(self, task_id: str) -> dict[str, Any] | None:
@@ -91,6 +91,16 @@ class ResultCache:
         key = self._shelf.group_key(iter_id, "args")
         found: list[Any] | None = self._shelf.get(key)
         return found
+
+    def save_part(self, outcome: Outcome) -> bool:
+        """Keep the part of an iterable; False if the cache did not."""
+        envelope = outcome.envelope
+        if envelope.iter_index is None:
+            # Queued by an earlier release: found as a member of its group.
+            self.save(outcome)
+            return True
+        key, timeout = self.parts_of(envelope).own_key, _lifetime(envelope.cached)
+        return self._shelf.put_surely(key, _portable_dict(outcome), timeout)
 
     def parts_of(self, part: Envelope) -> Parts:
         """All parts of the iterable that this is one of."""

@@ -61,12 +61,12 @@ def _save_cached(
     outcome: Outcome, record: Record, options: Options, list_key: str | None
 ) -> tuple[Outcome, Record]:
     store = open_cache(options, list_key)
-    store.save(outcome)
     if not outcome.envelope.iter_count:
+        store.save(outcome)
         return outcome, record
+    if not store.save_part(outcome):
+        store.save_part(replace(outcome, success=False, result=NOT_KEPT))
     parts = store.parts_of(outcome.envelope)
-    if not parts.has_own:
-        store.save(replace(outcome, success=False, result=NOT_KEPT))
     if not parts.is_collator():
         return outcome, record
     arguments = store.find_arguments(str(outcome.envelope.group))

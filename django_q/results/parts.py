@@ -44,11 +44,6 @@ class Parts:
             return self._shelf.key(self._part.id)
         return self._mark(0, self._part.iter_index)
 
-    @property
-    def has_own(self) -> bool:
-        """Whether the cache kept its own result: some silently drop what is too large."""
-        return self._shelf.cache.has_key(self.own_key)
-
     def is_collator(self) -> bool:
         """Whether all parts are there, and it falls to this one to collate them."""
         return self._are_complete() and self._is_chosen()
@@ -79,7 +74,7 @@ class Parts:
             place, size, floor = place // FAN, _floor_above(size), floor + 1
             if size == 1:
                 return True
-            self._shelf.cache.set(self._mark(floor, place), 1, None)
+            self._shelf.put_surely(self._mark(floor, place), True, None)
         return False
 
     def _is_group_complete(self, floor: int, group: int, size: int) -> bool:
@@ -105,7 +100,7 @@ class Parts:
 
     def _is_still_there(self, key: str) -> bool:
         """Not so if another one collated them meanwhile, and deleted all."""
-        if self.has_own:
+        if self._shelf.cache.has_key(self.own_key):
             return True
         self._shelf.cache.delete(key)
         return False

@@ -23,6 +23,7 @@ LOCK_PATIENCE: Final = 2.0
 LOCK_LIFE: Final = 5
 """Seconds that a process waits for a lock, and that a dead one may hold it."""
 
+TRIES: Final = 3
 LOCK_PAUSE: Final = 0.002
 AT_ONCE: Final = 100
 """Keys that one command to the cache carries."""
@@ -62,6 +63,17 @@ class Shelf:
 
     def put(self, key: str, value: Any, timeout: float | None) -> None:
         self.cache.set(key, SignedPackage.dumps(value), timeout)
+
+    def put_surely(self, key: str, value: Any, timeout: float | None) -> bool:
+        """Look whether it is there now: memcached silently drops what is too large, and
+        Django's cache in the database what meets another write.
+        """
+        package = SignedPackage.dumps(value)
+        for _try in range(TRIES):
+            self.cache.set(key, package, timeout)
+            if self.cache.has_key(key):
+                return True
+        return False
 
     def get(self, key: str) -> Any:
         return _opened(self.cache.get(key))

@@ -131,7 +131,7 @@ def test_of_many_that_see_all_parts_one_collates() -> None:
         store = open_cache(OPTIONS)
         parts = [part(iter_id, index, AT_ONCE) for index in range(AT_ONCE)]
         for outcome in parts:
-            store.save(outcome)
+            store.save_part(outcome)
 
         def look(outcome: Outcome) -> bool:
             return open_cache(OPTIONS).parts_of(outcome.envelope).is_collator()
@@ -241,7 +241,7 @@ def test_the_cost_of_a_part_does_not_grow_with_their_number(order: str) -> None:
         collators = 0
         for place in places:
             outcome = part(iter_id, place, count)
-            store.save(outcome)
+            store.save_part(outcome)
             collators += store.parts_of(outcome.envelope).is_collator()
         assert collators == 1
         per_part.append(cache.asked / count)
@@ -254,7 +254,7 @@ def test_results_are_read_a_few_at_a_time() -> None:
     cache = Counting()
     store = ResultCache(cache, "default")
     for index in range(1000):
-        store.save(part("i", index, 1000))
+        store.save_part(part("i", index, 1000))
     parts = store.parts_of(part("i", 0, 1000).envelope)
     assert [found and found["result"] for found in parts.read()] == list(range(1000))
     assert cache.batch <= 100

@@ -202,7 +202,7 @@ class TestParts:
         found = []
         for index in order:
             outcome = part(index, 4)
-            store.save(outcome)
+            store.save_part(outcome)
             found.append(seen(store, outcome))
         assert found[:-1] == [None] * 3
         assert [task["result"] for task in found[-1] or []] == [0, 1, 2, 3]
@@ -212,20 +212,20 @@ class TestParts:
         store = ResultCache(large, "default")
         for index in range(1001):
             assert seen(store, part(1000, 1001)) is None
-            store.save(part(index, 1001))
+            store.save_part(part(index, 1001))
             store.parts_of(part(index, 1001).envelope).is_collator()
         found = seen(store, part(1000, 1001))
         assert [task["result"] for task in found or []] == list(range(1001))
 
     def test_parts_are_no_group(self, store: ResultCache) -> None:
-        store.save(part(0, 2))
+        store.save_part(part(0, 2))
         assert store.find_group(ITER_ID) is None
 
     def test_arguments_are_kept_until_the_parts_are_deleted(
         self, store: ResultCache, cache: BaseCache
     ) -> None:
         store.keep_arguments(ITER_ID, [1, (2, 3)])
-        store.save(part(0, 1))
+        store.save_part(part(0, 1))
         assert store.find_arguments(ITER_ID) == [1, (2, 3)]
         package = cache.get(f"default:{ITER_ID}:args")
         assert SignedPackage.loads(package) == [1, (2, 3)]
@@ -240,9 +240,9 @@ class TestParts:
         """Those have a fresh id each and say nothing of their order."""
         old: dict[str, Any] = {"group": ITER_ID, "cached": True, "iter_count": 2}
         first, second = ended("b", **old), ended("a", **old)
-        store.save(first)
+        store.save_part(first)
         assert seen(store, first) is None
-        store.save(second)
+        store.save_part(second)
         found = seen(store, second) or []
         assert seen(store, first) is None
         assert [task["result"] for task in found] == ["b", "a"]
