@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from difflib import get_close_matches
 from inspect import Parameter
+from operator import attrgetter
 from types import ModuleType
 from typing import Any
 
@@ -49,14 +50,13 @@ def find_loaded(path: str) -> Any:
     """What a dotted path names, if its module was imported already; else None."""
     names = path.split(".")
     for size in range(len(names) - 1, 0, -1):
-        found: Any = sys.modules.get(".".join(names[:size]))
-        if found is not None:
-            break
-    else:
-        return None
-    for name in names[size:]:
-        found = getattr(found, name, None)
-    return found
+        module = sys.modules.get(".".join(names[:size]))
+        if module is not None:
+            try:
+                return attrgetter(".".join(names[size:]))(module)
+            except Exception:  # noqa: BLE001 - modules may have a __getattr__
+                return None
+    return None
 
 
 def takes_keyword(func: Callable[..., Any], keyword: str) -> bool:

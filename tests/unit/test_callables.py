@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from django_q.callables import name_of, resolve
+from django_q.callables import find_loaded, name_of, resolve, takes_keyword
 from django_q.exceptions import TaskNotFound, TimeoutException
 from django_q.logs import print_safely
 from tests import functions
@@ -132,3 +132,52 @@ def test_what_can_not_be_printed_is_named() -> None:
     assert name_of(Mute()) == f"<{__name__}.Mute without text>"
     assert print_safely(Mute(), repr) == f"<{__name__}.Mute without text>"
     assert print_safely("x", repr) == "'x'"
+
+
+class TestLoaded:
+    def test_what_was_imported_is_found(self) -> None:
+        assert find_loaded("tests.functions.add") is functions.add
+        assert find_loaded(f"{__name__}.Shop.open") == Shop.open
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            *("nowhere.at.all", "tests.functions.ad", "tests.functions.ad.__class__"),
+            *("add", "", "os..x", "a b"),
+        ],
+    )
+    def test_what_is_not_there_is_none(self, path: str) -> None:
+        assert find_loaded(path) is None
+
+    def test_a_module_that_refuses_is_none(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(name: str) -> None:
+            raise ImportError(name)
+
+        monkeypatch.setattr(functions, "__getattr__", refuse, raising=False)
+        assert find_loaded("tests.functions.missing") is None
+
+    def test_nothing_is_imported(self, tmp_path: Path, monkeypatch: Any) -> None:
+        (tmp_path / "never_loaded.py").write_text("def run(): ...")
+        monkeypatch.syspath_prepend(tmp_path)
+        assert find_loaded("never_loaded.run") is None
+        assert "never_loaded" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("func", "expected"),
+    [
+        (lambda size: None, True),
+        (lambda *, size: None, True),
+        (lambda **others: None, True),
+        (lambda size, /: None, False),
+        (lambda *size: None, False),
+        (lambda other: None, False),
+        (dict, True),
+        (Shop.open, False),
+        (Shop, False),
+    ],
+)
+def test_whether_a_function_takes_a_keyword(func: Any, expected: bool) -> None:
+    assert takes_keyword(func, "size") is expected
