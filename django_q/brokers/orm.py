@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from time import monotonic, sleep
-from typing import Any, Final, TypeVar
+from time import sleep
+from typing import Any, TypeVar
 
 from django.db import connections, router
 from django.db.models import QuerySet
 
 from django_q import clock, humanhash
 from django_q.brokers.base import Broker, Consignment, Delivery
+from django_q.brokers.contact import Contact
 from django_q.brokers.mishaps import attempt
 from django_q.brokers.news import News, open_news
 from django_q.brokers.postgres_table import channel_of
@@ -24,11 +25,6 @@ from django_q.models import OrmQ
 from django_q.transactions import freshen
 
 Value = TypeVar("Value")
-
-LONGEST_GAP: Final = 2 / 3
-"""Part of a lease. A longer silence between us and the database may have cost others
-their leases; a shorter one can't: they renew them after a third.
-"""
 
 
 class ORM(Broker):
@@ -57,8 +53,7 @@ class ORM(Broker):
         self.database: str = _alias_of(self.connection)
         self._holder: str | None = None
         self._lease = float(get_options().retry)
-        self._reached_since: float | None = None
-        self._reached_last = 0.0
+        self._contact = Contact(self._lease)
         self._news: News | None = None
 
     @staticmethod
@@ -133,7 +128,7 @@ class ORM(Broker):
 
     def enlist(self, cluster: str, lease: float) -> None:
         self._holder, self._lease = cluster, lease
-        self._reached_since = None
+        self._contact = Contact(lease)
 
     def renew(self, receipts: Sequence[str]) -> set[str]:
         if not receipts:
@@ -171,7 +166,7 @@ class ORM(Broker):
 
     def rescue(self) -> list[str]:
         lapsed = self._use(lambda table: table.find_lapsed())
-        if not lapsed or not self._is_steady():
+        if not lapsed or not self._contact.is_steady:
             return []
         freed = self._use(lambda table: table.free_lapsed([row for row, *_ in lapsed]))
         return [
@@ -223,9 +218,9 @@ class ORM(Broker):
         try:
             value = attempt(table.connection, lambda: verb(table), twice=twice)
         except BrokerUnavailable:
-            self._reached_since = None
+            self._contact.lose()
             raise
-        self._note_contact()
+        self._contact.note()
         return value
 
     def _claim(self, count: int) -> list[Row]:
@@ -267,20 +262,6 @@ class ORM(Broker):
 
     def _count(self, comparison: str) -> int:
         return self._use(lambda table: table.count(comparison))
-
-    # -- who may rescue
-
-    def _note_contact(self) -> None:
-        now = monotonic()
-        silence = now - self._reached_last
-        if self._reached_since is None or silence > self._lease * LONGEST_GAP:
-            self._reached_since = now
-        self._reached_last = now
-
-    def _is_steady(self) -> bool:
-        """Whether others could have renewed their leases just as well."""
-        since = self._reached_since
-        return since is not None and monotonic() - since >= self._lease
 
     def _open_news(self) -> News:
         if self._news is None:

@@ -9,16 +9,20 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from redis import Redis as Client
 
 from django_q.brokers import Consignment, Delivery
 from django_q.brokers.redis_broker import LARGEST_LOAD, MOST_AT_ONCE, Redis, loads
 from django_q.brokers.redis_scripts import FETCH
+from django_q.dashboard.snapshot import take_snapshot
 from django_q.exceptions import BrokerError, BrokerUnavailable
-from tests.servers import RedisServer
+from django_q.status import Stat
+from tests.servers import RedisServer, free_port
 from tests.waiting import wait_until
 
 Open = Callable[..., Redis]
@@ -516,3 +520,37 @@ def test_vital_signs_of_a_site_whose_name_is_a_pattern(broker: Redis) -> None:
     broker.set_stat("django_q:a[b]*?^-\\c:cluster:1", "mine", 60)
     broker.set_stat("django_q:ab:cluster:1", "another's", 60)
     assert broker.get_stats("django_q:a[b]*?^-\\c:cluster:*") == ["mine"]
+
+
+# -- screens
+
+
+def printed(*command: str) -> str:
+    out = StringIO()
+    call_command(*command, stdout=out)
+    return " ".join(out.getvalue().split())
+
+
+@pytest.mark.django_db
+def test_screens_show_a_cluster_and_its_queue(broker: Redis) -> None:
+    queue = broker.short_key
+    Stat.of(cluster_id=uuid.uuid4(), pid=7, queue=queue, workers=[8, 9]).publish(
+        broker, 60
+    )
+    for number in range(3):
+        broker.enqueue(str(number))
+    broker.dequeue(1)
+    snapshot = take_snapshot(broker)
+    [figures] = snapshot.queues
+    assert (figures.name, figures.waiting, figures.locked) == (queue, 2, 1)
+    assert len(figures.clusters) == 1
+    for screen in ("qinfo", "qmonitor"):
+        assert broker.info() in printed(screen)
+    assert "Clusters 1 Workers 2" in printed("qinfo")
+
+
+@pytest.mark.django_db
+def test_screens_say_where_they_looked(q_settings: Any) -> None:
+    q_settings(orm=None, redis={"host": "127.0.0.1", "port": free_port()})
+    with pytest.raises(CommandError, match=r"Redis broker at 127\.0\.0\.1"):
+        printed("qinfo")
