@@ -25,6 +25,7 @@ from django_q.models.schedule import is_fired_by
 from django_q.options import Options
 from django_q.recurrence import ONCE, Recurrence, Slot
 from django_q.task_options import TASK_OPTIONS, check_options, split_options
+from django_q.tasks.enqueue import sending_at_once
 from django_q.transactions import writing
 
 SLOTS: Final = uuid.UUID("0b5d8a1c-6f0e-5c52-9d0f-6d1f7f4f9a35")
@@ -104,7 +105,8 @@ class Scheduler:
 
     Each slot has a short transaction of its own, in which the row moves on, if nobody
     else has moved it, and its task is enqueued. A broker outside the database gets the
-    task after that: if it refuses, the row moves back.
+    task before that commits: after a crash in between it gets it again, under the same
+    id, instead of never.
     """
 
     def __init__(self, options: Options, broker: Broker, title: str) -> None:
@@ -232,12 +234,8 @@ class Scheduler:
 
     def _fire(self, firing: Firing) -> bool:
         """Move the row and enqueue the task, together; False if another was faster."""
-        try:
-            if not self._move_and_enqueue(firing):
-                return False
-        except Exception:
-            self._move_back(firing)
-            raise
+        if not self._move_and_enqueue(firing):
+            return False
         if self.options.sync:
             # The task itself runs in this call: not inside our transaction.
             self._enqueue(firing)
@@ -256,19 +254,6 @@ class Scheduler:
                 self._enqueue(firing)
         return True
 
-    def _move_back(self, firing: Firing) -> None:
-        """A broker outside the database is asked after the commit, and may refuse then.
-
-        Does nothing where the transaction was undone.
-        """
-        seen = firing.schedule
-        if firing.is_last:
-            self._rows().bulk_create([seen], ignore_conflicts=True)
-        former = {name: getattr(seen, name) for name in firing.changes}
-        row = self._rows().filter(pk=seen.pk, task=firing.task_id)
-        if row.update(**former) and firing.changes_note:
-            ScheduleNote.write(seen, error=seen.error, anchor=seen.anchor)
-
     def _claim(self, firing: Firing) -> bool:
         """Move the row on, unless somebody has changed its place since it was read.
 
@@ -286,12 +271,13 @@ class Scheduler:
 
     def _enqueue(self, firing: Firing) -> None:
         # Looked up at the door at call time: applications patch it there.
-        returned = tasks.async_task(
-            firing.schedule.func,
-            *firing.args,
-            **firing.kwargs,
-            q_options=dict(firing.options),
-        )
+        with sending_at_once():
+            returned = tasks.async_task(
+                firing.schedule.func,
+                *firing.args,
+                **firing.kwargs,
+                q_options=dict(firing.options),
+            )
         if returned != firing.task_id:
             self._rows().filter(task=firing.task_id).update(task=returned)
 

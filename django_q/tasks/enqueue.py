@@ -7,8 +7,9 @@ import contextvars
 import importlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -56,6 +57,7 @@ class KeptBrokers(threading.local):
 
 _kept: Final = KeptBrokers()
 _adviser: Final = Adviser()
+_at_once: Final = contextvars.ContextVar("at_once", default=False)
 
 
 def async_task(func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> str:
@@ -124,7 +126,8 @@ def dispatch(envelope: Envelope, broker: Broker | None = None) -> None:
     warn_of_main(envelope)
     chosen = broker or keep_broker(envelope.cluster)
     send = partial(_send, chosen, package, envelope)
-    if chosen.database is None and get_options().send_on_commit:
+    waits = get_options().send_on_commit and not _at_once.get()
+    if chosen.database is None and waits:
         send_after_commit(send)
     else:
         send()
@@ -140,6 +143,18 @@ def seal(envelope: Envelope) -> str:
         raise
     except Exception as error:
         raise explain_unsendable(envelope, error) from error
+
+
+@contextmanager
+def sending_at_once() -> Iterator[None]:
+    """Send also inside a transaction. For callers who do it again, under the same id,
+    unless the transaction commits: so they send once too often rather than never.
+    """
+    before = _at_once.set(True)
+    try:
+        yield
+    finally:
+        _at_once.reset(before)
 
 
 def send_after_commit(send: Callable[[], None]) -> None:

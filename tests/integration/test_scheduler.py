@@ -242,6 +242,22 @@ def test_slot_waits_for_a_broker_that_is_no_database(schedule_type: str):
     assert [task["group"] for task in queued()] == ["report"]
 
 
+def test_slot_reaches_a_broker_that_is_no_database_before_the_row_has_moved():
+    """A crash in between repeats it, under the same id, and loses nothing."""
+    committed = []
+
+    class Looking(Memory):
+        def enqueue(self, package: str, **facts: Any) -> Any:
+            committed.append(not connection.in_atomic_block)
+            return super().enqueue(package, **facts)
+
+    plan(name="report")
+    outside = Looking("looking")
+    assert Scheduler(get_options(), outside, "Process-1").enqueue_due(NOON) == 1
+    assert committed == [False]
+    assert outside.queue_size() == 1
+
+
 def test_in_sync_mode_the_row_moves_before_the_task_runs(q_settings):
     q_settings(sync=True)
     row = plan("tests.functions.fail")
