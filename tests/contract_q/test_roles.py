@@ -19,7 +19,7 @@ from django_q import humanhash, signals
 from django_q.brokers import Broker, get_broker
 from django_q.brokers.memory import Memory
 from django_q.conf import Conf
-from django_q.models import Failure, OrmQ, Schedule, Success, Task
+from django_q.models import Attempt, Failure, OrmQ, Schedule, Success, Task
 from django_q.monitor import monitor, save_cached, save_task
 from django_q.pusher import pusher
 from django_q.queues import Queue
@@ -441,6 +441,9 @@ def test_failures_are_tried_again_as_often_as_asked(q_settings: Any, drive: Driv
         drive.once()
         counts.append(Failure.objects.get(pk=task_id).attempt_count)
     assert counts == [1, 2, 3]
+    attempts = Attempt.objects.filter(task_id=task_id)
+    assert [attempt.number for attempt in attempts] == counts
+    assert {attempt.started for attempt in attempts} == {None}, "nobody knows"
     assert not OrmQ.objects.exists()
     assert len(HOOKED) == 1, "once, after the last"
 
