@@ -84,6 +84,8 @@ class Sentinel:
     def spawn_cluster(self) -> None:
         """Start each role once, and as many workers as the pool is to have."""
         options = replace(get_options(), workers=self.pool_size, timeout=self.timeout)
+        # As the database's, no connection of the broker may cross a fork.
+        self.broker.close()
         close_connections(options, self.name)
         self._engine = Engine(self, options)
         self._engine.setup()
