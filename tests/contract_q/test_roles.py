@@ -37,6 +37,7 @@ from django_q.tasks import (
 )
 from django_q.worker import rss_check, worker
 from tests import functions
+from tests.servers import RedisServer
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
@@ -534,6 +535,29 @@ def test_an_iterable_is_collated(drive: Drive):
     assert task is not None
     assert task.result == [3, 7, 5]
     assert task.args == [(1, 2), (3, 4), 5]
+
+
+def test_all_of_it_works_on_redis(redis_server: RedisServer, q_settings: Any):
+    q_settings(redis=redis_server.url, orm=None, max_attempts=2, retry_delay=0)
+    driven = Drive()
+    try:
+        bad = async_task("tests.functions.fail", task_name="bad", hook=note)
+        group = async_chain(["tests.functions.nothing", ("tests.functions.add", (1,))])
+        cached = async_task("tests.functions.add", 2, cached=True)
+
+        def all_ended() -> bool:
+            driven.once()
+            return len(HOOKED) == 1 and not driven.broker.queue_size()
+
+        wait_until(all_ended)
+        assert Failure.objects.get(pk=bad).attempt_count == 2
+        assert Success.objects.filter(group=group).count() == 2
+        assert result_cached(cached) == 2
+        assert (driven.broker.queue_size(), driven.broker.lock_size()) == (0, 0)
+    finally:
+        driven.broker.delete_queue()
+        driven.broker.close()
+        driven.close()
 
 
 def test_scheduled_tasks_run_as_well(drive: Drive):
