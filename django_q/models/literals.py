@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from django.utils.translation import gettext as _
 
-LENGTH_LIMIT: Final = 10_000
+LENGTH_LIMIT: Final = 100_000
 DEPTH_LIMIT: Final = 50
 
 UNREADABLE: Final = (
@@ -63,7 +63,7 @@ def _bounded(text: str | None) -> str:
 
 
 def _keywords(text: str) -> dict[str, Any]:
-    if text.startswith("{"):
+    if text.startswith(("{", "(")):
         return _dictionary(_literal(_tree(f"({text}\n)").body))
     call = _tree(f"_({text}\n)").body
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -101,6 +102,32 @@ def test_schedule_that_ran_once_is_deleted_for_all_who_watch():
     with connected(post_delete, note):
         fire()
     assert seen == [row.pk]
+
+
+# ------------------------------------------------------------- order, queue, broker
+
+
+def test_earlier_runs_come_first():
+    for hour in (3, 1, 2):
+        plan(name=f"{hour}", next_run=NOON - timedelta(hours=hour))
+    assert fire(NOON) == 3
+    assert [task["group"] for task in queued()] == ["3", "2", "1"]
+
+
+def test_cluster_of_the_row_beats_that_of_its_options(q_settings: Any):
+    q_settings(name="site", cluster_name="mail")
+    plan(cluster="mail", kwargs="{'q_options': {'cluster': 'other'}}")
+    assert fire() == 1
+    assert [row.key for row in OrmQ.objects.all()] == ["mail"]
+
+
+@pytest.mark.parametrize("kwargs", ["", "{'q_options': {'cluster': 'tests'}}"])
+def test_tasks_for_the_own_queue_go_through_the_broker_of_the_cluster(kwargs: str):
+    plan(kwargs=kwargs)
+    broker = Memory(uuid.uuid4().hex)
+    assert Scheduler(get_options(), broker, "Process-1").enqueue_due(NOON) == 1
+    assert broker.queue_size() == 1
+    assert not queued()
 
 
 # -------------------------------------------------------------- notes on schedules

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import IntegrityError, connections
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Model
 
@@ -265,6 +265,40 @@ def test_after_0019_there_is_one_index_beside_the_keys(scratch: Scratch):
         assert all(c["primary_key"] for c in indexes)
 
 
+def test_ids_are_numbered_by_the_database(scratch: Scratch):
+    scratch.migrate(NAMES[-1])
+    sql = {
+        "sqlite": (
+            "SELECT name FROM sqlite_master WHERE sql LIKE '%%AUTOINCREMENT%%'"
+            " AND name = %s"
+        ),
+        "postgresql": (
+            "SELECT 1 FROM pg_attribute"
+            " WHERE attrelid = %s::regclass AND attname = 'id' AND attidentity = 'd'"
+        ),
+        "mysql": (
+            "SELECT 1 FROM information_schema.columns WHERE table_name = %s"
+            " AND column_name = 'id' AND extra = 'auto_increment'"
+            " AND table_schema = database()"
+        ),
+    }
+    for table in ("django_q_schedule", "django_q_ormq"):
+        assert scratch.query(sql[scratch.vendor], (table,))
+
+
+def test_keys_of_postgresql_have_the_names_of_all_releases(scratch: Scratch):
+    if scratch.vendor != "postgresql":
+        pytest.skip("PostgreSQL names them")
+    scratch.migrate(LAST_OF_OLD)
+    for table in ("django_q_task", "django_q_schedule", "django_q_ormq"):
+        assert scratch.constraints(table)[f"{table}_pkey"]["columns"] == ["id"]
+    sql = (
+        "SELECT indexdef FROM pg_indexes WHERE indexname ~ '^django_q_task_id_.*_like$'"
+    )
+    ((definition,),) = scratch.query(sql)
+    assert definition.endswith("USING btree (id varchar_pattern_ops)")
+
+
 def test_index_of_successes_holds_successes_only(scratch: Scratch):
     if not scratch.connection.features.supports_partial_indexes:
         pytest.skip("this database can't index some of the rows: it indexes all")
@@ -287,6 +321,14 @@ def test_queue_has_the_indexes_of_claims_and_of_ids(scratch: Scratch):
     assert found["django_q_ormq_claim"]["columns"] == ["key", "lock", "id"]
     assert found["django_q_ormq_once"]["columns"] == ["task_id"]
     assert found["django_q_ormq_once"]["unique"]
+
+
+def test_minutes_are_never_negative_on_sqlite(scratch: Scratch):
+    if scratch.vendor != "sqlite":
+        pytest.skip("SQLite says it in the table")
+    rows = scratch.migrate(LAST_OF_OLD)
+    with pytest.raises(IntegrityError):
+        rows("Schedule").create(func="math.sqrt", minutes=-1)
 
 
 def test_minutes_are_never_negative_on_postgresql(scratch: Scratch):
@@ -370,6 +412,36 @@ def test_rows_of_0014_are_kept(scratch: Scratch):
     assert (kept.holder, kept.task_key) == (None, None)
 
 
+@pytest.mark.parametrize("name", [NAMES[17], LAST_OF_OLD])
+def test_rows_of_the_last_releases_are_kept(scratch: Scratch, name: str):
+    rows = scratch.migrate(name)
+    kinds = ["O", "I", "H", "D", "W", "BW", "M", "BM", "Q", "Y", "C"]
+    schedules = [
+        schedule_of_0006()
+        | {"schedule_type": kind, "name": kind, "cluster": "long", "cron": "0 4 * * *"}
+        | {"intended_date_kwarg": "planned", "repeats": -1}
+        for kind in kinds
+    ]
+    tasks = [
+        task_of_0006() | {"id": "8" * 32, "cluster": "long", "attempt_count": 1},
+        task_of_0006()
+        | {"id": "9" * 32, "success": False, "result": "Error", "name": ""},
+    ]
+    packages = [
+        {"key": "default", "payload": "…", "lock": lock} for lock in (NOON, None)
+    ]
+    kept = {"Schedule": schedules, "Task": tasks, "OrmQ": packages}
+    ids = {
+        model: [rows(model).create(**columns).pk for columns in known]
+        for model, known in kept.items()
+    }
+    rows = scratch.migrate(NAMES[-1])
+    for model, known in kept.items():
+        assert rows(model).count() == len(known)
+        for pk, columns in zip(ids[model], known, strict=True):
+            assert_kept(rows(model).get(pk=pk), columns)
+
+
 def test_older_release_can_still_insert(scratch: Scratch):
     """A process of django-q2 knows the columns of 0019, and goes on writing them."""
     old = scratch.migrate(LAST_OF_OLD)
@@ -379,6 +451,11 @@ def test_older_release_can_still_insert(scratch: Scratch):
     old("OrmQ").create(key="default", payload="…", lock=NOON)
     old("OrmQ").create(key="default", payload="…", lock=NOON)
     assert old("OrmQ").count() == 2
+    new = scratch.migrate(NAMES[-1])
+    number = old("Schedule").get().pk
+    new("ScheduleNote").create(schedule_id=number, error="it can't")
+    assert old("Schedule").filter(pk=number).delete()[0] == 1
+    assert old("Task").all().delete()[0] == 1
 
 
 def test_all_can_be_taken_back(scratch: Scratch):

@@ -41,6 +41,8 @@ def test_positional_arguments_are_read(text: str | None, value: Any):
         ("", {}),
         ("x=1, y='a'", {"x": 1, "y": "a"}),
         ("{'x': 1, 'y': [2]}", {"x": 1, "y": [2]}),
+        ("({'x': 1})", {"x": 1}),
+        ("( {'x': 1}\n)  # two", {"x": 1}),
         ("x = 1,\n y = {'z': (1, 2)},", {"x": 1, "y": {"z": (1, 2)}}),
         ("x=1  # how many", {"x": 1}),
         ("{}", {}),
@@ -65,7 +67,9 @@ HOSTILE = [
     "*(1, 2)",
     "(" * 5000,
     "[" * 60 + "]" * 60,
-    "-" * 9000 + "1",
+    "(" * (LENGTH_LIMIT - 9),
+    "-" * (LENGTH_LIMIT - 9) + "1",
+    "1+" * (LENGTH_LIMIT // 2 - 9) + "1",
     "1" * 5000,
     "'" + "x" * LENGTH_LIMIT + "'",
     "1,,",
@@ -90,6 +94,8 @@ def test_anything_but_literals_is_refused(text: str):
         *(text for text in HOSTILE if not text.startswith("a = 1")),
         *(f"x={text}" for text in HOSTILE),
         "5",
+        "(5)",
+        "({1: 2})",
         "'a', x=1",
         "x=1)(y=2",
         "x=1) + (2",
@@ -107,6 +113,12 @@ def test_anything_but_keywords_with_literals_is_refused(text: str):
     with pytest.raises(ValueError, match="arguments do not parse") as caught:
         parse_kwargs(text)
     assert len(str(caught.value)) < 500
+
+
+def test_long_lists_are_read():
+    numbers = list(range(15_000))
+    assert parse_args(f"{numbers}, 1") == (numbers, 1)
+    assert parse_kwargs(f"ids={numbers}") == {"ids": numbers}
 
 
 def test_refusal_says_what_is_wrong_and_what_to_write():
