@@ -1,7 +1,8 @@
-"""Migrations of projects that plan and enqueue while ours have not all run.
+"""Projects that plan and enqueue while our migrations have not all run.
 
-A project names one of our migrations as the one it needs, and uses django_q as its code
-is now. An app whose name comes before ours gets its turn first on an empty database.
+A project names one of them as the one it needs, and uses django_q as its code is now. An
+app whose name comes before ours gets its turn first on an empty database. And on a
+database of a release before ours, the apps of a project get ready before they migrate.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SETTINGS = """
 from tests.settings import *
 
-INSTALLED_APPS = ["aa", "ab", "ac", *INSTALLED_APPS]
+INSTALLED_APPS = [*{apps}, *INSTALLED_APPS]
 """
 
 MIGRATION = """
@@ -83,7 +84,7 @@ print(json.dumps({
 
 
 def write_project(folder: Path) -> None:
-    (folder / "site_settings.py").write_text(SETTINGS)
+    (folder / "site_settings.py").write_text(SETTINGS.format(apps=list(NEEDED)))
     for app, (needed, more) in NEEDED.items():
         migrations = folder / app / "migrations"
         migrations.mkdir(parents=True)
@@ -132,3 +133,70 @@ def test_a_migration_may_plan_and_enqueue_after_any_of_ours(
     assert found["schedules"] == sorted([*named, *made, *nameless], key=str)
     assert set(found["errors"]) == {None}
     assert found["groups"] == list(NEEDED)
+
+
+# ------------------------------------------------------- a project that is upgraded
+
+LAST_OF_OLD = NEEDED["ac"][0]
+
+OWNER_APP = """
+from django.apps import AppConfig
+from django.conf import settings
+
+
+class Owner(AppConfig):
+    name = "owner"
+
+    def ready(self):
+        from django_q.models import Schedule
+        from django_q.tasks import schedule
+
+        if settings.PLANS:
+            Schedule.objects.get_or_create(name="first", defaults={"func": "math.pi"})
+            if not Schedule.objects.filter(name="second").exists():
+                schedule("math.sqrt", 4, name="second")
+"""
+
+OWNER_MODELS = """
+from django.db import models
+
+
+class Reminder(models.Model):
+    schedule = models.OneToOneField("django_q.Schedule", on_delete=models.CASCADE)
+"""
+
+FIRE = """
+import django
+django.setup()
+from django_q.brokers import get_broker
+from django_q.cluster.scheduling import Scheduler
+from django_q.conf import get_options
+from django_q.models import Schedule
+from owner.models import Reminder
+for row in Schedule.objects.all():
+    Reminder.objects.create(schedule=row)
+fired = Scheduler(get_options(), get_broker(), "Process-1").enqueue_due()
+print(fired, Schedule.objects.count(), Reminder.objects.count())
+"""
+
+
+def test_apps_of_a_project_may_plan_before_it_migrates(
+    django_db_blocker: Any, tmp_path: Path
+):
+    (tmp_path / "site_settings.py").write_text(
+        SETTINGS.format(apps=["owner.apps.Owner"]) + "PLANS = False"
+    )
+    (tmp_path / "planning.py").write_text("from site_settings import *\nPLANS = True")
+    migrations = tmp_path / "owner" / "migrations"
+    migrations.mkdir(parents=True)
+    (migrations / "__init__.py").touch()
+    (tmp_path / "owner" / "apps.py").write_text(OWNER_APP)
+    (tmp_path / "owner" / "models.py").write_text(OWNER_MODELS)
+    with django_db_blocker.unblock(), fresh_database(tmp_path) as settings:
+        name = str(settings["NAME"])
+        manage = ("-W", "ignore::RuntimeWarning", "-m", "django")
+        run(tmp_path, name, *manage, "migrate", "django_q", LAST_OF_OLD)
+        planning = "--settings=planning"
+        run(tmp_path, name, *manage, "makemigrations", "owner", planning)
+        run(tmp_path, name, *manage, "migrate", planning)
+        assert run(tmp_path, name, "-c", FIRE).split() == ["2", "0", "0"]
