@@ -6,6 +6,7 @@ Only the standard library: this runs before anything is installed.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import shutil
 import signal
@@ -153,14 +154,22 @@ def set_up(options: argparse.Namespace) -> Bench:
 
 def install_packages(kinds: Sequence[type[Server]]) -> None:
     """Debian's packages, where nobody minds: as root, in CI. Nowhere else."""
-    missing = [name for kind in kinds if not kind.programs() for name in kind.packages]
-    if any(kind.database == "mysql" for kind in kinds) and not can_build():
-        missing += BUILD_PACKAGES
-    if not (missing and IN_CI and os.geteuid() == 0 and shutil.which("apt-get")):
+    if not (IN_CI and os.geteuid() == 0 and shutil.which("apt-get")):
         return
-    print("installing", *missing, "…", flush=True)
+    # Of two runs side by side the second waits, and then finds what the first brought.
+    with (Path(tempfile.gettempdir()) / "django-q-packages.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        missing = [p for kind in kinds if not kind.programs() for p in kind.packages]
+        if any(kind.database == "mysql" for kind in kinds) and not can_build():
+            missing += BUILD_PACKAGES
+        if missing:
+            fetch_packages(missing)
+
+
+def fetch_packages(names: Sequence[str]) -> None:
+    print("installing", *names, "…", flush=True)
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *missing]
+    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *names]
     for command in (["apt-get", "update", "-q"], install):
         done = subprocess.run(
             command, env=quiet, capture_output=True, text=True, check=False
