@@ -151,6 +151,7 @@ def test_no_connection_belongs_to_two_processes(
     start: Start, server: RedisServer
 ) -> None:
     cluster = start(start_method="fork")
+    cluster.complaints = "multi-threaded, use of fork"
     cluster.wait_until_running()
     cluster.works()
 
