@@ -20,7 +20,7 @@ from django_q.brokers import Broker
 from django_q.exceptions import NothingFollows
 from django_q.humanhash import humanize
 from django_q.logs import clean, logger
-from django_q.models import Schedule, ScheduleNote
+from django_q.models import Schedule, ScheduleNote, Task
 from django_q.models.schedule import is_fired_by
 from django_q.options import Options
 from django_q.recurrence import ONCE, Recurrence, Slot
@@ -106,7 +106,7 @@ class Scheduler:
     Each slot has a short transaction of its own, in which the row moves on, if nobody
     else has moved it, and its task is enqueued. A broker outside the database gets the
     task before that commits: after a crash in between it gets it again, under the same
-    id, instead of never.
+    id, instead of never, unless it has run by then.
     """
 
     def __init__(self, options: Options, broker: Broker, title: str) -> None:
@@ -250,9 +250,19 @@ class Scheduler:
                 self._rows().filter(pk=firing.schedule.pk).delete()
             else:
                 firing.announce_move()
-            if not self.options.sync:
+            if not self.options.sync and not self._has_ended(firing):
                 self._enqueue(firing)
         return True
+
+    def _has_ended(self, firing: Firing) -> bool:
+        """Whether the slot's task was sent, by somebody who crashed then, and has run.
+
+        While it waits or runs, the broker knows its id.
+        """
+        if self.broker.database == self.database:
+            return False
+        results = Task.objects.using(router.db_for_write(Task))
+        return results.filter(pk=firing.task_id).exists()
 
     def _claim(self, firing: Firing) -> bool:
         """Move the row on, unless somebody has changed its place since it was read.

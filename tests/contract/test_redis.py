@@ -44,7 +44,7 @@ class TestRedis(BrokerContract):
 
 
 class TestRedisThatDecodes(TestRedis):
-    """A project's client may give text where others give bytes."""
+    """A project's client may give text where others give bytes, and speak RESP3."""
 
     def connection(self) -> dict[str, Any]:
-        return {"port": self.server.port, "decode_responses": True}
+        return {"port": self.server.port, "decode_responses": True, "protocol": 3}

@@ -23,7 +23,7 @@ from django_q.brokers.memory import Memory
 from django_q.cluster.scheduling import Scheduler
 from django_q.conf import get_options
 from django_q.humanhash import humanize
-from django_q.models import OrmQ, Schedule
+from django_q.models import OrmQ, Schedule, Task
 from django_q.signals import pre_enqueue
 from django_q.signing import SignedPackage
 from tests.waiting import wait_until
@@ -256,6 +256,23 @@ def test_slot_reaches_a_broker_that_is_no_database_before_the_row_has_moved():
     assert Scheduler(get_options(), outside, "Process-1").enqueue_due(NOON) == 1
     assert committed == [False]
     assert outside.queue_size() == 1
+
+
+def test_slot_that_was_sent_before_a_crash_and_has_run_does_not_run_again():
+    row = plan(name="report")
+    outside = Memory("crashed")
+    crashing = Scheduler(get_options(), outside, "Process-1")
+    assert crashing.enqueue_due(NOON) == 1
+    [(receipt, package)] = outside.dequeue()
+    task_id = SignedPackage.loads(package)["id"]
+    # The transaction of the row was undone, while the task ran to its end.
+    Schedule.objects.filter(pk=row.pk).update(next_run=row.next_run, task=row.task)
+    Task.objects.create(id=task_id, name="report", started=NOON, stopped=NOON)
+    outside.acknowledge(str(receipt))
+    assert crashing.enqueue_due(NOON) == 1
+    assert outside.queue_size() + outside.lock_size() == 0
+    row.refresh_from_db()
+    assert (row.next_run, row.task) == (NOON + timedelta(days=1), task_id)
 
 
 def test_in_sync_mode_the_row_moves_before_the_task_runs(q_settings):
