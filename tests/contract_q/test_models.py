@@ -12,13 +12,23 @@ import pytest
 from django.core.management import call_command
 from django.db import connection, connections
 from django.db.models import Model
+from django.test import Client
+from django.urls import reverse
 
 from django_q import clock, results
 from django_q.brokers.memory import Memory
 from django_q.cluster.scheduling import Scheduler
 from django_q.conf import get_options
 from django_q.envelope import Envelope
-from django_q.models import Failure, OrmQ, Schedule, Success, Task
+from django_q.models import (
+    Attempt,
+    Failure,
+    OrmQ,
+    Schedule,
+    ScheduleNote,
+    Success,
+    Task,
+)
 from django_q.outcome import Outcome
 from tests.databases import fresh_database
 
@@ -92,6 +102,61 @@ def test_column_and_method_of_the_task_id_do_not_clash():
     row = OrmQ.objects.create(key="default", payload="junk", lock=NOON)
     assert row.task_id() == "*BadSignature"
     assert OrmQ.objects.filter(key="default", lock__lt=clock.now()).count() == 1
+
+
+FIXTURE = """[
+{"model": "django_q.schedule", "pk": 7, "fields": {"name": "report", "func": "math.sqrt",
+ "hook": null, "args": "4", "kwargs": null, "schedule_type": "C", "minutes": null,
+ "repeats": -1, "next_run": "2026-05-12T12:00:00Z", "cron": "0 4 * * *", "task": null,
+ "cluster": null, "intended_date_kwarg": null}},
+{"model": "django_q.ormq", "pk": 8, "fields": {"key": "default", "payload": "junk",
+ "lock": "2026-05-12T12:00:00Z"}},
+{"model": "django_q.task", "pk": "88888888888888888888888888888888", "fields": {
+ "name": "words", "func": "math.sqrt", "hook": "no.such.hook", "args": "gASVBQAAAAAAAABLBIWULg==",
+ "kwargs": null, "result": "gARLBS4=", "group": null, "cluster": null,
+ "started": "2026-05-12T12:00:00Z", "stopped": "2026-05-12T12:00:01Z",
+ "success": true, "attempt_count": 1}}
+]"""
+
+
+@pytest.mark.django_db
+def test_fixture_of_an_earlier_release_is_loaded_as_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    file = tmp_path / "fixture.json"
+    file.write_text(FIXTURE)
+    call_command("loaddata", file, verbosity=0)
+    assert Schedule.objects.get(pk=7).next_run == NOON
+    row = OrmQ.objects.get(pk=8)
+    assert (row.key, row.lock, row.holder, row.deliveries) == ("default", NOON, None, 0)
+    task = Task.objects.get(pk="8" * 32)
+    assert (task.args, task.result, task.success) == ((4,), 5, True)
+    assert not caplog.records
+
+
+@pytest.mark.django_db
+def test_tasks_and_schedules_are_deleted_by_one_statement_each(
+    django_assert_num_queries: Any,
+):
+    for digit in "ab":
+        moments = {"started": NOON, "stopped": NOON}
+        task = Task.objects.create(id=digit * 32, name=digit, func="f", **moments)
+        Attempt.objects.create(task=task, number=1, stopped=NOON, success=False)
+        row = Schedule.objects.create(func="f")
+        ScheduleNote.write(row, error="it can't", anchor=None)
+    with django_assert_num_queries(1):
+        Success.objects.all().delete()
+    with django_assert_num_queries(1):
+        Schedule.objects.all().delete()
+
+
+@pytest.mark.django_db
+def test_page_deletes_a_schedule_that_has_an_error(admin_client: Client):
+    row = Schedule.objects.create(func="f")
+    ScheduleNote.write(row, error="it can't", anchor=None)
+    address = reverse("admin:django_q_schedule_delete", args=[row.pk])
+    assert admin_client.post(address, {"post": "yes"}).status_code == 302
+    assert not Schedule.objects.exists()
 
 
 # --------------------------------------------------------------------- the databases
