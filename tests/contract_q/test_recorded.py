@@ -127,7 +127,7 @@ def test_queued_packages_open(release: str, jobs: ModuleType) -> None:
     opened = [Envelope.open(text) for text in RECORDED[release]["packages"]]
     assert all(one.started.utcoffset() is not None for one in opened)
     by_name = {one.func_name: one for one in opened}
-    assert by_name["jobs.give"].timeout == 50
+    assert by_name["jobs.give"].timeout == 15
     assert by_name["jobs.fail"].args == ("queued",)
     assert [one.args for one in opened if one.func is jobs.add] == [(1, 2)]
     assert [one.args for one in opened if one.name == "queued name"] == [(8, 9)]

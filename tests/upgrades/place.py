@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.environment import ROOT
-from tests.servers import ADDRESS, SERVERS, Server
+from tests.servers import ADDRESS, SERVERS, RedisServer
 
 SITE = Path(__file__).parent / "site"
 OURS = Path(sys.executable)
@@ -117,36 +115,6 @@ class Place:
                 process.wait()
 
 
-class Redis(Server):
-    """Redis, which keeps nothing on disk."""
-
-    title = "Redis"
-    database = "redis"
-    packages = ("redis-server",)
-    account = "redis"
-
-    @classmethod
-    def programs(cls) -> dict[str, Path] | None:
-        found = shutil.which("redis-server")
-        return {"server": Path(found)} if found else None
-
-    def prepare(self) -> None:
-        self.data.mkdir()
-        self.give_away(self.data)
-
-    def command(self) -> list[str]:
-        said = ["--bind", ADDRESS, "--port", str(self.port), "--save", ""]
-        return [str(self.program("server")), "--dir", str(self.data), *said]
-
-    def answers(self) -> bool:
-        try:
-            with socket.create_connection((ADDRESS, self.port), timeout=1) as line:
-                line.sendall(b"PING\r\n")
-                return line.recv(5) == b"+PONG"
-        except OSError:
-            return False
-
-
 class Stage:
     """The servers of one database and one broker; gives a fresh place for each act."""
 
@@ -162,7 +130,7 @@ class Stage:
                 self.server = stack.enter_context(SERVERS[self.database]())
             self.redis = None
             if self.broker == "redis":
-                self.redis = stack.enter_context(Redis())
+                self.redis = stack.enter_context(RedisServer())
             self._stack = stack.pop_all()
         return self
 

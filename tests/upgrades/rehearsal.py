@@ -13,7 +13,7 @@ from tests.upgrades.place import OURS, Place
 from tests.upgrades.releases import Release
 from tests.waiting import wait_until
 
-PATIENCE = 40.0
+PATIENCE = 120.0
 LOAD = 200
 
 # What fill.py gives to the older cluster: function → at least so many rows.

@@ -114,7 +114,7 @@ def queue():
     known["plain"].append([enqueue("jobs.add", 1, 2), 3])
     known["plain"].append([enqueue(jobs.add, 1, 2, group="queued"), 3])
     known["plain"].append([enqueue("jobs.echo", 1, x=2), [[1], {"x": 2}]])
-    known["plain"].append([enqueue("jobs.give", "object", timeout=50), None])
+    known["plain"].append([enqueue("jobs.give", "object", timeout=15), None])
     known["given"] = enqueue("jobs.echo", jobs.Point(1, 2), at=timezone.now())
     for word in known["words"]:
         enqueue("jobs.note", LOG, word, hook="jobs.note_result")
@@ -143,7 +143,7 @@ def load(word, count):
             links = [("jobs.note", note("link", n, m)) for m in range(3)]
             known["chains"].append(api.async_chain(links))
             parts = [note("part", n, m) for m in range(3)]
-            known["iters"].append(api.async_iter("jobs.note", parts))
+            known["iters"].append([api.async_iter("jobs.note", parts), [p[1] for p in parts]])
             enqueue("jobs.note", *note("cached", n), group=word + "cached", cached=600)
     return known
 
