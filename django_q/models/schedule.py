@@ -20,6 +20,7 @@ from django_q.models.task import Task
 from django_q.models.validators import validate_cron, validate_kwarg
 from django_q.options import Options
 from django_q.recurrence import Recurrence, Slot
+from django_q.transactions import writing
 
 
 class Schedule(models.Model):
@@ -282,13 +283,16 @@ class ScheduleNote(models.Model):
         """
         using = schedule._state.db or router.db_for_write(cls)  # noqa: SLF001 - public by its docs
         notes = cls.objects.using(using)
-        known = Schedule.objects.using(using).values("pk")
-        notes.exclude(schedule__in=known).delete()
-        if error is None and anchor is None:
-            notes.filter(schedule=schedule).delete()
-            return
-        facts = {"error": error, "anchor": anchor}
-        notes.update_or_create(schedule_id=schedule.pk, defaults=facts)
+        with writing(using):
+            # Read first: MySQL would wait for rows that it reads in order to delete.
+            known = Schedule.objects.using(using).values("pk")
+            gone = notes.exclude(schedule__in=known).values_list("pk", flat=True)
+            notes.filter(pk__in=list(gone)).delete()
+            if error is None and anchor is None:
+                notes.filter(schedule=schedule).delete()
+                return
+            facts = {"error": error, "anchor": anchor}
+            notes.update_or_create(schedule_id=schedule.pk, defaults=facts)
 
 
 def is_fired_by(options: Options) -> models.Q:

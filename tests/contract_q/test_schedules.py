@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.db import connection, connections, transaction
 from django.db.models.signals import post_delete, post_save, pre_save
 from django.dispatch import Signal
 
@@ -158,6 +161,29 @@ def test_notes_of_schedules_that_are_gone_are_swept_out():
     Schedule.objects.filter(pk=row.pk).update(args="1")
     fire()
     assert not ScheduleNote.objects.exists()
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="all writers wait there")
+def test_note_waits_for_nobody_who_works_on_another_schedule():
+    mine, other = plan(), plan()
+    ScheduleNote.write(other, error="it can't", anchor=None)
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with closing(connections["default"]), transaction.atomic():
+            Schedule.objects.filter(pk=other.pk).update(repeats=5)
+            held.set()
+            done.wait()
+
+    with ThreadPoolExecutor() as pool:
+        holder = pool.submit(hold)
+        held.wait()
+        try:
+            ScheduleNote.write(mine, error="nor can this", anchor=None)
+        finally:
+            done.set()
+        holder.result()
+    assert ScheduleNote.objects.count() == 2
 
 
 def test_schedule_that_is_well_has_no_note():
