@@ -71,7 +71,7 @@ def takes_keyword(func: Callable[..., Any], keyword: str) -> bool:
 
 
 def name_of(func: Callable[..., Any] | str) -> str:
-    """The text by which rows and log lines call a function (contract 4.4)."""
+    """The text by which rows and log lines call a function."""
     if isinstance(func, str):
         return func
     if inspect.isfunction(func):

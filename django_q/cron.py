@@ -78,7 +78,7 @@ def matches(cron: str, after: datetime) -> Iterator[datetime]:
     expression = read(cron)
     if expression.years is None:
         yield from _simulate(expression, after)
-    for year in sorted(expression.years or ()):
+    for year in sorted(year for year in expression.years or () if year >= after.year):
         eve = datetime(year, 1, 1) - timedelta(seconds=1)
         for match in _simulate(expression, max(after, eve)):
             if match.year > year:

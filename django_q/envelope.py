@@ -25,7 +25,7 @@ from django_q.task_options import (
 )
 
 FIXED_KEYS: Final = ("id", "name", "func", "args", "kwargs", "started")
-"""Keys that every package has, also one made by an earlier release (contract 3.2)."""
+"""Keys that every package has, also one made by an earlier release."""
 
 INHERITED: Final = ("group", "cached", "sync")
 """What all links of a chain have in common; one that is off, unless a link says it."""

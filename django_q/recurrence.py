@@ -90,8 +90,8 @@ class Recurrence:
     def _same_time_of_day(self, slot: Slot) -> Slot:
         """The same wall-clock time so many days later.
 
-        Months are counted on the UTC date and then taken as days (contract 5.3): the
-        day of a month that was cut to 28, 29 or 30 stays cut.
+        Months are counted on the UTC date and then taken as days: the day of a month
+        that was cut to 28, 29 or 30 stays cut.
         """
         wall = self._wall_of(slot)
         days = DAYS.get(self.schedule_type)

@@ -1,6 +1,6 @@
 """SignedPackage: an object becomes signed, optionally compressed text, and back.
 
-The text is that of django.core.signing (contract 3.1), salted with the site's name.
+The text is that of django.core.signing, salted with the site's name.
 """
 
 from __future__ import annotations

@@ -54,10 +54,10 @@ def split_options(
     """Keywords of async_task as (options, keywords of the function); pure.
 
     An option inside `q_options` wins, and a keyword of the same name then goes to the
-    function (contract 2.1). Unknown keys of `q_options` are dropped. A keyword that is
-    one of YIELDING is the function's if it takes it. Where the function is not at hand,
-    since nothing is imported here, the option is noted in `undecided_options`, and the
-    worker decides (`Envelope.decided_for`).
+    function. Unknown keys of `q_options` are dropped. A keyword that is one of YIELDING
+    is the function's if it takes it. Where the function is not at hand, since nothing
+    is imported here, the option is noted in `undecided_options`, and the worker decides
+    (`Envelope.decided_for`).
     """
     rest = dict(kwargs)
     chosen = rest.pop("q_options", None) or {}
@@ -97,7 +97,7 @@ def _owner_of(func: Any, key: str, value: Any) -> Owner:
 
 
 def split_link(link: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """A member of a chain as function, arguments and keywords (contract 2.6)."""
+    """A member of a chain as function, arguments and keywords."""
     if not isinstance(link, tuple):
         return link, (), {}
     func, *rest = link

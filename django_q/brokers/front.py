@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from django_q.brokers.base import Broker, Consignment, Delivery
 from django_q.brokers.registry import get_broker
-from django_q.brokers.verbs import takes
+from django_q.callables import takes_keyword
 from django_q.conf import get_options
 
 OBJECT: Final = "object:"
@@ -41,7 +41,7 @@ class Front(Broker):
         self._broker = broker
         self.list_key = broker.list_key
         self.supports_receipts = broker.supports_receipts
-        self._takes_count = takes(broker.dequeue, "count")
+        self._takes_count = takes_keyword(broker.dequeue, "count")
         self._rest = 0.0
         self._seen: dict[int, int] = {}
 

@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from math import inf
 from time import monotonic, sleep, time_ns
 from typing import Any, Final
 
@@ -324,7 +325,7 @@ class Redis(Broker):
 
     def _still_ours(self, receipts: Sequence[str]) -> set[str]:
         since = monotonic() - self._contact.lease / 2
-        asked = {receipt: self._unheard.pop(receipt, 0.0) for receipt in receipts}
+        asked = {receipt: self._unheard.pop(receipt, -inf) for receipt in receipts}
         return {receipt for receipt, when in asked.items() if when > since}
 
     def _by_holder(self, receipts: Sequence[str]) -> Iterable[tuple[str, list[str]]]:

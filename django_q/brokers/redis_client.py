@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -26,6 +25,7 @@ from redis.retry import Retry
 from django_q.brokers.registry import USE_THE_DATABASE
 from django_q.exceptions import BrokerError, BrokerUnavailable
 from django_q.logs import clean
+from django_q.optional import find_optional
 from django_q.options import Options
 
 ANSWERS_WITHIN: Final = 10.0
@@ -67,11 +67,8 @@ def connect(options: Options) -> redis.Redis:
 
 def _borrow(alias: str) -> redis.Redis | None:
     """The client of a django-redis cache, with its connections; None without package."""
-    try:
-        django_redis = importlib.import_module("django_redis")
-    except ImportError:
-        return None
-    client: redis.Redis = django_redis.get_redis_connection(alias)
+    borrow: Any = find_optional("django_redis", "get_redis_connection")
+    client: redis.Redis | None = borrow and borrow(alias)
     return client
 
 

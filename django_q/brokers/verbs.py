@@ -6,10 +6,11 @@ the package alone, `dequeue` nothing at all, and there are no leases.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
+
+from django_q.callables import takes_keyword
 
 OF_LEASES: Final = (
     "acknowledge_many",
@@ -30,25 +31,16 @@ OF_LEASES: Final = (
 
 def enqueue(broker: Any, package: str, task_id: str | None) -> Any:
     """Call a broker's `enqueue` with as much as it knows, and give what it gives."""
-    if broker.supports_ids and takes(broker.enqueue, "task_id"):
-        return broker.enqueue(package, task_id=task_id)
-    return broker.enqueue(package)
-
-
-def takes(verb: Callable[..., Any], argument: str) -> bool:
-    """Whether a method or function has this argument, or takes any."""
-    return _takes(getattr(verb, "__func__", verb), argument)
+    verb = broker.enqueue
+    if broker.supports_ids and _takes_id(getattr(verb, "__func__", verb)):
+        return verb(package, task_id=task_id)
+    return verb(package)
 
 
 @lru_cache(maxsize=64)
-def _takes(function: Callable[..., Any], argument: str) -> bool:
-    try:
-        parameters = inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        # Nobody can tell, as of a function in C.
-        return True
-    kinds = {parameter.kind for parameter in parameters.values()}
-    return argument in parameters or inspect.Parameter.VAR_KEYWORD in kinds
+def _takes_id(enqueue: Callable[..., Any]) -> bool:
+    """Remembered: each task that is queued asks."""
+    return takes_keyword(enqueue, "task_id")
 
 
 def fit(broker: Any, base: type) -> None:
@@ -61,7 +53,7 @@ def fit(broker: Any, base: type) -> None:
     for one, many in (("enqueue", "enqueue_many"), ("acknowledge", "acknowledge_many")):
         if _is_newer(broker, one, many):
             setattr(broker, many, vars(base)[many])
-    if takes(broker.dequeue, "count"):
+    if takes_keyword(broker.dequeue, "count"):
         return
     broker.supports_leases = False
     for verb in OF_LEASES:

@@ -1,4 +1,4 @@
-"""Error reporters: plug-ins that tell a service about failed tasks (contract 8.3)."""
+"""Error reporters: plug-ins that tell a service about failed tasks."""
 
 from __future__ import annotations
 

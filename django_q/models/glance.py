@@ -2,7 +2,7 @@
 
 Loading a pickle runs whatever it names; a page must not. Here nothing is imported:
 plain values are read, and each object of a class becomes a stand-in that knows the
-name of its class (promises S13).
+name of its class.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ def _path_of(func: Any) -> str:
 
 
 def _advise_options(envelope: Envelope, keywords: Mapping[str, Any]) -> Iterator[str]:
-    """q_options beat keywords, and drop what they don't know (contract 2.1)."""
+    """q_options beat keywords, and drop what they don't know."""
     chosen = keywords.get("q_options") or {}
     func = envelope.func_name
     known = TASK_OPTIONS | CALL_OPTIONS

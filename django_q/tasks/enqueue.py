@@ -69,9 +69,10 @@ def async_task(func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> str
     commits, and vanishes if it is rolled back; other brokers are sent it then, unless
     the setting `send_on_commit` is off.
 
-    Raises TypeError for an option of the wrong kind, TaskNotSerializable, TaskNotImportable, PackageTooLarge, and what the broker
-    raises. In sync mode the function is called at once, and what it raises is raised
-    here after the failure was saved.
+    Raises TypeError for an option of the wrong kind, TaskNotSerializable,
+    TaskNotImportable, PackageTooLarge, and what the broker raises. In sync mode the
+    function is called at once, and what it raises is raised here after the failure was
+    saved.
     """
     if _is_in_coroutine():
         if settings.DEBUG:
@@ -86,7 +87,7 @@ async def aasync_task(func: Callable[..., Any] | str, *args: Any, **kwargs: Any)
 
 
 def call_async_task(func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> str:
-    """async_task as the door has it now: tests replace it there (contract 2)."""
+    """async_task as the door has it now: tests replace it there."""
     door = importlib.import_module("django_q.tasks")
     task_id: str = door.async_task(func, *args, **kwargs)
     return task_id

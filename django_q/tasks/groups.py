@@ -143,6 +143,6 @@ def _wait_for_group(
     _check(count)
     if not count:
         return wait_for(look, wait)
-    # Without a limit it takes as long as it takes (contract 2.4).
+    # Without a limit it takes as long as it takes.
     wait_for(lambda: (ended() or 0) >= count or None, wait or -1)
     return look()

@@ -16,7 +16,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from redis import Redis as Client
 
-from django_q.brokers import Consignment, Delivery
+from django_q.brokers import Consignment, Delivery, redis_broker
 from django_q.brokers.redis_broker import LARGEST_LOAD, MOST_AT_ONCE, Redis, loads
 from django_q.brokers.redis_scripts import FETCH
 from django_q.dashboard.snapshot import take_snapshot
@@ -237,6 +237,13 @@ def test_what_was_ours_is_said_to_be_when_the_answer_is_lost(
     assert broker.held() == []
     assert getattr(broker, verb)([receipt]) == {receipt}
     assert getattr(broker, verb)([receipt]) == set()
+
+
+def test_receipt_of_nobody_is_not_ours_on_a_machine_that_has_just_started(
+    broker: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_broker, "monotonic", lambda: 1.0)
+    assert broker.acknowledge("never handed out") is False
 
 
 def test_question_that_comes_again_gets_the_same_answer(broker: Redis) -> None:
