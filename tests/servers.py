@@ -374,7 +374,6 @@ class RedisServer(Server):
             "appendonly": "yes",
             "appendfsync": "no",
             "save": "",
-            "enable-debug-command": "local",
         }
         said = [word for key, value in settings.items() for word in (f"--{key}", value)]
         return [str(self.program("server")), *said]
@@ -396,9 +395,6 @@ class RedisServer(Server):
     @property
     def url(self) -> str:
         return f"redis://{ADDRESS}:{self.port}/0"
-
-    def environment(self) -> dict[str, str]:
-        return {"QTEST_REDIS": self.url}
 
 
 SERVERS: dict[str, type[Server]] = {
