@@ -17,6 +17,7 @@ from django.core.management import CommandError, call_command
 from redis import Redis as Client
 
 from django_q.brokers import Consignment, Delivery, redis_broker
+from django_q.brokers.front import Front
 from django_q.brokers.redis_broker import LARGEST_LOAD, MOST_AT_ONCE, Redis, loads
 from django_q.brokers.redis_scripts import FETCH
 from django_q.dashboard.snapshot import take_snapshot
@@ -124,6 +125,25 @@ def test_same_bytes_pushed_twice_are_two_packages(broker: Redis, client: Any) ->
     broker.release([str(first.receipt)])
     assert broker.acknowledge_many([str(second.receipt)]) == {second.receipt}
     assert [d.package for d in broker.dequeue(5)] == ["same"]
+
+
+def test_subclass_that_pops_sends_links_to_queues_by_their_names(
+    broker: Redis, client: Any
+) -> None:
+    """As a cluster uses it: without leases, behind a front."""
+
+    class Popping(Redis):
+        def dequeue(self) -> list[Any]:  # type: ignore[override]
+            package = self.connection.lpop(self.list_key)
+            return [(None, package)] if package else []
+
+    front = Front(Popping(broker.short_key))
+    assert front.short_key == broker.short_key
+    front.enqueue_many([Consignment("link", front.short_key)])
+    assert client.llen(broker.list_key) == 1
+    [delivery] = front.dequeue(1)
+    assert (delivery.receipt, delivery.package) == (None, "link")
+    front.close()
 
 
 # -- answers that are lost
