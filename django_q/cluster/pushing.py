@@ -53,7 +53,7 @@ class Pusher(Role):
         self.collect()
         try:
             self.recovery.advance(self.broker)
-            if self.trouble.is_due and self.recovery.take_strays(self.broker):
+            if self.recovery.take_strays(self.broker, at_once=self.trouble.is_due):
                 self.next_renewal = 0.0
             self.renew()
             self.fetch()

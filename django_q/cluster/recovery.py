@@ -44,6 +44,7 @@ class Recovery:
         self._inherited: dict[int, Entry] = {}
         self._listed: tuple[set[int], set[int]] | None = None
         self._asked = 0.0
+        self._look_again = FOR_EVER
         self.is_under_way = True
 
     @property
@@ -104,14 +105,17 @@ class Recovery:
             self._park_dropped()
             self._ask(broker)
 
-    def take_strays(self, broker: Broker) -> bool:
+    def take_strays(self, broker: Broker, *, at_once: bool) -> bool:
         """Take what is ours without our knowing: an answer of the broker was lost.
 
-        True if there was any: nobody knows how old its lease is. Raises what the broker
-        raises.
+        True if there was any: nobody knows how old its lease is. Looks `at_once`, after
+        trouble, and once more later: a server that stood still may do then what it was
+        asked before. Raises what the broker raises.
         """
-        if self.is_under_way:
+        now = monotonic()
+        if self.is_under_way or not (at_once or now >= self._look_again):
             return False
+        self._look_again = now + self._options.lease / 3 if at_once else FOR_EVER
         known = self._ledger.entries
         strays = [d for d in broker.held() if str(d.receipt) not in known]
         for delivery in strays:

@@ -345,14 +345,31 @@ def _raise(*_arguments: object) -> None:
 def test_what_an_unheard_answer_brought_is_taken(scene: Scene) -> None:
     [known] = scene.take(1)
     [stray] = scene.lease(1)
-    assert scene.recovery.take_strays(scene.broker)
+    assert scene.recovery.take_strays(scene.broker, at_once=True)
     assert scene.places() == {known.receipt: Place.HANDED, stray: Place.FREE}
-    assert not scene.recovery.take_strays(scene.broker)
+    assert not scene.recovery.take_strays(scene.broker, at_once=True)
+
+
+def test_what_a_broker_did_late_is_taken_at_the_second_look(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stood still, and does what it was asked when nobody listens any more."""
+    [known] = scene.take(1)
+    moment = [0.0]
+    monkeypatch.setattr(module, "monotonic", lambda: moment[0])
+    assert not scene.recovery.take_strays(scene.broker, at_once=True)
+    [stray] = scene.lease(1)
+    assert not scene.recovery.take_strays(scene.broker, at_once=False)
+    moment[0] = 30.0
+    assert scene.recovery.take_strays(scene.broker, at_once=False)
+    assert scene.places() == {known.receipt: Place.HANDED, stray: Place.FREE}
+    scene.lease(1)
+    assert not scene.recovery.take_strays(scene.broker, at_once=False)
 
 
 def test_former_leases_are_no_strays(scene: Scene) -> None:
     scene.lease(1)
-    assert not scene.recovery.take_strays(scene.broker)
+    assert not scene.recovery.take_strays(scene.broker, at_once=True)
     assert scene.places() == {}
 
 
