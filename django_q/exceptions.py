@@ -79,6 +79,6 @@ class NothingFollows(DjangoQError, ValueError):
 class TimeoutException(SystemExit):
     """Raised inside a task that has run past its limit.
 
-    A SystemExit, so that `except Exception` inside the task does not swallow it
-    (contract 7.5).
+    A SystemExit, so that `except Exception` inside the task does not swallow it. The
+    earlier releases had it so.
     """

@@ -203,7 +203,7 @@ class Scheduler:
         )
 
     def _options_of(self, schedule: Schedule, given: dict[str, Any]) -> dict[str, Any]:
-        """The options of the task; most columns of the row win (contract 5.1)."""
+        """The options of the task; most columns of the row win."""
         options = dict(given)
         other = options.pop("broker_name", None)
         cluster = schedule.cluster or options.pop("cluster", None) or other

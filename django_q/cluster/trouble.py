@@ -14,7 +14,7 @@ OUTAGES: Final = (OSError, DatabaseError, DjangoQError)
 """What says all in one line; anything else comes with its traceback."""
 
 SAY_AGAIN: Final = 60.0
-"""Seconds between two lines about the same trouble (promises, section 5)."""
+"""Seconds between two lines about the same trouble."""
 
 
 class Trouble:

@@ -24,7 +24,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGKILL)
 
 TASKS = 16
 BOUND = 2 * CLUSTER["workers"]
-"""A crash may repeat so many tasks that had ended (promises.md, 3)."""
+"""A crash may repeat so many tasks that had ended."""
 
 REPEATED = (
     r"WARNING .*?(\d+) tasks (?:had ended, but were not recorded|had no recorded end)"
