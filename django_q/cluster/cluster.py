@@ -65,18 +65,20 @@ class Cluster:
         self.stop_event: Any = None
         """Set when the cluster stops; whoever sets it stops the cluster."""
 
-        self.exit_code = 0
         self._child: Child | None = None
-        self._stops = 0
         self._is_guarded = False
-        self._has_hurried = False
         self._trouble = Trouble()
-        self._stopping_since = 0.0
-        self._figures: dict[str, int] = {}
         self._storm = Storm()
-        self._ears, self._bell = make_bell()
+        self._begin_anew()
         if threading.current_thread() is threading.main_thread():
             self._install_handlers()
+
+    def _begin_anew(self) -> None:
+        self.exit_code = self._stops = 0
+        self._has_hurried = False
+        self._stopping_since = 0.0
+        self._figures: dict[str, int] = {}
+        self._ears, self._bell = make_bell()
 
     def _install_handlers(self) -> None:
         for name in ROOT_SIGNALS:
@@ -96,8 +98,11 @@ class Cluster:
     def start(self) -> int:
         """Start the cluster; gives the pid of the root once all its roles work.
 
-        Raises RuntimeError when the sentinel ends before that.
+        Raises RuntimeError when the sentinel ends before that. What has stopped may be
+        started again.
         """
+        if self._ears.fileno() < 0:
+            self._begin_anew()
         logger.info("Q Cluster %s starting: %s", self.name, versions())
         for line in greeting(self.options, self._own_broker()):
             logger.info("%s", line)
