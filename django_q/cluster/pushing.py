@@ -386,14 +386,11 @@ class Pusher(Role):
     def _give_back(self, entries: list[Entry]) -> None:
         """Back to the broker with what was not begun; it is no longer ours."""
         try:
-            self._return(entries)
+            self.broker.release([entry.receipt for entry in entries])
+            for entry in entries:
+                if entry.receipt.startswith(UNRECEIPTED):
+                    self.broker.enqueue(entry.delivery.package)
+                # One by one: what was enqueued must not be so again after an error.
+                self.ledger.forget(entry.receipt)
         except Exception as error:  # noqa: BLE001 - any client's errors end here
             self._report_trouble(error)
-        else:
-            self.ledger.settle([entry.receipt for entry in entries])
-
-    def _return(self, entries: list[Entry]) -> None:
-        self.broker.release([entry.receipt for entry in entries])
-        for entry in entries:
-            if entry.receipt.startswith(UNRECEIPTED):
-                self.broker.enqueue(entry.delivery.package)

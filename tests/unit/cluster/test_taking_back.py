@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from django_q.brokers import Delivery
+from django_q.brokers import Broker, Delivery
 from django_q.cluster import hands
 from django_q.cluster.board import Cell, State, Turn
 from django_q.cluster.hands import Hand
 from django_q.cluster.ledger import Entry
+from django_q.cluster.trouble import Trouble
 from tests.unit.cluster.actors import PusherActor, StepwisePusher, make_actor
 from tests.unit.cluster.world import Rules, World
 
@@ -92,3 +93,29 @@ def test_worker_that_will_retire_gets_no_more_than_it_runs(
     pusher.hand_over()
     assert len(pusher.ledger.hands[WORKER]) == 3
     assert len(pusher.ledger.free) == 2
+
+
+class OneAtATime(Broker):
+    """Gives no receipts, and fails once when the second package comes."""
+
+    def __init__(self) -> None:
+        super().__init__("shop")
+        self.packages: list[str] = []
+        self.fails = True
+
+    def enqueue(self, package: str, **_facts: object) -> None:
+        if self.packages and self.fails:
+            self.fails = False
+            raise ConnectionError
+        self.packages.append(package)
+
+
+def test_what_went_back_before_an_error_goes_back_once(pusher: StepwisePusher) -> None:
+    pusher.broker = broker = OneAtATime()
+    pusher.trouble = Trouble()
+    for package in "abc":
+        pusher.ledger.take(Delivery(None, package))
+    while pusher.ledger.free:
+        pusher._give_back(list(pusher.ledger.free))  # noqa: SLF001
+    assert broker.packages == ["a", "b", "c"]
+    assert not pusher.ledger.entries
