@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import select
 import signal
 import sys
 from collections.abc import Iterable
@@ -68,10 +69,11 @@ class Child:
 
     def reap(self) -> None:
         """Collect the ended process and let go of everything it had."""
+        if self.handle is not None and self.handle != self.process.sentinel:
+            end_surely(self.handle)
+            os.close(self.handle)
         self.process.join(1.0)
         self.line.close()
-        if self.handle is not None and self.handle != self.process.sentinel:
-            os.close(self.handle)
 
     def how_it_ended(self) -> str:
         """For messages: "died by signal 9 (SIGKILL)", "ended with exit code 7"."""
@@ -81,6 +83,17 @@ class Child:
         with suppress(ValueError):
             return f"died by signal {-code} ({signal.Signals(-code).name})"
         return f"died by signal {-code}"
+
+
+def end_surely(process: int) -> None:
+    """End what may only seem to have ended: when a fork server dies, multiprocessing
+    takes all its children for dead, and they must not run beside their successors.
+    """
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+        poll = select.poll()
+        poll.register(process, select.POLLIN)
+        poll.poll(1000)
 
 
 def choose_method(options: Options) -> str:

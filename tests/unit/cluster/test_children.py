@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import select
+import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -132,6 +135,23 @@ def test_kill_of_the_dead_is_harmless(nursery: Nursery) -> None:
     child = nursery.make()
     child.kill()
     assert child.pid == 0
+
+
+def test_child_of_a_dead_fork_server_is_ended_before_it_is_replaced(
+    nursery: Nursery,
+) -> None:
+    child = nursery.make()
+    child.process.close()
+    context = multiprocessing.get_context("forkserver")
+    child.process = context.Process(target=time.sleep, args=(60,))
+    child.process.start()
+    child.handle = open_handle(child.process)
+    process = psutil.Process(child.pid)
+    os.kill(process.ppid(), signal.SIGKILL)
+    wait_until(lambda: not child.process.is_alive())
+    assert process.is_running()
+    child.reap()
+    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def test_reaping_lets_go_of_everything(nursery: Nursery) -> None:
