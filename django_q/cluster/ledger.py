@@ -34,7 +34,7 @@ class Place(enum.Enum):
     """Nobody here knows of it; perhaps a worker keeps its end."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Entry:
     """One package that this cluster has leased."""
 
