@@ -49,7 +49,6 @@ CONF_NAMES: Final = {
 }
 """Names in Conf that are not simply the setting in capitals."""
 
-
 OPTIONAL: Final = {
     "croniter": ("croniter", "croniter"),
     "prometheus_multiprocess": ("prometheus_client.multiprocess",),

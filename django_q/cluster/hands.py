@@ -18,7 +18,6 @@ become visible everywhere (decision 0004)."""
 STUCK_AFTER: Final = 0.02
 """Seconds that a worker's turn may stand still before others get its parcels."""
 
-
 LONG_STAND: Final = 0.1
 """Seconds at one task after which a worker has no more than one waiting behind it."""
 

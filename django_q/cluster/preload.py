@@ -17,7 +17,6 @@ from django.db import connections
 PATH_VARIABLE: Final = "DJANGO_Q_IMPORT_PATH"
 """Where the sentinel tells its import path: the fork server starts with a bare one."""
 
-
 MODULES: Final = (
     *(f"django_q.cluster.{name}" for name in ("entrance", "pushing", "working")),
     *(f"django_q.cluster.{name}" for name in ("monitoring", "housekeeper")),

@@ -41,6 +41,7 @@ class Trouble:
     def begin(self, what: str, error: BaseException) -> float:
         """It failed (once more). Gives the seconds until the next try."""
         now, pause = monotonic(), self._next
+        reason = clean(error) or type(error).__name__
         self._until = now + pause
         self._next = min(self._longest, pause * 2)
         self._failures += 1
@@ -48,12 +49,12 @@ class Trouble:
             self._began, self._say_next = now, now + SAY_AGAIN
             text = "%s (%s). Trying again in %.1f s"
             surprise = None if isinstance(error, OUTAGES) else error
-            logger.warning(text, what, clean(error), pause, exc_info=surprise)
+            logger.warning(text, what, reason, pause, exc_info=surprise)
         elif now >= self._say_next:
             self._say_next = now + SAY_AGAIN
             text = "%s (%s), %s times in %.0f s. Trying again in %.1f s"
             counts = self._failures, now - self._began
-            logger.warning(text, what, clean(error), *counts, pause)
+            logger.warning(text, what, reason, *counts, pause)
         return pause
 
     def end(self, what: str) -> None:

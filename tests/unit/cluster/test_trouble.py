@@ -72,3 +72,10 @@ def test_only_a_surprise_comes_with_its_traceback(
     outage, surprise = caplog.records
     assert not outage.exc_info
     assert surprise.exc_info
+
+
+def test_error_without_a_text_is_called_by_its_kind(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    Trouble().begin("it failed", TimeoutError())
+    assert caplog.messages == ["it failed (TimeoutError). Trying again in 0.1 s"]
