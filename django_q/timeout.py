@@ -23,7 +23,7 @@ class TimeoutHandler(TimeLimit):
         self._outer: Outer | None = None
 
     def __enter__(self) -> Self:
-        if self._timeout is not None and is_limit(self._timeout):
+        if is_limit(self._timeout):
             self._outer = self._step_in()
             self._arm(self._timeout)
             self._inside = sys._getframe(1)  # noqa: SLF001 - the block's

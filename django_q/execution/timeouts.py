@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 from types import FrameType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeGuard
 
 from django_q.exceptions import TimeoutException
 from django_q.logs import logger
@@ -52,7 +52,7 @@ class TimeLimit:
 
     def call(self, seconds: float | None, func: Callable[..., Any], *args: Any) -> Any:
         """`func(*args)`, within so many seconds; None, 0 and less: without a limit."""
-        if seconds is None or not is_limit(seconds):
+        if not is_limit(seconds):
             return func(*args)
         if self._owns_process:
             return self._call_as_owner(seconds, func, *args)
@@ -119,7 +119,7 @@ class TimeLimit:
         raise TimeoutException(f"Task exceeded maximum timeout value ({limit})")
 
 
-def is_limit(seconds: float | None) -> bool:
+def is_limit(seconds: float | None) -> TypeGuard[float]:
     """Whether a call is to be limited to so many seconds, and can be here."""
     if seconds is None or not 0 < seconds < LONGEST:
         return False

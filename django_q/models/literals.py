@@ -1,7 +1,7 @@
 """The arguments of a schedule: text that holds Python literals, and nothing else.
 
 Nothing is ever evaluated. Text of any kind, however long or deep, ends in a value or
-in a ValueError that says what is wrong (promises S10, S11).
+in a ValueError that says what is wrong.
 """
 
 from __future__ import annotations

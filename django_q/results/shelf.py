@@ -99,12 +99,14 @@ class Shelf:
     def lock(self, key: str) -> Iterator[None]:
         """Hold a lock, which a process that died with it may delay but not block."""
         deadline = monotonic() + LOCK_PATIENCE
-        while not self.add(key, 1, LOCK_LIFE) and monotonic() < deadline:
+        while not (is_ours := self.add(key, 1, LOCK_LIFE)) and monotonic() < deadline:
             sleep(LOCK_PAUSE)
         try:
             yield
         finally:
-            self.cache.delete(key)
+            # Whoever went on without it must not take it from its holder.
+            if is_ours:
+                self.cache.delete(key)
 
 
 @contextmanager

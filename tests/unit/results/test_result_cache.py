@@ -14,6 +14,7 @@ from django.core.cache.backends.locmem import LocMemCache
 from django_q.envelope import Envelope
 from django_q.outcome import Outcome
 from django_q.results import ResultCache, part_id
+from django_q.results.shelf import Shelf
 from django_q.signing import SignedPackage
 from tests.unit.results.making import ended
 
@@ -178,6 +179,15 @@ class TestGroup:
         cache.set("default:g:lock", 1, None)
         store.save(ended(1, group="g", cached=True))
         assert len(store.find_group("g") or []) == 1
+
+    def test_a_member_that_waited_in_vain_leaves_the_lock_to_its_holder(
+        self, store: ResultCache, cache: BaseCache, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("django_q.results.shelf.LOCK_PATIENCE", 0.02)
+        with Shelf(cache, "default").lock("default:g:lock"):
+            store.save(ended(1, group="g", cached=True))
+            assert cache.has_key("default:g:lock")
+        assert not cache.has_key("default:g:lock")
 
 
 def part(index: int, count: int, result: Any = None, **options: Any) -> Outcome:
