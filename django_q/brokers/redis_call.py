@@ -37,7 +37,7 @@ class Call:
         self._cluster = cluster
         self._lease = lease
         self._wait = min(LONGEST_WAIT, lease / 2)
-        self._own: Redis | None = None
+        self._own: Any = None
         self._id = 0
         self._answer_by: float | None = None
         self.is_useless = False
@@ -47,7 +47,7 @@ class Call:
         """Becomes readable with the answer; None while nothing is asked."""
         if self._answer_by is None:
             return None
-        sock = getattr(self._connection, "_sock", None)
+        sock = getattr(self._own, "_sock", None)
         return None if sock is None else int(sock.fileno())
 
     def ask(self) -> None:
@@ -74,35 +74,36 @@ class Call:
         with suppress(RedisError):
             if self._answer_by is not None:
                 self._client.client_unblock(self._id)
-                self._connection.read_response()
+                self._own.read_response()
         self._hang_up()
         with suppress(RedisError):
             while self._client.rpoplpush(self._move, self._ready):
                 pass
 
-    @property
-    def _connection(self) -> Any:
-        if self._own is None:
-            self._own = self._client.client()  # type: ignore[no-untyped-call]
-            self._id = self._own.client_id()
-        return self._own.connection
+    def _connect(self) -> None:
+        """Not one of the pool's: the settings may allow that a single one."""
+        pool = self._client.connection_pool
+        self._own = pool.connection_class(**pool.connection_kwargs)
+        self._own.send_command("CLIENT", "ID")
+        self._id = self._own.read_response()
 
     def _ask(self) -> None:
-        connection = self._connection
+        if self._own is None:
+            self._connect()
         length = int(self._lease * 1000)
         begin = ("EVAL", RENEW.text, 1, self._ready, self._cluster, length)
         wait = ("BLMOVE", self._ready, self._move, "LEFT", "LEFT", self._wait)
         # In one piece: were we held up in between, the lease could have run out.
-        connection.send_packed_command(connection.pack_commands([begin, wait]))
-        connection.read_response(disable_decoding=True)
+        self._own.send_packed_command(self._own.pack_commands([begin, wait]))
+        self._own.read_response(disable_decoding=True)
         self._answer_by = monotonic() + self._wait + PATIENCE
 
     def _hear(self) -> bool:
-        if not self._connection.can_read(0):
+        if not self._own.can_read(0):
             if self._answer_by is not None and monotonic() > self._answer_by:
                 raise TimeoutError
             return False
-        moved = self._connection.read_response(disable_decoding=True)
+        moved = self._own.read_response(disable_decoding=True)
         self._answer_by = None
         if moved is None:
             self.ask()
@@ -117,6 +118,5 @@ class Call:
 
     def _hang_up(self) -> None:
         if self._own is not None:
-            self._connection.disconnect()
-            self._own.close()
+            self._own.disconnect()
         self._own = self._answer_by = None

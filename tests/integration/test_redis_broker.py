@@ -366,6 +366,15 @@ def test_wait_ends_before_the_lease_and_begins_anew(broker: Redis, client: Any) 
     wait_until(is_leased_anew)
 
 
+def test_one_connection_in_the_pool_is_enough(open_broker: Open, client: Any) -> None:
+    broker = enlisted(open_broker(max_connections=1))
+    assert broker.dequeue(5) == []
+    assert broker.news_fd() is not None
+    client.rpush(broker.list_key, "news")
+    wait_until(broker.has_news)
+    assert [delivery.package for delivery in broker.dequeue(5)] == ["news"]
+
+
 def test_connection_that_breaks_while_waiting_is_news(
     waiting: Redis, client: Any
 ) -> None:
