@@ -151,6 +151,7 @@ def test_no_connection_belongs_to_two_processes(
     start: Start, server: RedisServer
 ) -> None:
     cluster = start(start_method="fork")
+    # Python 3.12 and newer say so of any fork beside a thread, and the lifeline is one.
     cluster.complaints = "multi-threaded, use of fork"
     cluster.wait_until_running()
     cluster.works()
