@@ -1,6 +1,6 @@
 """Fills the site: run by the older release, and by ours beside it.
 
-    python fill.py work | queue | load WORD COUNT | dump | stats
+    python fill.py work | queue | schedules | load WORD COUNT | dump | packages | stats
 
 Each writes what it knows to standard output, as JSON.
 """
@@ -52,9 +52,6 @@ SYNTAX = [
     ("'text'", "x=-1.5,", [["text"], {"x": -1.5}]),
     ("True, None", "x=True", [[True, None], {"x": True}]),
 ]
-if OLDEST:
-    # It took a dict, and a comma in the end, for something else.
-    SYNTAX = [s for s in SYNTAX if s[1] not in ("{'x': 1, 'y': [1, 2]}", "x=-1.5,")]
 
 
 def work():
@@ -130,7 +127,7 @@ def queue():
 
 
 def load(word, count):
-    """Many tasks, each of which says once that it ran; chains and iters between them."""
+    """Many tasks that say once that they ran, and chains and iters between them."""
     known = {"chains": [], "iters": [], "words": []}
 
     def note(name, *numbers):
@@ -143,7 +140,8 @@ def load(word, count):
             links = [("jobs.note", note("link", n, m)) for m in range(3)]
             known["chains"].append(api.async_chain(links))
             parts = [note("part", n, m) for m in range(3)]
-            known["iters"].append([api.async_iter("jobs.note", parts), [p[1] for p in parts]])
+            words = [part[1] for part in parts]
+            known["iters"].append([api.async_iter("jobs.note", parts), words])
             enqueue("jobs.note", *note("cached", n), group=word + "cached", cached=600)
     return known
 
