@@ -193,10 +193,10 @@ def shared(loads: Any) -> Facts:
     sure = theirs + [i for i in ours if len({ran.get(word) for word in i[1]}) == 1]
     wrong = {i: r for i, _ in sure if len(r := result(i) or []) != 3}
     yield fact(f"{len(sure)} iters were collected, whoever ran a part", wrong)
-    groups = {
-        g: len(result_group(g, cached=True) or []) for g in ("oldcached", "newcached")
-    }
-    yield fact("cached groups are whole", {g: n for g, n in groups.items() if n != 20})
+    # Not by group: older releases write its list without a lock, and lose members.
+    kept = [found for load in loads for found in load["cached"]]
+    wrong = {i: r for i, word in kept if (r := result(i, cached=True)) != word}
+    yield fact(f"{len(kept)} cached results are there", wrong)
 
 
 def several(known: Known) -> Facts:

@@ -84,10 +84,11 @@ RELEASES = {
     ),
     "django-q2": Release(
         name="django-q2 1.11",
-        python="3.13",
+        # What the newest Python pickles, such as a path, not each of ours can read.
+        python="3.11",
         pins=(
             "django-q2==1.11.1",
-            "Django~=6.0.0",
+            "Django~=5.2.0",
             "croniter",
             "psycopg[binary]",
             "mysqlclient>=2.2.1",

@@ -128,7 +128,7 @@ def queue():
 
 def load(word, count):
     """Many tasks that say once that they ran, and chains and iters between them."""
-    known = {"chains": [], "iters": [], "words": []}
+    known = {"cached": [], "chains": [], "iters": [], "words": []}
 
     def note(name, *numbers):
         known["words"].append("-".join(map(str, [word, name] + list(numbers))))
@@ -142,7 +142,8 @@ def load(word, count):
             parts = [note("part", n, m) for m in range(3)]
             words = [part[1] for part in parts]
             known["iters"].append([api.async_iter("jobs.note", parts), words])
-            enqueue("jobs.note", *note("cached", n), group=word + "cached", cached=600)
+            parts = note("cached", n)
+            known["cached"].append([enqueue("jobs.note", *parts, cached=600), parts[1]])
     return known
 
 
