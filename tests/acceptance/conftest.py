@@ -11,7 +11,7 @@ import pytest
 from django.db import connections
 from pytest_django import DjangoDbBlocker
 
-from django_q.models import OrmQ, Schedule, Task, VitalSign
+from django_q.models import Attempt, OrmQ, Schedule, ScheduleNote, Task, VitalSign
 from tests.acceptance.harness import Diary, RunningCluster
 from tests.settings import ENGINE
 from tests.waiting import wait_until
@@ -45,7 +45,7 @@ def db(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[No
     """
     with django_db_blocker.unblock():
         yield
-        for model in (Task, OrmQ, Schedule, VitalSign):
+        for model in (Task, Attempt, OrmQ, Schedule, ScheduleNote, VitalSign):
             model.objects.all().delete()
         connections.close_all()
 
