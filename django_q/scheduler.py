@@ -32,12 +32,13 @@ def __getattr__(name: str) -> Any:
 
 
 def scheduler(broker: Broker | None = None) -> None:
-    """Enqueue a task for each slot that is due, once over all clusters.
+    """Enqueue a task for each schedule that is due, once over all clusters.
 
-    A schedule that can't be enqueued shows its error, and an outage is logged.
+    Of slots that a schedule has missed each call enqueues one; a cluster goes on until
+    none is left. A schedule that can't be enqueued shows its error, and an outage is logged.
     """
     title = multiprocessing.current_process().name
     try:
-        Scheduler(get_options(), broker or get_broker(), title).enqueue_due()
+        Scheduler(get_options(), broker or get_broker(), title).enqueue_due(once=True)
     except Exception:  # noqa: BLE001 - its callers do something else besides
         logger.exception("Could not create task from schedule")

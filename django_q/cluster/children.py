@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, Final
 
 from django_q.cluster.entrance import enter
@@ -100,14 +101,29 @@ def choose_method(options: Options) -> str:
     """How processes start: as the setting says, else what is best on this system.
 
     A fork server loads the project once and starts a child in milliseconds, without
-    what a fork of a running process drags along. It needs a settings module to load.
+    what a fork of a running process drags along. It needs a settings module to load,
+    and a program that its children may import.
     """
     available = multiprocessing.get_all_start_methods()
     if options.start_method:
         return options.start_method
-    if "DJANGO_SETTINGS_MODULE" not in os.environ and "fork" in available:
+    can_load = "DJANGO_SETTINGS_MODULE" in os.environ and has_main_guard()
+    if not can_load and "fork" in available:
         return "fork"
     return "forkserver" if sys.platform == "linux" else "spawn"
+
+
+def has_main_guard() -> bool:
+    """Whether the program asks if it is `__main__`.
+
+    All children but forked ones import it under another name. One that does not ask
+    would start a cluster of its own in each.
+    """
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    try:
+        return file is None or b"__name__" in Path(file).read_bytes()
+    except OSError:
+        return True
 
 
 class Spawner:

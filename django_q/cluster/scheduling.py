@@ -116,10 +116,10 @@ class Scheduler:
         self.database = router.db_for_write(Schedule)
         self._setbacks: dict[int, Setback] = {}
 
-    def enqueue_due(self, now: datetime | None = None) -> int:
+    def enqueue_due(self, now: datetime | None = None, *, once: bool = False) -> int:
         """Enqueue a task for each slot that is due, and give their number.
 
-        A row that can't be enqueued shows its error and harms nobody. Raises what the
+        `once`: of each schedule only the first, however many it has missed. A row that can't be enqueued shows its error and harms nobody. Raises what the
         database or the broker raises when it can't be reached.
         """
         moment, end = now or clock.now(), monotonic() + LONGEST_PASS
@@ -128,8 +128,10 @@ class Scheduler:
         while due and monotonic() < end:
             pk = due.popleft()
             firing = self._fire_next(pk, moment)
-            if firing is not None:
-                fired[pk, firing.label] += 1
+            if firing is None:
+                continue
+            fired[pk, firing.label] += 1
+            if not once:
                 # It may have missed more slots: again, after all others had their turn.
                 due.append(pk)
         for (_, label), slots in fired.items():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,25 @@ def test_a_cluster_tells_how_far_it_is(new_cluster: Runner, tmp_path: Path) -> N
     }
     restarted = {"is_running": True, "has_stopped": False, "stop": True}
     assert again == always | still | restarted
+
+
+def test_manage_py_without_a_guard_starts_one_cluster(
+    new_cluster: Runner, tmp_path: Path
+) -> None:
+    manage = tmp_path / "manage.py"
+    manage.write_text(
+        "import sys\n"
+        "from django.core.management import execute_from_command_line\n"
+        "execute_from_command_line(sys.argv)\n"
+    )
+    cluster = new_cluster()
+    cluster.program = (str(manage), "qcluster")
+    cluster.environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    cluster.start().wait_until_running()
+    cluster.works()
+    assert cluster.count("starting: ") == 1
+    cluster.terminate()
+    assert cluster.wait_for_end() == 0
 
 
 def test_failing_start_ends_with_one_and_says_so(new_cluster: Runner) -> None:

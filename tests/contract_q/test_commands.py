@@ -12,6 +12,7 @@ from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest import mock
 from uuid import uuid4
 
 import pytest
@@ -129,6 +130,13 @@ def test_command_runs_the_cluster_that_its_module_names(
     run("qcluster", "--run-once")
 
     assert calls == ["start", "start", "stop"]
+
+
+def test_cluster_can_be_a_mock() -> None:
+    with mock.patch.object(qcluster, "Cluster") as stand_in:
+        run("qcluster", "--run-once")
+    names = [name for name, _args, _kwargs in stand_in.return_value.method_calls]
+    assert names[:2] == ["start", "stop"]
 
 
 def test_exit_code_is_that_of_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import pytest
 from django.dispatch import Signal
 from django.utils import timezone
 
-from django_q import humanhash, signals
+from django_q import clock, humanhash, signals
 from django_q.brokers import Broker, get_broker
 from django_q.brokers.memory import Memory
 from django_q.conf import Conf
@@ -581,8 +581,19 @@ def test_one_pass_of_the_scheduler_moves_the_row(caplog: Any):
     assert "from schedule [daily]" in caplog.text
 
 
+def test_one_pass_makes_up_for_one_missed_run():
+    due = clock.now() - timedelta(hours=5)
+    row = Schedule.objects.create(
+        func="tests.functions.add", schedule_type=Schedule.HOURLY, next_run=due
+    )
+    scheduler()
+    row.refresh_from_db()
+    assert row.next_run == due + timedelta(hours=1)
+    assert OrmQ.objects.count() == 1
+
+
 def test_scheduler_logs_what_it_can_not_do(monkeypatch: Any, caplog: Any):
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any, **_options: Any) -> None:
         raise ConnectionError("no database")
 
     monkeypatch.setattr("django_q.cluster.scheduling.Scheduler.enqueue_due", refuse)

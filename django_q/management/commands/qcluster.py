@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 
 from django_q.brokers import Broker, get_broker
 from django_q.cluster.cluster import Cluster
+from django_q.cluster.cluster import Cluster as OurCluster
 from django_q.conf import Conf
 from django_q.exceptions import ConfigurationError, DjangoQError
 from django_q.logs import attach_console, clean
@@ -54,11 +55,12 @@ class Command(BaseCommand):
             cluster.start()
         except RuntimeError as error:
             raise CommandError(str(error)) from None
-        # The class that stands for `Cluster` may know no more than start and stop.
+        # What a project has put in place of `Cluster` may know only start and stop.
+        is_ours = issubclass(type(cluster), OurCluster)
         if options.get("run_once"):
-            getattr(cluster, "drain", cluster.stop)()
+            (cluster.drain if is_ours else cluster.stop)()
         code = getattr(cluster, "guard", int)()
-        if code:
+        if isinstance(code, int) and code:
             sys.exit(code)
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
@@ -48,6 +49,21 @@ def test_what_is_best_on_each_system(
 ) -> None:
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "tests.settings")
     monkeypatch.setattr(sys, "platform", platform)
+    assert choose_method(Options()) == method
+
+
+@pytest.mark.parametrize(
+    ("program", "method"),
+    [("execute()", "fork"), ("if __name__ == '__main__': execute()", "forkserver")],
+)
+def test_program_without_a_guard_is_imported_by_no_child(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, method: str
+) -> None:
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "tests.settings")
+    monkeypatch.setattr(sys, "platform", "linux")
+    file = tmp_path / "manage.py"
+    file.write_text(program)
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(file), raising=False)
     assert choose_method(Options()) == method
 
 
