@@ -18,7 +18,6 @@ from typing import Any, Final
 
 from django_q.cluster.entrance import enter
 from django_q.cluster.lines import Line
-from django_q.cluster.preload import PATH_VARIABLE
 from django_q.cluster.roles import Launch, hold_signals, kill_group, release_signals
 from django_q.options import Options
 
@@ -38,6 +37,10 @@ LENT: Final = {
 """Roles that call a project's own function, where it has replaced one of ours."""
 
 PRELOAD: Final = "django_q.cluster.preload"
+"""What the fork server imports. By its path: importing it loads the whole project."""
+
+PATH_VARIABLE: Final = "DJANGO_Q_IMPORT_PATH"
+"""Where the sentinel tells its import path: the fork server starts with a bare one."""
 
 
 @dataclass(eq=False)

@@ -14,8 +14,7 @@ from typing import Final
 import django
 from django.db import connections
 
-PATH_VARIABLE: Final = "DJANGO_Q_IMPORT_PATH"
-"""Where the sentinel tells its import path: the fork server starts with a bare one."""
+from django_q.cluster.children import PATH_VARIABLE
 
 MODULES: Final = (
     *(f"django_q.cluster.{name}" for name in ("entrance", "pushing", "working")),
