@@ -223,6 +223,7 @@ def test_a_cluster_shows_itself_to_earlier_releases(shared_cache: BaseCache) -> 
 
 def test_a_cache_that_nobody_else_sees_has_no_echo(q_settings: Any) -> None:
     q_settings(cache="local")
+    caches["local"].clear()
     echo = Echo.of(ORM("q"))
     echo.say(stat(), 60)
     assert not echo.is_alive()
