@@ -37,9 +37,11 @@ CLIENTS = {
 
 TOOLS = {
     "test": [
+        "boto3>=1.34",
         "coverage[toml]>=7.10",
         "django-redis>=5.4",
         "hypothesis>=6.100",
+        "moto[server]>=5.1",
         "pillow>=11.0",
         "prometheus-client>=0.20",
         "psycopg[binary]>=3.2",

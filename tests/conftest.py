@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 from django.test import TransactionTestCase
 
-from tests.servers import RedisServer
+from tests.servers import RedisServer, SqsServer
 
 
 def pytest_configure() -> None:
@@ -68,6 +68,15 @@ def redis_server() -> Iterator[RedisServer]:
     if RedisServer.programs() is None:
         pytest.skip(f"sudo apt install {' '.join(RedisServer.packages)}")
     with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sqs_server() -> Iterator[SqsServer]:
+    """A private Amazon SQS for this run; tests that need one are skipped where it lacks."""
+    if SqsServer.programs() is None:
+        pytest.skip(SqsServer.remedy)
+    with SqsServer() as server:
         yield server
 
 

@@ -15,12 +15,15 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar, Self, TypedDict
 
@@ -77,6 +80,11 @@ class Server:
         """Whether it takes connections now."""
         raise NotImplementedError
 
+    @property
+    def home(self) -> Path:
+        """Where it runs."""
+        return self.folder
+
     # -------------------------------------------------------------- start and stop
 
     @classmethod
@@ -123,7 +131,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                cwd=self.folder,
+                cwd=self.home,
                 start_new_session=True,
                 **self.identity(),
             )
@@ -395,6 +403,77 @@ class RedisServer(Server):
     @property
     def url(self) -> str:
         return f"redis://{ADDRESS}:{self.port}/0"
+
+
+class SqsServer(Server):
+    """What moto makes of Amazon SQS, over HTTP; its clock can be put forward."""
+
+    title = "moto"
+    database = "sqs"
+    packages = ()
+    account = "nobody"
+    remedy = 'python -m pip install "moto[server]"'
+
+    @classmethod
+    def programs(cls) -> dict[str, Path] | None:
+        names = ("moto", "flask", "boto3")
+        has_all = all(find_spec(name) is not None for name in names)
+        return {"server": Path(sys.executable)} if has_all else None
+
+    @classmethod
+    def version(cls) -> str | None:
+        return None if cls.programs() is None else metadata.version("moto")
+
+    def prepare(self) -> None:
+        self.clock = self.data / "clock"
+        self.data.mkdir()
+        self.clock.write_bytes(struct.pack("d", 0))
+
+    def command(self) -> list[str]:
+        return [
+            sys.executable,
+            "-m",
+            "tests.moto_clock",
+            str(self.port),
+            str(self.clock),
+        ]
+
+    @property
+    def home(self) -> Path:
+        return Path(__file__).resolve().parents[1]
+
+    @classmethod
+    def identity(cls) -> Identity:
+        """It is Python as the tests are, and refuses nobody."""
+        return {}
+
+    def answers(self) -> bool:
+        try:
+            with socket.create_connection((ADDRESS, self.port), timeout=1):
+                return True
+        except OSError:
+            return False
+
+    def pass_time(self, seconds: float) -> None:
+        """From now on it is so much later."""
+        with self.clock.open("r+b") as clock:
+            [ahead] = struct.unpack("d", clock.read())
+            clock.seek(0)
+            clock.write(struct.pack("d", ahead + seconds))
+
+    @property
+    def url(self) -> str:
+        return f"http://{ADDRESS}:{self.port}"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Q_CLUSTER['sqs'] for it."""
+        return {
+            "aws_region": "eu-central-1",
+            "aws_access_key_id": "testing",
+            "aws_secret_access_key": "testing",
+            "endpoint_url": self.url,
+        }
 
 
 SERVERS: dict[str, type[Server]] = {

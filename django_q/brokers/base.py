@@ -76,7 +76,8 @@ class Broker:
     A useful broker implements enqueue, dequeue, queue_size, purge_queue, delete_queue,
     ping and info. One that hands out receipts also implements acknowledge, fail,
     delete and lock_size and sets `supports_receipts`. One that can keep a lease alive
-    sets `supports_leases` and implements the verbs from `enlist` on.
+    sets `supports_leases` and implements the verbs from `enlist` on; where the server can
+    prolong a delivery and no more, `supports_renewal`, with renew and release.
 
     The verbs of this class do nothing, so that subclasses may call `super()` in each.
     """
@@ -86,6 +87,11 @@ class Broker:
 
     supports_leases = False
     """Leases are renewed, counted, given back and rescued."""
+
+    supports_renewal = False
+    """Leases are renewed and given back, and when one runs out, the server itself gives
+    the package to the next who asks.
+    """
 
     supports_delay = False
     """A package may wait for a time before it is handed out."""
@@ -120,6 +126,16 @@ class Broker:
         the broker adds.
         """
         return self.list_key
+
+    @property
+    def can_renew(self) -> bool:
+        """Whether a package stays with its cluster however long its task takes."""
+        return self.supports_leases or self.supports_renewal
+
+    @property
+    def lease_length(self) -> float:
+        """Seconds for which a cluster leases at a time what it takes."""
+        return get_options().lease
 
     # -- producing and consuming
 

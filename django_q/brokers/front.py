@@ -1,4 +1,4 @@
-"""Front: a broker without leases, such as a project's own, as a cluster uses it."""
+"""Front: a broker that cannot renew leases, such as a project's own, as a cluster uses it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_REMEMBERED: Final = 10_000
 def in_service(given: Broker | None) -> Broker:
     """The broker that a role of a cluster uses: a copy of the given one, else a new one."""
     broker = copy(given) or get_broker()
-    return broker if broker.supports_leases else Front(broker)
+    return broker if broker.can_renew else Front(broker)
 
 
 class Front(Broker):

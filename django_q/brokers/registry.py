@@ -26,7 +26,10 @@ class Kind(NamedTuple):
     is_chosen: Callable[[Options], bool]
 
     package: str = ""
-    """The client library that it needs: the name of its module, and of our extra."""
+    """The client library that it needs."""
+
+    extra: str = ""
+    """Our extra that installs it, where that has another name."""
 
     @property
     def lacks_package(self) -> str:
@@ -36,14 +39,21 @@ class Kind(NamedTuple):
     @property
     def remedy(self) -> str:
         """How to install it."""
-        return f'Run: python -m pip install "django-q3[{self.package}]"'
+        return f'Run: python -m pip install "django-q3[{self.extra or self.package}]"'
 
 
 KINDS: Final = (
     Kind("disque_nodes", "Disque", None, lambda o: bool(o.disque_nodes)),
     Kind("iron_mq", "IronMQ", None, lambda o: bool(o.iron_mq)),
     # An empty dict chooses it too: everything can come from the environment.
-    Kind("sqs", "Amazon SQS", None, lambda o: isinstance(o.sqs, dict)),
+    Kind(
+        "sqs",
+        "Amazon SQS",
+        "django_q.brokers.aws_sqs.Sqs",
+        lambda o: isinstance(o.sqs, dict),
+        package="boto3",
+        extra="sqs",
+    ),
     Kind("orm", "the database", "django_q.brokers.orm.ORM", lambda o: bool(o.orm)),
     Kind("mongo", "MongoDB", None, lambda o: bool(o.mongo)),
     Kind(
@@ -95,6 +105,6 @@ def _path_of(kind: Kind, options: Options) -> str:
         return kind.path
     message = (
         f"Q_CLUSTER[{kind.setting!r}] asks for {kind.title}. This release carries the"
-        " brokers for Redis and the database, and one in memory for tests."
+        " brokers for Redis, Amazon SQS and the database, and one in memory for tests."
     )
     raise ConfigurationError(message, hint=USE_THE_DATABASE)

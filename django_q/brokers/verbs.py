@@ -6,6 +6,7 @@ the package alone, `dequeue` nothing at all, and there are no leases.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
@@ -32,9 +33,19 @@ OF_LEASES: Final = (
 def enqueue(broker: Any, package: str, task_id: str | None) -> Any:
     """Call a broker's `enqueue` with as much as it knows, and give what it gives."""
     verb = broker.enqueue
-    if broker.supports_ids and _takes_id(getattr(verb, "__func__", verb)):
+    func = getattr(verb, "__func__", verb)
+    if _names_id(func) or (broker.supports_ids and _takes_id(func)):
         return verb(package, task_id=task_id)
     return verb(package)
+
+
+@lru_cache(maxsize=64)
+def _names_id(enqueue: Callable[..., Any]) -> bool:
+    """Whether it has a use for the id, be it only to name the task in an error."""
+    try:
+        return "task_id" in inspect.signature(enqueue).parameters
+    except (TypeError, ValueError):
+        return False
 
 
 @lru_cache(maxsize=64)
@@ -48,14 +59,14 @@ def fit(broker: Any, base: type) -> None:
 
     Who replaces the verb for one package wants it for each: the verb for many calls it
     again. Who replaces `dequeue` by one that can't be told how many are wanted has
-    receipts and a time limit of its own: leases are off.
+    receipts and a time limit of its own: leases are off, and so is their renewal.
     """
     for one, many in (("enqueue", "enqueue_many"), ("acknowledge", "acknowledge_many")):
         if _is_newer(broker, one, many):
             setattr(broker, many, vars(base)[many])
     if takes_keyword(broker.dequeue, "count"):
         return
-    broker.supports_leases = False
+    broker.supports_leases = broker.supports_renewal = False
     for verb in OF_LEASES:
         if _is_newer(broker, "dequeue", verb):
             setattr(broker, verb, vars(base)[verb])

@@ -65,7 +65,8 @@ def _judge_broker_class(raw: Mapping[str, Any]) -> Iterator[CheckMessage]:
         message = f"Q_CLUSTER['broker_class'] {path!r} cannot be imported."
         yield error("E007", message, _reason(problem))
         return
-    if not getattr(broker_class, "supports_leases", False):
+    flags = ("supports_leases", "supports_renewal")
+    if not any(getattr(broker_class, flag, False) for flag in flags):
         yield from _judge_retry(raw.get("retry") or 60, raw.get("timeout"))
 
 

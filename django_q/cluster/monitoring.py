@@ -81,7 +81,7 @@ class Monitor(Role):
 
     def setup(self) -> None:
         self.broker = in_service(self.launch.broker)
-        self.broker.enlist(self.launch.identity.id, self.options.lease)
+        self.broker.enlist(self.launch.identity.id, self.broker.lease_length)
         self.database = results.write_alias()
         logger.info("%s monitoring at %s", self.title, os.getpid())
 

@@ -44,7 +44,8 @@ class Pusher(Role):
 
     def setup(self) -> None:
         self.broker = in_service(self.launch.broker)
-        self.broker.enlist(self.launch.identity.id, self.options.lease)
+        self.lease = self.broker.lease_length
+        self.broker.enlist(self.launch.identity.id, self.lease)
         forbid_former_parcels(self.board, self.ledger.epoch)
         sleep(VOID_PAUSE)
         logger.info("%s pushing tasks at %s", self.title, os.getpid())
@@ -109,7 +110,7 @@ class Pusher(Role):
         if self.trouble.rest:
             return self.trouble.rest
         times = [LONGEST_PAUSE, self.recovery.rest]
-        if self.ledger.entries and self.broker.supports_leases:
+        if self.ledger.entries and self.broker.can_renew:
             times.append(self.next_renewal - now)
         if self._can_fetch:
             wanted = self.more and self._wanted()
@@ -320,17 +321,17 @@ class Pusher(Role):
 
     def _begin_lease(self, begun: int) -> None:
         """What was fetched is leased from `begun` on; the oldest lease counts."""
-        if not self.broker.supports_leases:
+        if not self.broker.can_renew:
             self.board[Word.LEASE_UNTIL] = 2**63
         elif self.next_renewal <= 0:
             self._extend_lease(begun)
 
     def _extend_lease(self, begun: int) -> None:
-        self.board[Word.LEASE_UNTIL] = begun + int(self.options.lease * 1000)
-        self.next_renewal = monotonic() + self.options.lease / 3
+        self.board[Word.LEASE_UNTIL] = begun + int(self.lease * 1000)
+        self.next_renewal = monotonic() + self.lease / 3
 
     def renew(self) -> None:
-        if not self.broker.supports_leases or monotonic() < self.next_renewal:
+        if not self.broker.can_renew or monotonic() < self.next_renewal:
             return
         if not self.ledger.entries:
             self.next_renewal = 0.0

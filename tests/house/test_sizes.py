@@ -22,6 +22,7 @@ WIDE_BY_PROMISE = {
     "ORM",
     "Redis",
     "Schedule",
+    "Sqs",
     "Table",
     "Task",
 }

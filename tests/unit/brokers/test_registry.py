@@ -45,8 +45,8 @@ def test_settings_win_in_the_promised_order():
 
 
 def test_what_this_release_lacks_is_said_with_the_line_that_helps(q_settings: Any):
-    q_settings(orm=None, sqs={})
-    title = r"Q_CLUSTER\['sqs'\] asks for Amazon SQS"
+    q_settings(orm=None, iron_mq={"host": "x"})
+    title = r"Q_CLUSTER\['iron_mq'\] asks for IronMQ"
     with pytest.raises(ConfigurationError, match=title) as caught:
         get_broker()
     assert 'Q_CLUSTER = {"orm": "default"}' in str(caught.value)
@@ -74,6 +74,18 @@ def test_client_library_that_is_not_installed_is_named(
         get_broker()
     assert 'pip install "django-q3[redis]"' in str(caught.value)
     assert 'Q_CLUSTER = {"orm": "default"}' in str(caught.value)
+
+
+def test_extra_that_has_another_name_than_its_library_is_named(
+    q_settings: Any, monkeypatch: pytest.MonkeyPatch
+):
+    for name in [name for name in sys.modules if "sqs" in name or name == "boto3"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    q_settings(orm=None, sqs={})
+    with pytest.raises(ConfigurationError, match="needs the package 'boto3'") as caught:
+        get_broker()
+    assert 'pip install "django-q3[sqs]"' in str(caught.value)
 
 
 def test_class_that_cannot_be_imported_is_named(q_settings: Any):

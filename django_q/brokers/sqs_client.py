@@ -1,0 +1,262 @@
+"""The client of Amazon SQS: made as the settings say, and its errors in our words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, Self
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.credentials import (
+    AssumeRoleCredentialFetcher,
+    CredentialProvider,
+    DeferredRefreshableCredentials,
+)
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,  # noqa: A004 - the client's name for it
+    CredentialRetrievalError,
+    HTTPClientError,
+    InvalidRegionError,
+    NoAuthTokenError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
+
+from django_q.brokers.registry import USE_THE_DATABASE
+from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError
+from django_q.logs import clean
+
+CONNECTS_WITHIN: Final = 5.0
+ANSWERS_WITHIN: Final = 10.0
+"""Seconds after which a connection that says nothing is given up."""
+
+LONGEST_WAIT: Final = 20
+"""Seconds for which SQS lets a question wait for a message."""
+
+OUTAGES: Final = (ConnectionError, HTTPClientError)
+
+NO_KEYS: Final = (
+    CredentialRetrievalError,
+    NoAuthTokenError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    SSOError,
+    TokenRetrievalError,
+)
+
+SAY_WHO_WE_ARE: Final = (
+    "Set aws_access_key_id and aws_secret_access_key in Q_CLUSTER['sqs'], or"
+    " profile_name, or run where the environment or a role gives them."
+)
+SAY_WHERE: Final = "Set Q_CLUSTER['sqs']['aws_region'], such as 'eu-central-1'."
+CHECK_THE_WAY: Final = (
+    "Check aws_region and endpoint_url in Q_CLUSTER['sqs'], and the way there."
+)
+CHECK_THE_KEYS: Final = (
+    "Check the keys of Q_CLUSTER['sqs'], and that the clock of this host is right."
+)
+ALLOW: Final = (
+    "Allow sqs:GetQueueUrl, CreateQueue, SendMessage, ReceiveMessage, DeleteMessage,"
+    " ChangeMessageVisibility and GetQueueAttributes for this queue."
+)
+
+BAD_KEYS: Final = frozenset(
+    {
+        "AuthFailure",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidSecurity",
+        "MissingAuthenticationToken",
+        "RequestExpired",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+THROTTLES: Final = frozenset(
+    {
+        "RequestThrottled",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+NO_QUEUE: Final = ("NonExistentQueue", "QueueDoesNotExist")
+TOO_LONG: Final = ("BatchRequestTooLong", "InvalidMessageContents.TooLong")
+
+
+class InvalidWait(ConfigurationError, ValueError):
+    """Q_CLUSTER['sqs']['receive_message_wait_time_seconds'] is a whole number to 20."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """What the setting `sqs` says."""
+
+    wait: int | None = None
+    """Seconds that a question for messages waits; None: nothing was said."""
+
+    endpoint_url: str | None = None
+    role_arn: str | None = None
+
+    create_queue: bool = True
+    """A queue that is not there is made."""
+
+    message_group_id: str | None = None
+    """One group for all tasks of a FIFO queue; None: each task is one of its own."""
+
+    session: Mapping[str, Any] = field(default_factory=dict)
+    """The rest: keywords of boto3.Session."""
+
+    @classmethod
+    def read(cls, settings: Mapping[str, Any] | None) -> Self:
+        """Raises InvalidWait."""
+        rest = dict(settings or {})
+        if "aws_region" in rest:
+            rest["region_name"] = rest.pop("aws_region")
+        wait = rest.pop("receive_message_wait_time_seconds", None)
+        if wait is not None and not _is_wait(wait):
+            raise InvalidWait(
+                "Q_CLUSTER['sqs']['receive_message_wait_time_seconds'] must be a whole"
+                f" number from 0 to {LONGEST_WAIT}, not {wait!r}."
+            )
+        ours = ("endpoint_url", "role_arn", "create_queue", "message_group_id")
+        said = {key: rest.pop(key) for key in ours if key in rest}
+        return cls(wait=wait, session=rest, **said)
+
+    def open_session(self) -> boto3.Session:
+        """A session, which connects to nothing yet. Raises ConfigurationError."""
+        try:
+            with plain_words():
+                session = boto3.Session(**self.session)
+                return _in_role(session, self.role_arn) if self.role_arn else session
+        except TypeError as error:
+            hint = "The entries beside ours are keywords of boto3.Session."
+            message = f"Q_CLUSTER['sqs'] can't be used: {error}."
+            raise ConfigurationError(message, hint=hint) from error
+
+    def open_client(self, session: boto3.Session, *, wait: float = 0) -> Any:
+        """A client whose questions may take `wait` seconds longer than others."""
+        config = Config(
+            connect_timeout=CONNECTS_WITHIN,
+            read_timeout=ANSWERS_WITHIN + wait,
+            retries={"mode": "standard", "total_max_attempts": 3},
+            tcp_keepalive=True,
+        )
+        try:
+            with plain_words():
+                return session.client(
+                    "sqs", config=config, endpoint_url=self.endpoint_url
+                )
+        except ValueError as error:
+            message = f"Q_CLUSTER['sqs'] can't be used: {error}."
+            raise ConfigurationError(message, hint=CHECK_THE_WAY) from error
+
+
+class RoleProvider(CredentialProvider):  # type: ignore[misc]
+    """Credentials of a role, fetched when they are needed and again before they end."""
+
+    METHOD = CANONICAL_NAME = "django-q-role"
+
+    def __init__(self, source: boto3.Session, role_arn: str) -> None:
+        super().__init__()
+        self._source = source
+        self._role_arn = role_arn
+
+    def load(self) -> DeferredRefreshableCredentials | None:
+        keys = self._source.get_credentials()
+        if keys is None:
+            return None
+        fetcher = AssumeRoleCredentialFetcher(
+            client_creator=partial(_client_of, self._source),
+            source_credentials=keys,
+            role_arn=self._role_arn,
+            extra_args={"RoleSessionName": "django-q"},
+        )
+        return DeferredRefreshableCredentials(
+            method=self.METHOD, refresh_using=fetcher.fetch_credentials
+        )
+
+
+def _client_of(source: boto3.Session, service: str, **keywords: Any) -> Any:
+    return source.client(service, **keywords)
+
+
+def _in_role(source: boto3.Session, role_arn: str) -> boto3.Session:
+    core = botocore.session.get_session()
+    providers = core.get_component("credential_provider").providers
+    providers[:] = [RoleProvider(source, role_arn)]
+    return boto3.Session(botocore_session=core, region_name=source.region_name)
+
+
+def _is_wait(value: object) -> bool:
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return is_number and 0 <= value <= LONGEST_WAIT  # type: ignore[operator]
+
+
+@contextmanager
+def plain_words(queue: str = "") -> Iterator[None]:
+    """Errors of the client leave as ConfigurationError, BrokerUnavailable, BrokerError."""
+    try:
+        yield
+    except ClientError as error:
+        raise translated(error, queue) from error
+    except BotoCoreError as error:
+        raise explained(error) from error
+
+
+def explained(error: BotoCoreError) -> BrokerError | ConfigurationError:
+    """What kept the client from asking, in our words."""
+    said = clean(error).rstrip(".")
+    if isinstance(error, OUTAGES):
+        hint = f"{CHECK_THE_WAY} {USE_THE_DATABASE}"
+        return BrokerUnavailable(f"Can't reach Amazon SQS: {said}.", hint=hint)
+    hint = ""
+    if isinstance(error, NO_KEYS):
+        hint = SAY_WHO_WE_ARE
+    elif isinstance(error, NoRegionError | InvalidRegionError):
+        hint = SAY_WHERE
+    elif isinstance(error, ProfileNotFound):
+        hint = "Check profile_name in Q_CLUSTER['sqs'], and ~/.aws/config."
+    return ConfigurationError(f"Amazon SQS can't be used: {said}.", hint=hint)
+
+
+def translated(error: ClientError, queue: str) -> BrokerError | ConfigurationError:
+    """The error of ours that stands for this answer."""
+    code = code_of(error)
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    said = f"Amazon SQS refuses {error.operation_name} on queue {queue!r}"
+    message = f"{said}: {clean(error.response['Error'].get('Message') or code)}"
+    if status >= 500 or code in THROTTLES:
+        return BrokerUnavailable(message, hint="It may be over soon; we go on trying.")
+    if code in BAD_KEYS:
+        return ConfigurationError(message, hint=CHECK_THE_KEYS)
+    if status == 403 or code.startswith("AccessDenied"):
+        return ConfigurationError(message, hint=ALLOW)
+    return BrokerError(message)
+
+
+def code_of(error: ClientError) -> str:
+    """By which SQS names it."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def is_without_queue(error: ClientError) -> bool:
+    return code_of(error).endswith(NO_QUEUE)
+
+
+def is_too_long(error: ClientError) -> bool:
+    """Whether a message was larger than the queue takes."""
+    words = str(error.response.get("Error", {}).get("Message", ""))
+    return code_of(error).endswith(TOO_LONG) or "must be shorter than" in words

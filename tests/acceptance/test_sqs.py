@@ -1,0 +1,77 @@
+"""Whole clusters on Amazon SQS: nothing is lost, and stopping waits for no question."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from django_q.models import Task
+from tests import functions
+from tests.acceptance.conftest import Runner
+from tests.acceptance.harness import Diary, RunningCluster
+from tests.servers import SqsServer
+
+LEASE = 3
+WORKERS = 2
+BOUND = 2 * WORKERS
+"""A crash may repeat so many tasks that had ended."""
+
+Start = Callable[..., "OnSqs"]
+
+
+class OnSqs(RunningCluster):
+    """A cluster whose queue is at Amazon SQS."""
+
+    def queue_is_empty(self) -> bool:
+        with closing(self.broker()) as broker:
+            return broker.queue_size() + broker.lock_size() == 0
+
+
+@pytest.fixture
+def start(sqs_server: SqsServer, new_cluster: Runner, q_settings: Any) -> Start:
+    q_settings(orm=None, sqs=sqs_server.settings)
+
+    def run(**settings: Any) -> OnSqs:
+        settings = {"orm": None, "sqs": sqs_server.settings, "retry": LEASE, **settings}
+        cluster = new_cluster(kind=OnSqs, workers=WORKERS, **settings)
+        assert isinstance(cluster, OnSqs)
+        cluster.start().wait_until_running()
+        return cluster
+
+    return run
+
+
+def test_tasks_run_once_also_when_they_take_longer_than_retry(
+    start: Start, diary: Diary
+) -> None:
+    cluster = start()
+    ids = [cluster.send(functions.log_and_sleep, diary.path, "long", LEASE + 2)]
+    ids += cluster.send_many(40, functions.log_and_sleep, diary.path, 0)
+    rows = cluster.wait_for_all(ids)
+    assert all(row.success for row in rows)
+    assert set(diary.of("start").values()) == {1}
+    # Idle, it has a question open for up to 20 seconds, which a task answers.
+    cluster.works()
+    cluster.terminate(signal.SIGTERM)
+    assert cluster.wait_for_end(within=10) == 0
+
+
+def test_whole_cluster_is_killed_under_load_and_the_next_one_finishes(
+    start: Start, diary: Diary
+) -> None:
+    queue = f"killed-{uuid4().hex[:6]}"
+    first = start(cluster_name=queue)
+    ids = first.send_many(60, functions.log_and_sleep, diary.path, 0.02)
+    diary.wait_until_begun(15)
+    first.kill_everything()
+    second = start(cluster_name=queue)
+    rows = second.wait_for_all(ids, within=40)
+    assert all(row.success for row in rows)
+    assert Task.objects.filter(id__in=ids).count() == len(ids)
+    assert len(diary.of("end")) == len(ids)
+    assert diary.extra_ends() <= BOUND
