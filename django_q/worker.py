@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, Final
 
-from django_q import results
+from django_q import conf, results
 from django_q.cluster.working import resident_memory_kb
 from django_q.conf import get_options
 from django_q.execution import Runner
@@ -66,7 +66,8 @@ def worker(
     announce(post_spawn, proc_name=title)
     logger.info("%s ready for work at %s", title, os.getpid())
     done, timer.value = 0, IDLE
-    with closing(Runner(options, owns_process=owns_process)) as runner:
+    bench = Runner(options, owns_process=owns_process, reporter=conf.error_reporter)
+    with closing(bench) as runner:
         for task in iter(task_queue.get, STOP):
             result_queue.put(run(runner, task, timer))
             done, timer.value = done + 1, IDLE

@@ -15,7 +15,7 @@ from django_q.exceptions import TaskNotFound, TimeoutException
 from django_q.execution.connections import Aliases, tidy_connections
 from django_q.execution.coroutines import EventLoop, run_inline
 from django_q.execution.failures import describe, explain_missing, shorten, summarise
-from django_q.execution.reporters import load_reporters
+from django_q.execution.reporters import Reporter, load_reporters
 from django_q.execution.timeouts import TimeLimit
 from django_q.logs import clean, logger, print_safely
 from django_q.options import Options
@@ -40,9 +40,17 @@ class Run:
 class Runner:
     """Runs tasks, one after the other. Whatever a task does, there is an outcome."""
 
-    def __init__(self, options: Options, *, owns_process: bool = True) -> None:
+    def __init__(
+        self,
+        options: Options,
+        *,
+        owns_process: bool = True,
+        reporter: Reporter | None = None,
+    ) -> None:
         """`owns_process`: False in an application's own process, which is left as it
         was found: signal handler, timer, event loop, connections.
+
+        `reporter` is told of errors; None: those that the options name.
         """
         self.options = options
         self._born = clock.now().timestamp()
@@ -50,7 +58,7 @@ class Runner:
         self._functions: dict[str, Function] = {}
         self._limit = TimeLimit(owns_process=owns_process)
         self._event_loop = EventLoop()
-        self._reporter = load_reporters(options.error_reporter)
+        self._reporter = reporter or load_reporters(options.error_reporter)
 
     def close(self) -> None:
         """End the event loop of the coroutines, and what still runs in it."""

@@ -133,13 +133,14 @@ class Schedule(models.Model):
         return self.func
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save. A new cron schedule starts at the first match from `next_run` on.
+        """Save. A new cron schedule starts at the first match from `next_run` on, or
+        from now.
 
         Raises ValueError for a new one whose expression can't be read.
         """
         is_cron = self.schedule_type == self.CRON
-        if self._state.adding and is_cron and self.next_run:
-            start, zone = self.next_run, clock.zone()
+        if self._state.adding and is_cron:
+            start, zone = self.next_run or clock.now(), clock.zone()
             self.next_run = recurrence.first_match(self.cron or "", start, zone)
         super().save(*args, **kwargs)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from django.utils.module_loading import import_string
+
 from django_q.models import Schedule, Task
 from django_q.tasks.chains import Chain, async_chain
 from django_q.tasks.enqueue import aasync_task, async_task
@@ -61,10 +63,20 @@ __all__ = [
 OLD_NAMES: Final = {"Async": "AsyncTask", "async": "async_task"}
 """Names before `async` became a keyword, and what they are now."""
 
+ELSEWHERE: Final = {
+    "Conf": "django_q.conf.Conf",
+    "SignedPackage": "django_q.signing.SignedPackage",
+    "logger": "django_q.logs.logger",
+    "pre_enqueue": "django_q.signals.pre_enqueue",
+}
+"""What tests of projects look for here to change something in it."""
+
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         if name in OLD_NAMES:
             return globals()[OLD_NAMES[name]]
+        if name in ELSEWHERE:
+            return import_string(ELSEWHERE[name])
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)

@@ -6,7 +6,7 @@ from contextlib import closing
 from functools import partial
 from itertools import count
 
-from django_q import results
+from django_q import conf, results
 from django_q.envelope import Envelope
 from django_q.execution import Runner
 from django_q.logs import clean, logger
@@ -23,7 +23,8 @@ def run_inline(package: str, options: Options, list_key: str | None = None) -> N
     errors: list[BaseException] = []
     # One bench for a whole chain, but no longer: a function that a test replaces
     # between two calls must be found anew.
-    with closing(Runner(options, owns_process=False)) as runner:
+    reporter = conf.error_reporter
+    with closing(Runner(options, owns_process=False, reporter=reporter)) as runner:
         link: str | None = package
         while link is not None:
             envelope = Envelope.open(link).served_by(options.queue)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import pytest
 from django.dispatch import Signal
 from django.utils import timezone
 
-from django_q import clock, humanhash, signals
+from django_q import clock, conf, humanhash, signals
 from django_q.brokers import Broker, get_broker
 from django_q.brokers.memory import Memory
 from django_q.conf import Conf
@@ -599,6 +600,22 @@ def test_scheduler_logs_what_it_can_not_do(monkeypatch: Any, caplog: Any):
     monkeypatch.setattr("django_q.cluster.scheduling.Scheduler.enqueue_due", refuse)
     scheduler()
     assert "Could not create task from schedule" in caplog.text
+
+
+def test_replaced_error_reporter_is_told(drive: Drive, monkeypatch: Any):
+    told: list[type[BaseException] | None] = []
+
+    class Service:
+        def report(self) -> None:
+            told.append(sys.exc_info()[0])
+
+    reporter = conf.ErrorReporter([Service()])
+    monkeypatch.setattr(conf, "error_reporter", reporter, raising=False)
+    async_task("tests.functions.fail", "by hand", broker=drive.broker)
+    drive.once()
+    with pytest.raises(ValueError, match="at once"):
+        async_task("tests.functions.fail", "at once", sync=True)
+    assert told == [ValueError, ValueError]
 
 
 # ---------------------------------------------------------------------- save_task

@@ -16,6 +16,7 @@ from django.db import connection, connections, transaction
 from django.db.models.signals import post_delete, post_save, pre_save
 from django.dispatch import Signal
 
+from django_q import clock
 from django_q.brokers import get_broker
 from django_q.brokers.memory import Memory
 from django_q.cluster.scheduling import Scheduler
@@ -202,3 +203,11 @@ def test_cron_of_certain_years_runs_at_its_last_match_and_pauses():
     assert (row.next_run, row.repeats, row.error) == (NOON, 0, None)
     assert fire() == 0
     assert len(queued()) == 1
+
+
+def test_new_cron_row_without_a_time_starts_at_the_next_match() -> None:
+    row = Schedule.objects.create(
+        func="tests.functions.add", schedule_type="C", cron="* * * * *", next_run=None
+    )
+    assert row.next_run is not None
+    assert timedelta(0) <= row.next_run - clock.now() <= timedelta(minutes=1)
