@@ -49,6 +49,8 @@ class Kind(enum.IntEnum):
     """Worker or pusher to monitor: an ended run."""
     SAVED = 22
     """Monitor to worker: these are saved."""
+    REFUSED = 28
+    """Monitor to worker: this one can't be saved for now; at a stop, don't wait for it."""
     SETTLED = 23
     """Monitor to pusher: these receipts are done with."""
     FINISH = 24

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Sequence
+from math import inf
 from time import monotonic
 from typing import Final, NamedTuple
 
@@ -45,6 +46,10 @@ OUTAGES: Final = (OperationalError, InterfaceError, OSError, BrokerUnavailable)
 
 LARGEST_BATCH: Final = 500
 
+FIRST_REST: Final = 0.1
+LONGEST_REST: Final = 5.0
+"""Seconds until a refused record is tried again: twice as long after each try."""
+
 PUSHER: Final = 0
 """Stands for the pusher where others are known by their generation."""
 
@@ -58,12 +63,22 @@ class Ended(NamedTuple):
     record: Record
 
 
+class Refused(NamedTuple):
+    """An ended run that is in nobody's way while it rests."""
+
+    ended: Ended
+    rest: float
+    due: float
+
+
 class Monitor(Role):
     """Duties, in this order and no other: 1. gather what ended; 2. save it, put the next
     links of chains on their queues, and acknowledge: in one transaction where results
     and queue share a database; 3. tell workers and pusher; 4. say it in the log.
 
-    What could not be saved is not acknowledged: it is kept and tried again.
+    What could not be saved is not acknowledged: it is kept and tried again. A record that
+    is refused while others are not has times of its own for that, for ever: nobody can
+    tell whether the reason will pass. When all else is done it is left to its lease.
     """
 
     kind = "monitor"
@@ -73,10 +88,12 @@ class Monitor(Role):
         self.workers: dict[int, Line] = {}
         self.pusher: Line | None = None
         self.unsaved: dict[int, Ended] = {}
+        self.refused: dict[int, Refused] = {}
         self.greeted: set[int] = set()
         self.first_came = 0.0
         self.gather = GATHER
         self.trouble = Trouble()
+        self.refusals = Trouble()
         self.chronicle = Chronicle()
 
     def setup(self) -> None:
@@ -89,25 +106,32 @@ class Monitor(Role):
         self.collect(self._patience())
         if self.unsaved and self._is_time_to_save():
             self.settle(list(self.unsaved.values())[:LARGEST_BATCH])
-        self.board[Word.UNSAVED] = len(self.unsaved)
+        if self.refused and not self.trouble.rest:
+            self._try_refused()
+        self.board[Word.UNSAVED] = len(self.unsaved) + len(self.refused)
         self.chronicle.summarise(monotonic())
         # The sentinel says STOP when the last worker is gone, so nothing more comes.
         self.has_left = self.is_stopping and not self.unsaved
 
     def teardown(self) -> None:
         self.broker.close()
+        if self.refused:
+            text = "%s: %s results were refused to the end; their tasks run again"
+            logger.error(text, self.title, len(self.refused))
         logger.info("%s stopped monitoring results", self.title)
 
     # -- news
 
     def _patience(self) -> float:
-        if not self.unsaved:
-            return LONGEST_PAUSE
         if self.trouble.rest:
             return self.trouble.rest
         if len(self.unsaved) >= LARGEST_BATCH:
             return 0.0
-        return self.first_came + self.gather - monotonic()
+        now = monotonic()
+        moments = [now + LONGEST_PAUSE, *(r.due for r in self.refused.values())]
+        if self.unsaved:
+            moments.append(self.first_came + self.gather)
+        return max(0.0, min(moments) - now)
 
     def _is_time_to_save(self) -> bool:
         if self.trouble.rest:
@@ -147,6 +171,8 @@ class Monitor(Role):
 
     def _note(self, sender: int, frame: Frame) -> None:
         report = decode_report(frame.body)
+        if report.number in self.refused:
+            return
         if not self.unsaved:
             self.first_came = monotonic()
         record = Record.from_bytes(report.record)
@@ -183,34 +209,69 @@ class Monitor(Role):
         line = self.workers.pop(generation, None)
         if line is not None:
             line.close()
-        numbers = [n for n, e in self.unsaved.items() if e.sender == generation]
+        numbers = [n for n, e in self._in_hand.items() if e.sender == generation]
         pusher.send(control(Kind.ARRIVED, generation=generation, numbers=numbers))
 
     def tell_list(self, pusher: Line) -> None:
         """What has come and is not settled, after reading all lines."""
         for generation in list(self.workers):
             self._hear_worker(generation)
-        keys = [mark_of(ended.report.receipt) for ended in self.unsaved.values()]
+        keys = [mark_of(ended.report.receipt) for ended in self._in_hand.values()]
         pusher.send(control(Kind.LISTED, keys=keys, greeted=list(self.greeted)))
+
+    @property
+    def _in_hand(self) -> dict[int, Ended]:
+        """All that has come and is not settled."""
+        return self.unsaved | {n: r.ended for n, r in self.refused.items()}
 
     # -- saving
 
     def settle(self, batch: Sequence[Ended]) -> None:
         try:
             late = self.save(batch)
-        except Exception as error:  # noqa: BLE001 - any client's errors end here
-            if len(batch) > 1 and not isinstance(error, OUTAGES):
-                # One of them is to blame, and the others need not wait for it.
-                for ended in batch:
-                    self.settle([ended])
-                return
-            what = f"{len(self.unsaved)} results wait for the database"
+        except OUTAGES as error:
+            what = f"{len(self._in_hand)} results wait for the database"
             self.trouble.begin(what, error)
+        except Exception as error:  # noqa: BLE001 - any client's errors end here
+            self._find_culprit(batch, error)
+        else:
+            self._let_go(batch, late)
+
+    def _find_culprit(self, batch: Sequence[Ended], error: Exception) -> None:
+        """One of them is to blame, and the others need not wait for it."""
+        if len(batch) == 1:
+            self._put_off(batch[0], error)
             return
+        for ended in batch:
+            if not self.trouble.rest:
+                self.settle([ended])
+
+    def _put_off(self, ended: Ended, error: Exception) -> None:
+        number, record = ended.report.number, ended.record
+        before = self.refused.get(number)
+        rest = min(before.rest * 2, LONGEST_REST) if before else FIRST_REST
+        self.refused[number] = Refused(ended, rest, monotonic() + rest)
+        what = f"result of {clean(record.func)} [{clean(record.name)}] is refused"
+        self.refusals.begin(what, error, rest)
+        if self.unsaved.pop(number, None) and ended.sender in self.workers:
+            self.workers[ended.sender].send(control(Kind.REFUSED, number=number))
+
+    def _try_refused(self) -> None:
+        """Those whose time has come; at the end, all for a last time."""
+        now = inf if self.is_stopping else monotonic()
+        due = [r.ended for r in self.refused.values() if r.due <= now]
+        if due:
+            self.settle(due[:LARGEST_BATCH])
+        if not self.refused:
+            self.refusals.end(f"{self.title}: no result is refused")
+
+    def _let_go(self, batch: Sequence[Ended], late: set[str]) -> None:
+        """These are durable, or another's: tell everybody who waits for that."""
         self.trouble.end(f"{self.title}: the database works")
         self.gather = GATHER_LONG if len(batch) >= MANY else GATHER
         for ended in batch:
-            del self.unsaved[ended.report.number]
+            self.unsaved.pop(ended.report.number, None)
+            self.refused.pop(ended.report.number, None)
         self.first_came = monotonic()
         self.tell_saved(batch, late)
         timely = [e.record for e in batch if e.report.receipt not in late]

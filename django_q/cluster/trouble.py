@@ -38,9 +38,13 @@ class Trouble:
         """Seconds until the next try."""
         return max(0.0, self._until - monotonic())
 
-    def begin(self, what: str, error: BaseException) -> float:
-        """It failed (once more). Gives the seconds until the next try."""
-        now, pause = monotonic(), self._next
+    def begin(
+        self, what: str, error: BaseException, pause: float | None = None
+    ) -> float:
+        """It failed (once more). Gives the seconds until the next try: `pause`, where the
+        caller counts by itself.
+        """
+        now, pause = monotonic(), self._next if pause is None else pause
         reason = clean(error) or type(error).__name__
         self._until = now + pause
         self._next = min(self._longest, pause * 2)

@@ -72,6 +72,8 @@ class Worker(Role):
         self.inbox: deque[Parcel] = deque()
         self.kept: dict[int, Report] = {}
         self.kept_bytes = 0
+        self.refused: set[int] = set()
+        """Those of the kept that the monitor could not save so far."""
         self.unfinished: dict[int, tuple[Outcome, bool]] = {}
         """Number of a run -> its end, and whether that was the task's."""
         self.runner = Runner(self.options)
@@ -102,13 +104,21 @@ class Worker(Role):
             self.collect(0.0)
         if self._is_leaving:
             self.inbox.clear()
-            self.has_left = not self.kept and not self.unfinished
+            self.has_left = not self._awaited
         elif self.inbox and self._may_start:
             self.take_up(self.inbox.popleft())
 
     @property
     def _is_leaving(self) -> bool:
         return self.is_stopping or self.is_retiring
+
+    @property
+    def _awaited(self) -> set[int]:
+        """Ends that must be saved before it leaves. What is refused now may be saved
+        later, with its hook; only at a stop there is no later.
+        """
+        given_up = self.refused if self.is_stopping else set()
+        return self.kept.keys() - given_up
 
     @property
     def _may_start(self) -> bool:
@@ -143,6 +153,8 @@ class Worker(Role):
                     self.unfinished.pop(number, None)
                 for number in frame.facts["numbers"]:
                     self._let_go(number)
+            elif frame.kind is Kind.REFUSED:
+                self.refused.add(frame.facts["number"])
         if monitor.closed:
             self.monitor = None
 
@@ -155,6 +167,7 @@ class Worker(Role):
             self.inbox.clear()
             return
         self.monitor = line
+        self.refused.clear()
         for report in self.kept.values():
             line.send(encode_report(report._replace(again=True)))
         line.send(control(Kind.HELLO))
@@ -165,6 +178,7 @@ class Worker(Role):
         if report is None:
             return
         self.kept_bytes -= len(report.record)
+        self.refused.discard(number)
         self.row[Cell.KEPT] = len(self.kept)
         if number in self.unfinished:
             self.finish(number, *self.unfinished.pop(number))
@@ -316,10 +330,12 @@ class Worker(Role):
         are saved soon.
         """
         length = self.lengths.get(envelope.func_name, inf)
-        if not self.unfinished or length < SHORT_RUN:
+        if length < SHORT_RUN:
             return
         until = monotonic() + HOOK_PATIENCE
-        while self.unfinished and monotonic() < until and self.monitor is not None:
+        while self.unfinished.keys() - self.refused and self.monitor is not None:
+            if monotonic() >= until:
+                break
             self.collect(until - monotonic())
 
     def _note_length(self, envelope: Envelope, took: float) -> None:
