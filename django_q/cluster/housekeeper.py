@@ -49,9 +49,9 @@ class Chore:
 
     def perform(self) -> None:
         """Do it, and plan the next time; after an error, after a growing pause."""
-        for connection in connections.all(initialized_only=True):
-            freshen(connection)
         try:
+            for connection in connections.all(initialized_only=True):
+                freshen(connection)
             rest = self._do()
         except Exception as error:  # noqa: BLE001 - the edge of a turn: chores are apart
             rest = self._trouble.begin(f"housekeeper: {self.name} failed", error)

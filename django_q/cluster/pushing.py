@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from itertools import takewhile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice, takewhile
 from time import monotonic, sleep
 from typing import Final
 
@@ -52,27 +54,30 @@ class Pusher(Role):
 
     def turn(self) -> None:
         self.collect()
-        try:
-            self.recovery.advance(self.broker)
-            if self.recovery.take_strays(self.broker, at_once=self.trouble.is_due):
-                self.next_renewal = 0.0
-            self.renew()
-            self.fetch()
-            self.trouble.end(f"{self.title}: the broker works")
-            self._return_surplus()
+        with self._in_spite_of_errors():
+            if not self.trouble.rest:
+                self._use_broker()
             self.hand_over()
             self.relieve_stuck()
-        except Exception as error:  # noqa: BLE001 - any client's errors end here
-            self._report_trouble(error)
         if self.is_stopping:
             self.wind_down()
         self.board[Word.WAITING] = self._count_waiting()
         self.board[Word.LIMIT] = self._capacity()[1]
 
+    def _use_broker(self) -> None:
+        self.recovery.advance(self.broker)
+        if self.recovery.take_strays(self.broker, at_once=self.trouble.is_due):
+            self.next_renewal = 0.0
+        self.renew()
+        self.fetch()
+        self.trouble.end(f"{self.title}: the broker works")
+        self._return_surplus()
+
     def teardown(self) -> None:
         if not self.control.closed:
             self._give_back(list(self.ledger.free))
-        self.broker.close()
+        with self._in_spite_of_errors():
+            self.broker.close()
         logger.info("%s stopped pushing tasks", self.title)
 
     # -- news
@@ -194,11 +199,10 @@ class Pusher(Role):
         return [hand for hand in self.hands.values() if not hand.is_retiring]
 
     def fetch(self) -> None:
-        if not self._can_fetch or self.trouble.rest:
+        if not self._can_fetch:
             return
         self._look_anyway()
-        count = self._wanted() if self.more else 0
-        if not count:
+        if not (count := self._wanted() if self.more else 0):
             return
         begun = self.board.now()
         deliveries = self.broker.dequeue(count=count) or []
@@ -229,11 +233,11 @@ class Pusher(Role):
         return len(self.ledger.unstarted(hand.generation, hand.last))
 
     def _room_in(self, hand: Hand) -> int:
-        """How many parcels this worker may get now."""
+        """How many parcels this worker may get now. A suspect is alone in a hand."""
         if hand.is_retiring or hand.line.closed:
             return 0
         held = self.ledger.hands.get(hand.generation, {})
-        if any(entry.is_suspect for entry in held.values()):
+        if any(entry.is_suspect for entry in islice(held.values(), 1)):
             return 0
         room = hand.window + hand.is_idle - self._load_of(hand)
         return int(min(room, hand.runs_left))
@@ -252,7 +256,8 @@ class Pusher(Role):
         free = self.ledger.free
         innocents = takewhile(lambda entry: not entry.is_suspect, free)
         count = min(count, sum(1 for _ in innocents))
-        if free and free[0].is_suspect and not self.ledger.hands.get(hand.generation):
+        may_count = not self.trouble.rest and not self.ledger.hands.get(hand.generation)
+        if free and free[0].is_suspect and may_count:
             self._count_start(free[0])
             count = 1
         entries = self.ledger.hand(hand.generation, count)
@@ -275,14 +280,11 @@ class Pusher(Role):
 
     def _someone_waits_in_vain(self) -> bool:
         """A worker is idle while another one has more than it can begin."""
-        hands = list(self.hands.values())
-        loads = [self._load_of(hand) for hand in hands]
-        if not any(loads) or self.is_stopping:
+        if self.is_stopping:
             return False
-        return any(
-            h.is_idle and not load and not h.is_retiring
-            for h, load in zip(hands, loads, strict=True)
-        )
+        loads = {hand: self._load_of(hand) for hand in self.hands.values()}
+        idle = [hand for hand, load in loads.items() if hand.is_idle and not load]
+        return any(loads.values()) and not all(hand.is_retiring for hand in idle)
 
     def relieve_stuck(self) -> None:
         if not self._someone_waits_in_vain():
@@ -340,12 +342,11 @@ class Pusher(Role):
         receipts = list(self.ledger.entries)
         lost = set(receipts) - self.broker.renew(receipts)
         self._extend_lease(begun)
-        self._lose(lost)
+        if lost:
+            self._lose(lost)
 
     def _lose(self, receipts: set[str]) -> None:
         """Others have these now, or they are saved and the news is on its way."""
-        if not receipts:
-            return
         if self.monitor is not None:
             self._hear_monitor(self.monitor)
         for hand in list(self.hands.values()):
@@ -357,8 +358,12 @@ class Pusher(Role):
         if gone:
             logger.warning("%s: lease lost for %s tasks", self.title, len(gone))
 
-    def _report_trouble(self, error: Exception) -> None:
-        self.trouble.begin(f"{self.title} can't use the broker", error)
+    @contextmanager
+    def _in_spite_of_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - any client's errors end here
+            self.trouble.begin(f"{self.title} can't use the broker", error)
 
     # -- stopping
 
@@ -371,27 +376,26 @@ class Pusher(Role):
         if not self.has_given_back:
             self.has_given_back = True
             self._give_back_all()
-        elif self.ledger.free:
+        elif self.ledger.free and not self.trouble.rest:
             self._give_back(list(self.ledger.free))
 
     def _give_back_all(self) -> None:
-        self.broker.close()  # it may wait for a package, or have one that woke us
+        with self._in_spite_of_errors():
+            # It may wait for a package, or have one that woke us.
+            self.broker.close()
         for hand in list(self.hands.values()):
             self.take_back(hand)
-        returned = list(self.ledger.free)
         running = sum(not hand.is_idle for hand in self.hands.values())
-        self._give_back(returned)
-        facts = {"running": running, "returned": len(returned)}
+        facts = {"running": running, "returned": len(self.ledger.free)}
+        self._give_back(list(self.ledger.free))
         self.control.send(control(Kind.STOPPING, **facts))
 
     def _give_back(self, entries: list[Entry]) -> None:
         """Back to the broker with what was not begun; it is no longer ours."""
-        try:
+        with self._in_spite_of_errors():
             self.broker.release([entry.receipt for entry in entries])
             for entry in entries:
                 if entry.receipt.startswith(UNRECEIPTED):
                     self.broker.enqueue(entry.delivery.package)
                 # One by one: what was enqueued must not be so again after an error.
                 self.ledger.forget(entry.receipt)
-        except Exception as error:  # noqa: BLE001 - any client's errors end here
-            self._report_trouble(error)

@@ -23,7 +23,8 @@ from django_q.cluster.frames import (
 from django_q.cluster.hands import Hand
 from django_q.cluster.pushing import Pusher
 from django_q.cluster.recovery import forbid_former_parcels
-from tests.unit.cluster.world import OPTIONS, Actor, Meeting, Wire, World
+from django_q.cluster.trouble import Trouble
+from tests.unit.cluster.world import OPTIONS, Actor, Meeting, Violation, Wire, World
 
 
 class WorkerActor(Actor):
@@ -238,6 +239,7 @@ class StepwisePusher(Pusher):
         self.hands: dict[int, Hand] = {}
         self.monitor = None
         self.is_quiet = self.is_stopping = False
+        self.trouble = Trouble()
 
 
 class PusherActor(Actor):
@@ -267,9 +269,16 @@ class PusherActor(Actor):
                     pusher.ledger.take(delivery)
                 yield
             pusher.hand_over()
+            self.check_suspects()
             yield
             if pusher.hands and rng.random() < 0.2:
                 self.take_back(rng.choice(list(pusher.hands.values())))
+
+    def check_suspects(self) -> None:
+        """The pusher looks at the first entry of a hand only."""
+        for held in self.pusher.ledger.hands.values():
+            if len(held) > 1 and any(entry.is_suspect for entry in held.values()):
+                raise Violation("a suspect is not alone")
 
     def take_back(self, hand: Hand) -> None:
         if not self.world.rules.void_grows:

@@ -119,3 +119,41 @@ def test_what_went_back_before_an_error_goes_back_once(pusher: StepwisePusher) -
         pusher._give_back(list(pusher.ledger.free))  # noqa: SLF001
     assert broker.packages == ["a", "b", "c"]
     assert not pusher.ledger.entries
+
+
+class Broken(Broker):
+    """Can't be closed, and refuses everything."""
+
+    tries = 0
+
+    def close(self) -> None:
+        raise ValueError
+
+    def renew(self, receipts: object) -> set[str]:
+        self.tries += 1
+        raise ConnectionError
+
+
+def test_broker_that_can_not_be_closed_does_not_end_the_stop(
+    pusher: StepwisePusher,
+) -> None:
+    pusher.broker = Broken("shop")
+    pusher.has_given_back = False
+    pusher.wind_down()
+    assert pusher.has_given_back
+
+
+def test_frames_do_not_shorten_the_rest_after_trouble(
+    pusher: StepwisePusher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pusher.broker = broker = Broken("shop")
+    broker.supports_leases = True
+    pusher.trouble = Trouble(1000, 1000)
+    pusher.recovery.is_under_way = False
+    pusher.next_renewal = 0.0
+    hand, _entries = give(pusher, 1)
+    pusher.hands[WORKER] = hand
+    monkeypatch.setattr(pusher, "collect", lambda: None)
+    for _frame in range(5):
+        pusher.turn()
+    assert broker.tries == 1
