@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from django.core.checks import CheckMessage
 
@@ -23,7 +23,12 @@ def judge_client(raw: Mapping[str, Any]) -> Iterator[CheckMessage]:
 
 
 def judge_redis(raw: Mapping[str, Any]) -> Iterator[CheckMessage]:
-    """Two ways to the same server."""
+    """A way to the server that leads nowhere, and two ways to the same one."""
+    way = raw.get("redis")
+    if isinstance(way, str) and _split(way) is None:
+        # Not a word of it: it may have a password.
+        hint = "Write it like redis://localhost:6379/0. In a password, quote what is special in URLs."
+        yield error("E006", "Q_CLUSTER['redis'] is not a valid URL.", hint)
     if raw.get("redis") and raw.get("django_redis"):
         message = (
             "Q_CLUSTER['redis'] and 'django_redis' are both set: the second is used."
@@ -63,14 +68,29 @@ def _named_kind(raw: Mapping[str, Any]) -> Kind | None:
 def _is_local(way: Any) -> bool:
     """Whether the packages stay on this host."""
     if isinstance(way, str):
-        parts = urlsplit(way)
-        return parts.scheme == "unix" or _is_loopback(parts.hostname or "localhost")
+        parts = _split(way)
+        # What is no URL has an error of its own.
+        return (
+            parts is None
+            or parts.scheme == "unix"
+            or _is_loopback(parts.hostname or "localhost")
+        )
     if not isinstance(way, Mapping):
         # Several servers: not ours to judge.
         return True
     return bool(way.get("unix_socket_path")) or _is_loopback(
         str(way.get("host") or "localhost")
     )
+
+
+def _split(way: str) -> SplitResult | None:
+    """The parts of a URL; None if it is none."""
+    try:
+        parts = urlsplit(way)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
 
 
 def _is_loopback(host: str) -> bool:

@@ -300,6 +300,21 @@ def test_client_library_is_no_matter_where_no_setting_asks_for_it(
     assert "django_q.E006" not in [number for number, _message, _hint in problems(raw)]
 
 
+@pytest.mark.parametrize("way", ["redis://[::1", "redis://:pa/ss@cache/0"])
+def test_malformed_url_of_redis(way: str) -> None:
+    message = "Q_CLUSTER['redis'] is not a valid URL."
+    hint = "Write it like redis://localhost:6379/0. In a password, quote what is special in URLs."
+    assert problems({"save_limit": 9, "redis": way}) == [
+        ("django_q.E006", message, hint)
+    ]
+    assert risks({"redis": way}) == []
+
+
+def test_malformed_url_of_a_redis_cache_is_no_traceback() -> None:
+    caches = {"default": LOCAL_CACHE | {"LOCATION": "redis://[::1"}}
+    assert risks({"django_redis": "default"}, caches=caches) == []
+
+
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A package of somebody's own that can be imported meanwhile."""
