@@ -18,7 +18,7 @@ PULSE: Final = 0.005
 
 @dataclass(slots=True)
 class Slip:
-    """A package on the shelf, and what is known about it."""
+    """A package on the pile, and what is known about it."""
 
     id: int
     package: str
@@ -42,13 +42,16 @@ class Slip:
 
 
 @dataclass
-class Shelf:
+class Pile:
     """One queue. Whoever looks at its slips holds its lock."""
 
     slips: dict[int, Slip] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=itertools.count)
     lock: threading.Condition = field(default_factory=threading.Condition)
     version: int = 0
+
+    def find(self, task_id: str) -> Slip | None:
+        return next((s for s in self.slips.values() if s.task_id == task_id), None)
 
     def change(self) -> None:
         """Tell everybody that something may have arrived."""
@@ -64,7 +67,7 @@ class Memory(Broker):
     supports_delay = True
     supports_ids = True
 
-    _shelves: Final[dict[str, Shelf]] = defaultdict(Shelf)
+    _piles: Final[dict[str, Pile]] = defaultdict(Pile)
     """The one thing in the house that is shared by being a module's: it is its purpose."""
 
     def __init__(self, list_key: str | None = None) -> None:
@@ -82,18 +85,18 @@ class Memory(Broker):
     def enqueue(
         self, package: str, *, task_id: str | None = None, delay: float = 0
     ) -> int:
-        return self._put(self._shelf, package, task_id, delay)
+        return self._put(self._pile, package, task_id, delay)
 
     def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
         for package, queue, task_id in consignments:
-            self._put(self._shelves[queue], package, task_id, 0)
+            self._put(self._piles[queue], package, task_id, 0)
 
     def dequeue(self, count: int | None = None) -> list[Delivery]:
         wanted = count or get_options().bulk or 1
-        with self._shelf.lock:
+        with self._pile.lock:
             taken = self._take(wanted)
             if not taken and self._holder is None:
-                self._shelf.lock.wait(get_options().poll)
+                self._pile.lock.wait(get_options().poll)
                 taken = self._take(wanted)
         return taken
 
@@ -101,7 +104,7 @@ class Memory(Broker):
         return bool(Memory.acknowledge_many(self, [receipt]))
 
     def acknowledge_many(self, receipts: Sequence[str]) -> set[str]:
-        return self._change(receipts, lambda slip: self._shelf.slips.pop(slip.id))
+        return self._change(receipts, lambda slip: self._pile.slips.pop(slip.id))
 
     fail = delete = acknowledge
 
@@ -114,8 +117,8 @@ class Memory(Broker):
         return self._count(lambda slip: slip.due > monotonic())
 
     def purge_queue(self) -> None:
-        with self._shelf.lock:
-            self._shelf.slips.clear()
+        with self._pile.lock:
+            self._pile.slips.clear()
 
     delete_queue = purge_queue
 
@@ -132,8 +135,8 @@ class Memory(Broker):
         return self._change(receipts, self._lease_anew)
 
     def held(self) -> list[Delivery]:
-        with self._shelf.lock:
-            slips = self._shelf.slips.values()
+        with self._pile.lock:
+            slips = self._pile.slips.values()
             return [
                 s.hand_out() for s in slips if s.holder and s.holder == self._holder
             ]
@@ -172,20 +175,20 @@ class Memory(Broker):
         if now - self._listed_since < self._lease:
             return []
         texts = []
-        with self._shelf.lock:
-            for slip in self._shelf.slips.values():
+        with self._pile.lock:
+            for slip in self._pile.slips.values():
                 if slip.holder not in (None, self._holder) and slip.due <= now:
                     texts.append(f"task {slip.task_id} of cluster {slip.holder}")
                     slip.holder = None
                     slip.rescues += 1
-            self._shelf.change()
+            self._pile.change()
         return texts
 
     # -- waking up
 
     def has_news(self) -> bool:
-        with self._shelf.lock:
-            seen, self._seen = self._seen, self._shelf.version
+        with self._pile.lock:
+            seen, self._seen = self._seen, self._pile.version
         return seen != self._seen
 
     def pulse(self) -> float:
@@ -193,15 +196,15 @@ class Memory(Broker):
 
     def next_due(self) -> float | None:
         now = monotonic()
-        with self._shelf.lock:
-            slips = self._shelf.slips.values()
+        with self._pile.lock:
+            slips = self._pile.slips.values()
             rests = [s.due - now for s in slips if s.holder is None]
         return min((rest for rest in rests if rest > 0), default=None)
 
     def pass_time(self, seconds: float) -> None:
         """As if so much time had passed for all packages of this queue; for tests."""
-        with self._shelf.lock:
-            for slip in self._shelf.slips.values():
+        with self._pile.lock:
+            for slip in self._pile.slips.values():
                 slip.due -= seconds
             self._listed_since -= seconds
 
@@ -209,28 +212,26 @@ class Memory(Broker):
         """Packages that any cluster holds; for tests."""
         return self._count(lambda slip: slip.holder is not None)
 
-    # -- the shelf
+    # -- the pile
 
     @property
-    def _shelf(self) -> Shelf:
-        return self._shelves[self.list_key]
+    def _pile(self) -> Pile:
+        return self._piles[self.list_key]
 
-    def _put(
-        self, shelf: Shelf, package: str, task_id: str | None, delay: float
-    ) -> int:
-        with shelf.lock:
-            known = [s.id for s in shelf.slips.values() if s.task_id == task_id]
-            if task_id and known:
-                return known[0]
-            slip = Slip(next(shelf.numbers), package, monotonic() + delay, task_id)
-            shelf.slips[slip.id] = slip
-            shelf.change()
+    def _put(self, pile: Pile, package: str, task_id: str | None, delay: float) -> int:
+        with pile.lock:
+            known = pile.find(task_id) if task_id else None
+            if known is not None:
+                return known.id
+            slip = Slip(next(pile.numbers), package, monotonic() + delay, task_id)
+            pile.slips[slip.id] = slip
+            pile.change()
             return slip.id
 
     def _take(self, count: int) -> list[Delivery]:
         now = monotonic()
         free = [
-            s for s in self._shelf.slips.values() if s.due < now and self._may_take(s)
+            s for s in self._pile.slips.values() if s.due < now and self._may_take(s)
         ]
         free.sort(key=lambda slip: (slip.due, slip.id))
         for slip in free[:count]:
@@ -250,13 +251,13 @@ class Memory(Broker):
     ) -> set[str]:
         """Change those that are still ours, and give their receipts."""
         ours = set()
-        with self._shelf.lock:
+        with self._pile.lock:
             for receipt in receipts:
-                slip = self._shelf.slips.get(int(str(receipt).partition(":")[0]))
+                slip = self._pile.slips.get(int(str(receipt).partition(":")[0]))
                 if slip is not None and self._is_ours(slip, receipt):
                     change(slip)
                     ours.add(receipt)
-            self._shelf.change()
+            self._pile.change()
         return ours
 
     def _is_ours(self, slip: Slip, receipt: str) -> bool:
@@ -265,5 +266,5 @@ class Memory(Broker):
         return slip.receipt == receipt and slip.holder == self._holder
 
     def _count(self, is_counted: Callable[[Slip], bool]) -> int:
-        with self._shelf.lock:
-            return sum(map(is_counted, self._shelf.slips.values()))
+        with self._pile.lock:
+            return sum(map(is_counted, self._pile.slips.values()))

@@ -8,7 +8,6 @@ what is shared between processes is repeated in the cache, and looked for there 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from typing import TypeVar
 
 from django.apps import apps
@@ -74,9 +73,10 @@ def _database(broker: Broker) -> Broker:
     return store
 
 
-@lru_cache(maxsize=8)
 def _find_table(alias: str) -> None:
-    """Raises LookupError where the table is missing; that is looked up each time."""
+    """Raises LookupError where the table is missing: within a transaction of the
+    caller's, a query that fails would spoil that.
+    """
     table = apps.get_model("django_q", "VitalSign")._meta.db_table  # noqa: SLF001 - public by its docs
     if table not in connections[alias].introspection.table_names():
         raise LookupError(table)

@@ -17,7 +17,6 @@ from django.test.utils import CaptureQueriesContext
 
 from django_q.brokers import Broker, get_broker
 from django_q.brokers.orm import ORM
-from django_q.brokers.signboard import _find_table
 from django_q.clock import now
 from django_q.cluster.echo import Echo
 from django_q.conf import Conf
@@ -125,7 +124,6 @@ def test_any_other_broker_uses_the_database(shared_cache: BaseCache) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_without_the_table_it_is_the_cache(shared_cache: BaseCache) -> None:
-    _find_table.cache_clear()
     sign = stat()
     with connection.schema_editor() as editor:
         editor.delete_model(VitalSign)
