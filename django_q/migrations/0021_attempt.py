@@ -14,11 +14,8 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.AutoField(
-                        auto_created=True,
-                        primary_key=True,
-                        serialize=False,
-                        verbose_name="ID",
+                    models.BigAutoField(
+                        primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
                 (

@@ -14,6 +14,7 @@ class Attempt(models.Model):
     A task that succeeds at its first run has none: its row says all there is to say.
     """
 
+    id = models.BigAutoField(verbose_name="ID", primary_key=True)
     task = models.ForeignKey(
         Task,
         # It is here before the task's row, and whoever deletes that need not know of it.
