@@ -43,7 +43,13 @@ class Kind(NamedTuple):
 
 
 KINDS: Final = (
-    Kind("disque_nodes", "Disque", None, lambda o: bool(o.disque_nodes)),
+    Kind(
+        "disque_nodes",
+        "Disque",
+        "django_q.brokers.disque.Disque",
+        lambda o: bool(o.disque_nodes),
+        package="redis",
+    ),
     Kind("iron_mq", "IronMQ", None, lambda o: bool(o.iron_mq)),
     # An empty dict chooses it too: everything can come from the environment.
     Kind(
@@ -105,6 +111,6 @@ def _path_of(kind: Kind, options: Options) -> str:
         return kind.path
     message = (
         f"Q_CLUSTER[{kind.setting!r}] asks for {kind.title}. This release carries the"
-        " brokers for Redis, Amazon SQS and the database, and one in memory for tests."
+        " brokers for Redis, Amazon SQS, Disque and the database, and one for tests."
     )
     raise ConfigurationError(message, hint=USE_THE_DATABASE)

@@ -18,6 +18,7 @@ PUBLIC_METHODS = 15
 WIDE_BY_PROMISE = {
     "AsyncTask",
     "Broker",
+    "Disque",
     "Memory",
     "ORM",
     "Redis",

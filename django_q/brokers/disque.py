@@ -1,0 +1,285 @@
+"""Disque: jobs in the memory of several nodes, any of which takes and gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import ceil
+from typing import Any, Final
+
+from django_q.brokers.base import Broker, Consignment, Delivery
+from django_q.brokers.disque_client import Nodes, connect
+from django_q.conf import get_options
+from django_q.exceptions import BrokerUnavailable
+from django_q.logs import logger
+
+LONGEST_LIFE: Final = 0xFFFF
+"""Minutes that a job lives unless it is done: as many as its id can tell, in its last four
+digits. (The server's own default is a day.)"""
+
+MOST_FAILURES: Final = 1000
+"""Failed runs that a job which was put off can tell of: it lives two minutes less for each,
+so that one finds them in its id. Two, for that number is always odd."""
+
+REPLICATES_WITHIN: Final = 5_000
+"""Milliseconds for the other nodes to have their copies."""
+
+ID_LENGTH: Final = 40
+
+MOST_AT_ONCE: Final = 500
+"""Commands that travel in one go."""
+
+GONE: Final = ("NOJOB", "ACKED")
+"""What WORKING answers when the job has been acknowledged, or is not on this node."""
+
+
+class Disque(Broker):
+    """Carries packages as jobs of Disque.
+
+    A job that was handed out comes back `retry` seconds later, unless it is told that
+    somebody is working on it. A receipt is the job's id and the number of earlier
+    deliveries; Disque itself knows the id alone, so a late receipt is as good as a new one.
+    """
+
+    supports_receipts = True
+    supports_renewal = True
+    supports_delay = True
+
+    connection: Nodes
+    _is_enlisted = False
+
+    @property
+    def lease_length(self) -> float:
+        """RETRY, which is whole seconds; 0 would be once and never again."""
+        options = get_options()
+        return max(1, ceil(options.retry or options.lease))
+
+    @staticmethod
+    def get_connection(list_key: str | None = None) -> Nodes:
+        """The nodes; one is connected with the first command, in each process anew."""
+        return connect(get_options())
+
+    # -- producing and consuming
+
+    def enqueue(
+        self, package: str, *, task_id: str | None = None, delay: float = 0
+    ) -> str:
+        """Gives the id of the job. A repetition would be another job, so there is none."""
+        job: bytes = self.connection.execute_command(
+            *self._addition(self.list_key, package, delay), again=False
+        )
+        return job.decode()
+
+    def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
+        added = [
+            self._addition(queue, package) for package, queue, _task_id in consignments
+        ]
+        self._each(added, again=False)
+
+    def dequeue(self, count: int | None = None) -> list[Delivery]:
+        wanted = count or get_options().bulk or 1
+        # 0 would be for ever. Who serves a cluster has others to listen to.
+        patience = max(1, min(1000, int(get_options().poll * 1000)))
+        waiting = ("NOHANG",) if self._is_enlisted else ("TIMEOUT", patience)
+        options = (*waiting, "COUNT", wanted, "WITHCOUNTERS", "FROM", self.list_key)
+        jobs = self.connection.execute_command("GETJOB", *options)
+        taken = [deliver(job) for job in jobs or []]
+        # A job's time runs from when it was queued: without this, one that waited long
+        # would come back at once.
+        self._work_on([str(delivery.receipt) for delivery in taken])
+        return taken
+
+    def acknowledge(self, receipt: str) -> bool:
+        return bool(Disque.acknowledge_many(self, [receipt]))
+
+    def acknowledge_many(self, receipts: Sequence[str]) -> set[str]:
+        """Gives all: a node can't tell whether a job that it doesn't know ever was."""
+        verb = "FASTACK" if get_options().disque_fastack else "ACKJOB"
+        self._in_loads(verb, [job_of(receipt) for receipt in receipts])
+        return set(receipts)
+
+    fail = delete = acknowledge
+
+    # -- the queue as a whole
+
+    def queue_size(self) -> int:
+        """Jobs that wait on the node that we talk to."""
+        return int(self.connection.execute_command("QLEN", self.list_key))
+
+    def lock_size(self) -> int:
+        """Jobs that this node knows and does not offer: handed out, delayed, or elsewhere."""
+        return sum(1 for _job in self._jobs("active"))
+
+    def purge_queue(self) -> None:
+        # DELJOB would leave the copies on other nodes, and these would bring it back.
+        self._in_loads("FASTACK", list(dict.fromkeys(self._jobs("active", "queued"))))
+
+    delete_queue = purge_queue
+
+    def peek(self, count: int = 1) -> list[str]:
+        """The next packages, without taking them; with a negative count the latest."""
+        jobs = self.connection.execute_command("QPEEK", self.list_key, count)
+        return [job[2].decode(errors="replace") for job in jobs]
+
+    def pause(self, state: str = "all") -> str:
+        """Stop the queue on all nodes, `in`, `out` or `all`, or go on with `none`.
+
+        Gives the state that follows; asked for `state`, it changes nothing.
+        """
+        words = [state] if state == "state" else [state, "bcast"]
+        said: bytes = self.connection.execute_command("PAUSE", self.list_key, *words)
+        return said.decode()
+
+    def queues(self) -> list[str]:
+        """The queues that this node knows."""
+        found = self._scan("QSCAN", "COUNT", MOST_AT_ONCE)
+        return sorted({name.decode(errors="replace") for name in found})
+
+    def ping(self) -> bool:
+        try:
+            return bool(self.connection.execute_command("PING"))
+        except BrokerUnavailable as error:
+            logger.error("%s", error)
+            raise
+
+    def info(self) -> str:
+        if self._info is None:
+            about = self.connection.execute_command("INFO")
+            self._info = f"Disque {about['disque_version']}"
+        return self._info
+
+    def cautions(self) -> list[str]:
+        state = self.pause("state")
+        if state == "none":
+            return []
+        which = f"The queue {self.list_key!r} of Disque is paused ({state})"
+        return [f"{which}: send PAUSE {self.list_key} none bcast to go on."]
+
+    # -- leases: what a node knows of them
+
+    def enlist(self, cluster: str, lease: float) -> None:
+        self._is_enlisted = True
+
+    def renew(self, receipts: Sequence[str]) -> set[str]:
+        """Say that they are still worked on. In the second half of its life a job can't be
+        kept any more: it is handed out again whatever we say.
+        """
+        answers = self._work_on(receipts)
+        lost = {r for r, said in answers.items() if str(said).startswith(GONE)}
+        # Where there are several nodes, this one need not know the job.
+        return set(receipts) - (set() if self.connection.are_several else lost)
+
+    def release(
+        self, receipts: Sequence[str], *, delay: float = 0, failed: bool = False
+    ) -> set[str]:
+        """Give back; `failed` counts among the job's nacks. A job can't be made to wait
+        again, so that a later one is put in its place.
+        """
+        if delay > 0:
+            return {r for r in receipts if self._put_off(r, delay, failed=failed)}
+        verb = "NACK" if failed else "ENQUEUE"
+        self._in_loads(verb, [job_of(receipt) for receipt in receipts])
+        return set(receipts)
+
+    def close(self) -> None:
+        self.connection.close()
+
+    # -- talking to Disque
+
+    def _addition(
+        self, queue: str, package: str, delay: float = 0, failures: int = 0
+    ) -> list[Any]:
+        """The command that queues a package. DELAY must be less than TTL."""
+        pause = ceil(delay)
+        life = 60 * (LONGEST_LIFE - 2 * min(failures, MOST_FAILURES))
+        if pause > life / 2:
+            life += pause
+        words = ["ADDJOB", queue, package.encode(), REPLICATES_WITHIN]
+        words += ["RETRY", int(self.lease_length), "TTL", life]
+        return [*words, "DELAY", pause] if pause else words
+
+    def _put_off(self, receipt: str, delay: float, *, failed: bool) -> bool:
+        """Queue the package anew, for later, and only then be done with the former job."""
+        job = facts_in(self.connection.execute_command("SHOW", job_of(receipt)) or ())
+        if job.get("state") != b"active":
+            return False
+        package = job["body"].decode(errors="replace")
+        failures = int(job["nacks"]) + failures_in(receipt) + failed
+        self.connection.execute_command(
+            *self._addition(self.list_key, package, delay, failures), again=False
+        )
+        return bool(Disque.acknowledge_many(self, [receipt]))
+
+    def _work_on(self, receipts: Sequence[str]) -> dict[str, Any]:
+        """What Disque says about our going on with each of these."""
+        commands = [("WORKING", job_of(receipt)) for receipt in receipts]
+        answers = self._each(commands, refusals=True)
+        return dict(zip(receipts, answers, strict=True))
+
+    def _jobs(self, *states: str) -> Iterator[str]:
+        """The ids of the jobs of this queue; some may come twice."""
+        for job in self._scan("JSCAN", *self._which(*states)):
+            yield job.decode()
+
+    def _which(self, *states: str) -> list[Any]:
+        """The jobs of this queue, as JSCAN is asked for them."""
+        words: list[Any] = ["QUEUE", self.list_key, "COUNT", MOST_AT_ONCE]
+        for state in states:
+            words += ["STATE", state]
+        return words
+
+    def _scan(self, verb: str, *words: Any) -> Iterator[Any]:
+        cursor = b"0"
+        while True:
+            cursor, found = self.connection.execute_command(verb, cursor, *words)
+            yield from found
+            if int(cursor) == 0:
+                return
+
+    def _in_loads(self, verb: str, jobs: Sequence[str]) -> None:
+        """A verb that takes many ids, and may be said again."""
+        for begin in range(0, len(jobs), MOST_AT_ONCE):
+            load = jobs[begin : begin + MOST_AT_ONCE]
+            self.connection.execute_command(verb, *load)
+
+    def _each(
+        self,
+        commands: Sequence[Sequence[Any]],
+        *,
+        again: bool = True,
+        refusals: bool = False,
+    ) -> list[Any]:
+        answers: list[Any] = []
+        for begin in range(0, len(commands), MOST_AT_ONCE):
+            load = commands[begin : begin + MOST_AT_ONCE]
+            answers += self.connection.execute_each(
+                load, again=again, refusals=refusals
+            )
+        return answers
+
+
+def deliver(job: Sequence[Any]) -> Delivery:
+    """A job as it is handed out. Its counters say why it was queued again."""
+    _queue, name, body, *pairs = job
+    counted = facts_in(pairs)
+    failures = int(counted.get("nacks", 0)) + failures_in(name.decode())
+    earlier = failures + int(counted.get("additional-deliveries", 0))
+    receipt, package = f"{name.decode()}.{earlier}", body.decode(errors="replace")
+    return Delivery(receipt, package, deliveries=1 + earlier, attempts=failures)
+
+
+def failures_in(receipt: str) -> int:
+    """Failed runs of the jobs in whose place this one was put."""
+    life = int(receipt[ID_LENGTH - 4 : ID_LENGTH], 16)
+    failures = (LONGEST_LIFE - life) // 2
+    return failures if failures <= MOST_FAILURES else 0
+
+
+def facts_in(pairs: Sequence[Any]) -> dict[str, Any]:
+    """Names and values, in turn, as Disque tells them."""
+    names = [name.decode() for name in pairs[::2]]
+    return dict(zip(names, pairs[1::2], strict=True))
+
+
+def job_of(receipt: str) -> str:
+    """The id of the job that a receipt was given for."""
+    return receipt[:ID_LENGTH]

@@ -1,0 +1,181 @@
+"""The nodes of Disque: one that answers is talked to, and another one when it fails."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    ConnectionError,  # noqa: A004 - the client's name for it
+    OutOfMemoryError,
+    RedisError,
+    ResponseError,
+    TimeoutError,  # noqa: A004 - the client's name for it
+)
+from redis.retry import Retry
+
+from django_q.brokers.registry import USE_THE_DATABASE
+from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError
+from django_q.logs import clean
+from django_q.options import Options
+
+ANSWERS_WITHIN: Final = 10.0
+"""Seconds after which a node that says nothing is given up."""
+
+CONNECTS_WITHIN: Final = 5.0
+
+T = TypeVar("T")
+
+DEFAULT_PORT: Final = 7711
+
+PASSING: Final = ("NOREPL", "PAUSED", "LEAVING", "MAXLEN")
+"""Refusals that may be over when it is tried again."""
+
+
+class DisqueUnavailable(BrokerUnavailable, ConnectionError):
+    """No node can be reached. Also the client's own error, which projects catch."""
+
+
+class Nodes:
+    """A client of whichever node answers.
+
+    They are tried in random order, each once for a command. The one that answered is
+    kept until it fails, says that it leaves the others, or everything is closed.
+    """
+
+    def __init__(self, addresses: Sequence[str], password: str | None = None) -> None:
+        self.addresses = [address_in(text) for text in addresses]
+        self._password = password
+        self._client: redis.Redis | None = None
+
+    def execute_command(self, *words: Any, again: bool = True) -> Any:
+        """What a node answers. `again`: another one may be asked after a lost answer."""
+
+        def ask(node: Any) -> Any:
+            return node.execute_command(*words)
+
+        return self._talk(ask, again=again)
+
+    def execute_each(
+        self, commands: Sequence[Sequence[Any]], *, again: bool, refusals: bool
+    ) -> list[Any]:
+        """What one node answers to each of several commands.
+
+        `refusals`: they are answers as well; else the first of them is raised.
+        """
+
+        def ask(node: Any) -> list[Any]:
+            with node.pipeline(transaction=False) as pipe:
+                for words in commands:
+                    pipe.execute_command(*words)
+                answers: list[Any] = pipe.execute(raise_on_error=False)
+            # The client's own way to raise them would show what was sent.
+            refused = [said for said in answers if isinstance(said, Exception)]
+            if refused and not refusals:
+                raise refused[0]
+            return answers
+
+        return self._talk(ask, again=again)
+
+    @property
+    def are_several(self) -> bool:
+        return len(self.addresses) > 1
+
+    def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _talk(self, ask: Callable[[redis.Redis], T], *, again: bool) -> T:
+        untried = random.sample(self.addresses, len(self.addresses))
+        with self._plain_words():
+            while True:
+                node = self._client or self._connect(untried)
+                try:
+                    return ask(node)
+                except (ConnectionError, TimeoutError):
+                    self.close()
+                    if not (again and untried):
+                        raise
+                except ResponseError as error:
+                    if not str(error).startswith("LEAVING") or not untried:
+                        raise
+                    self.close()
+
+    def _connect(self, untried: list[tuple[str, int]]) -> redis.Redis:
+        """A client of the first of these that answers; those tried are taken away."""
+        while True:
+            host, port = untried.pop()
+            client = redis.Redis(
+                host=host,
+                port=port,
+                password=self._password or None,
+                # Its HELLO is another command than that of Redis.
+                protocol=2,
+                socket_timeout=ANSWERS_WITHIN,
+                socket_connect_timeout=CONNECTS_WITHIN,
+                socket_keepalive=True,
+                # We know better which commands may be repeated.
+                retry=Retry(NoBackoff(), 0),
+            )
+            try:
+                client.ping()
+            except (ConnectionError, TimeoutError) as error:
+                client.close()
+                if isinstance(error, AuthenticationError) or not untried:
+                    raise
+            except RedisError:
+                client.close()
+                raise
+            else:
+                self._client = client
+                return client
+
+    @contextmanager
+    def _plain_words(self) -> Iterator[None]:
+        """Errors of the client leave as BrokerUnavailable or BrokerError."""
+        try:
+            yield
+        except RedisError as error:
+            raise self._translated(error) from error
+
+    def _translated(self, error: RedisError) -> BrokerError:
+        where = ", ".join(f"{host}:{port}" for host, port in self.addresses)
+        if is_refused_password(error):
+            message = f"Disque at {where} wants another password ({clean(error)})."
+            return BrokerError(message, hint="Set Q_CLUSTER['disque_auth'].")
+        if isinstance(error, ConnectionError | TimeoutError):
+            message = f"Can't reach the Disque broker at {where} ({clean(error)})."
+            hint = "Check that Disque runs and that Q_CLUSTER['disque_nodes'] is right."
+            return DisqueUnavailable(message, hint=f"{hint} {USE_THE_DATABASE}")
+        message = f"Disque at {where} refuses: {clean(error)}"
+        if isinstance(error, OutOfMemoryError) or str(error).startswith(PASSING):
+            return DisqueUnavailable(message, hint="Try again later.")
+        return BrokerError(message)
+
+
+def connect(options: Options) -> Nodes:
+    """The nodes of the settings; nothing is connected yet."""
+    return Nodes(options.disque_nodes or ["localhost"], options.disque_auth)
+
+
+def address_in(text: str) -> tuple[str, int]:
+    """Host and port in `host:port`, `[::1]:port` or the host alone."""
+    host, colon, port = str(text).rpartition(":")
+    if not colon or text.endswith("]"):
+        host, port = text, str(DEFAULT_PORT)
+    try:
+        return host.strip("[]"), int(port)
+    except ValueError:
+        message = f"Q_CLUSTER['disque_nodes']: {clean(text)!r} is not host:port."
+        raise ConfigurationError(message) from None
+
+
+def is_refused_password(error: RedisError) -> bool:
+    said = str(error)
+    return isinstance(error, AuthenticationError) or said.startswith("NOAUTH")

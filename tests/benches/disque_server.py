@@ -1,0 +1,464 @@
+"""Disque for the tests: its protocol on a real socket, written from its documentation.
+
+It is no Disque. It knows the commands that the broker uses, with the limits and the errors
+that the documentation names; several nodes of one `Jobs` are as nodes that have told each
+other everything. Where a real server is installed, the same tests run on that as well.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Self
+
+ADDRESS = "127.0.0.1"
+DEFAULT_TTL = 24 * 3600
+LONGEST_DEFAULT_RETRY = 5 * 60
+
+
+class Refusal(Exception):
+    """An error that is sent: its first word is its name."""
+
+
+class Status(str):
+    """An answer that is sent as a simple string."""
+
+    __slots__ = ()
+
+
+@dataclass
+class Job:
+    id: str
+    queue: str
+    body: bytes
+    born: float
+    number: int
+    ttl: int
+    retry: int
+    delay: int
+    state: str = "active"
+    queued_at: float | None = None
+    """When it is queued next, unless it is done; None: never again."""
+    was_queued: bool = False
+    nacks: int = 0
+    additional: int = 0
+
+    def counters(self) -> list[Any]:
+        return ["nacks", self.nacks, "additional-deliveries", self.additional]
+
+
+@dataclass
+class Jobs:
+    """What the nodes know. Its time can be moved on."""
+
+    node: str = field(default_factory=lambda: os.urandom(20).hex())
+    jobs: dict[str, Job] = field(default_factory=dict)
+    paused: dict[str, set[str]] = field(default_factory=dict)
+    lock: threading.Condition = field(default_factory=threading.Condition)
+    numbers: int = 0
+    skipped: float = 0.0
+    reachable: int = 1
+    """Nodes that could have a copy."""
+
+    def now(self) -> float:
+        return time.time() + self.skipped  # noqa: TID251 - as its clients read it
+
+    def skip(self, seconds: float) -> None:
+        with self.lock:
+            self.skipped += seconds
+            self.lock.notify_all()
+
+    def turn(self) -> None:
+        """What the server does by itself: expire, and queue what nobody acknowledged."""
+        now = self.now()
+        for job in list(self.jobs.values()):
+            if now >= job.born + job.ttl:
+                del self.jobs[job.id]
+            elif job.queued_at is not None and job.queued_at <= now:
+                if job.state == "queued" or (
+                    "in" in self.paused.get(job.queue, ()) and job.retry
+                ):
+                    job.queued_at = now + job.retry
+                else:
+                    self.put(job)
+
+    def put(self, job: Job, *, nack: bool = False) -> bool:
+        if job.state == "queued" or job.queued_at is None:
+            return False
+        if job.was_queued or nack:
+            job.nacks += nack
+            job.additional += not nack
+        job.was_queued = True
+        job.state = "queued"
+        job.queued_at = self.now() + job.retry if job.retry else None
+        self.lock.notify_all()
+        return True
+
+    def waiting(self, queue: str) -> list[Job]:
+        found = [
+            j for j in self.jobs.values() if (j.queue, j.state) == (queue, "queued")
+        ]
+        return sorted(found, key=lambda job: job.number)
+
+
+class DisqueServer:
+    """One node, in threads of this process."""
+
+    def __init__(
+        self, jobs: Jobs | None = None, *, password: str = "", port: int = 0
+    ) -> None:
+        self.jobs = jobs or Jobs()
+        self.password = password
+        self.leaving = False
+        self.deaf_to: set[str] = set()
+        """Commands that are obeyed; then the line is cut instead of an answer."""
+        self.said: list[list[str]] = []
+        self._lines: set[socket.socket] = set()
+        node = self
+
+        class Line(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                node.serve(self.connection, self.rfile)
+
+        class Listener(socketserver.ThreadingTCPServer):
+            allow_reuse_address = True
+            daemon_threads = True
+            request_queue_size = 64
+
+        self._listener = Listener((ADDRESS, port), Line)
+        self.port: int = self._listener.server_address[1]
+        self._thread = threading.Thread(
+            target=self._listener.serve_forever, args=(0.02,), daemon=True
+        )
+
+    @property
+    def address(self) -> str:
+        return f"{ADDRESS}:{self.port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """As when it dies: nobody listens, and all lines are cut."""
+        if self._thread.is_alive():
+            self._listener.shutdown()
+            self._thread.join()
+        self._listener.server_close()
+        for line in list(self._lines):
+            cut(line)
+
+    # -- lines
+
+    def serve(self, line: socket.socket, stream: Any) -> None:
+        self._lines.add(line)
+        is_known = not self.password
+        try:
+            for words in requests(stream):
+                verb = words[0].decode().upper()
+                self.said.append([word.decode(errors="replace") for word in words])
+                try:
+                    if verb == "AUTH":
+                        is_known = self._authenticate(words[1:])
+                        answer: Any = Status("OK")
+                    else:
+                        answer = self.obey(verb, words[1:], is_known)
+                except Refusal as refusal:
+                    answer = refusal
+                if verb in self.deaf_to:
+                    return
+                line.sendall(encoded(answer))
+        except OSError:
+            pass
+        finally:
+            self._lines.discard(line)
+            cut(line)
+
+    def _authenticate(self, words: Sequence[bytes]) -> bool:
+        if not self.password:
+            raise Refusal("ERR Client sent AUTH, but no password is set")
+        if len(words) != 1:
+            raise Refusal("ERR wrong number of arguments for 'auth' command")
+        if words[0].decode() != self.password:
+            raise Refusal("ERR invalid password")
+        return True
+
+    def obey(self, verb: str, words: Sequence[bytes], is_known: bool) -> Any:
+        if not is_known:
+            raise Refusal("NOAUTH Authentication required.")
+        commands: dict[str, Callable[..., Any]] = {
+            "PING": lambda: Status("PONG"),
+            "INFO": lambda *_section: b"# Server\r\ndisque_version:1.0-rc1\r\n",
+            "TIME": self.time,
+            "ADDJOB": self.addjob,
+            "GETJOB": self.getjob,
+            "ACKJOB": self.ackjob,
+            "FASTACK": self.ackjob,
+            "DELJOB": self.ackjob,
+            "NACK": self.nack,
+            "ENQUEUE": self.enqueue,
+            "WORKING": self.working,
+            "QLEN": lambda queue: len(self.jobs.waiting(queue.decode())),
+            "QPEEK": self.qpeek,
+            "QSCAN": self.qscan,
+            "JSCAN": self.jscan,
+            "SHOW": self.show,
+            "PAUSE": self.pause,
+        }
+        command = commands.get(verb)
+        if command is None:
+            raise Refusal(f"ERR unknown command '{verb}'")
+        with self.jobs.lock:
+            self.jobs.turn()
+            return command(*words)
+
+    # -- commands
+
+    def time(self) -> list[str]:
+        seconds, rest = divmod(self.jobs.now(), 1)
+        return [str(int(seconds)), str(int(rest * 1e6))]
+
+    def addjob(self, queue: bytes, body: bytes, timeout: bytes, *words: bytes) -> Any:
+        whole(timeout, "timeout", 0)
+        options = options_in(words, ("REPLICATE", "DELAY", "RETRY", "TTL", "MAXLEN"))
+        ttl = whole(options.get("TTL", DEFAULT_TTL), "TTL", 1)
+        delay = whole(options.get("DELAY", 0), "DELAY", 0)
+        retry = whole(
+            options.get("RETRY", max(1, min(ttl // 10, LONGEST_DEFAULT_RETRY))),
+            "RETRY",
+            0,
+        )
+        usual = max(1, min(3, self.jobs.reachable))
+        copies = whole(options.get("REPLICATE", usual), "REPLICATE", 1)
+        if copies > 1 and retry == 0:
+            raise Refusal("ERR With RETRY set to 0 please set REPLICATE to 1")
+        if delay >= ttl:
+            raise Refusal("ERR The specified DELAY is greater than TTL")
+        if copies > self.jobs.reachable:
+            raise Refusal("NOREPL Not enough reachable nodes")
+        name = queue.decode()
+        if "MAXLEN" in options and len(self.jobs.waiting(name)) >= int(
+            options["MAXLEN"]
+        ):
+            raise Refusal("MAXLEN Queue is already longer")
+        if "in" in self.jobs.paused.get(name, ()):
+            raise Refusal("PAUSED Queue paused in input, try later")
+        job = self._new_job(name, body, ttl=ttl, retry=retry, delay=delay)
+        return Status(job.id)
+
+    def _new_job(self, queue: str, body: bytes, **times: Any) -> Job:
+        jobs = self.jobs
+        jobs.numbers += 1
+        minutes = min(times["ttl"] // 60, 65_535)
+        minutes = minutes | 1 if times["retry"] else minutes & ~1
+        random = base64.b64encode(os.urandom(18)).decode()
+        name = f"D-{jobs.node[:8]}-{random}-{minutes:04x}"
+        now = jobs.now()
+        job = Job(name, queue, body, now, jobs.numbers, **times)
+        job.queued_at = now + (job.delay or job.retry)
+        jobs.jobs[name] = job
+        if not job.delay:
+            jobs.put(job)
+        return job
+
+    def getjob(self, *words: bytes) -> Any:
+        upper = [word.upper() for word in words]
+        if b"FROM" not in upper:
+            raise Refusal("ERR syntax error")
+        at = upper.index(b"FROM")
+        names = [word.decode() for word in words[at + 1 :]]
+        flags = ("NOHANG", "WITHCOUNTERS")
+        options = options_in(words[:at], ("TIMEOUT", "COUNT"), flags)
+        count = whole(options.get("COUNT", 1), "COUNT", 1)
+        until = self.jobs.now() + int(options.get("TIMEOUT", 0)) / 1000
+        with_counters = "WITHCOUNTERS" in options
+        taken = self._take(names, count)
+        if not taken and "NOHANG" not in options:
+            if self.leaving:
+                raise Refusal("LEAVING this node is leaving the cluster.")
+            while not (taken := self._take(names, 1)) and self.jobs.now() < until:
+                self.jobs.lock.wait(min(0.1, max(0.001, until - self.jobs.now())))
+                self.jobs.turn()
+        rows = [
+            [j.queue, j.id, j.body, *(j.counters() if with_counters else ())]
+            for j in taken
+        ]
+        return rows or None
+
+    def _take(self, queues: Sequence[str], count: int) -> list[Job]:
+        found = [
+            job
+            for queue in queues
+            if "out" not in self.jobs.paused.get(queue, ())
+            for job in self.jobs.waiting(queue)
+        ]
+        for job in found[:count]:
+            job.state = "active"
+        return found[:count]
+
+    def ackjob(self, *names: bytes) -> int:
+        return sum(self.jobs.jobs.pop(n, None) is not None for n in ids(names))
+
+    def nack(self, *names: bytes) -> int:
+        return sum(self.jobs.put(job, nack=True) for job in self._known(names))
+
+    def enqueue(self, *names: bytes) -> int:
+        return sum(self.jobs.put(job) for job in self._known(names))
+
+    def _known(self, names: Sequence[bytes]) -> list[Job]:
+        return [self.jobs.jobs[name] for name in ids(names) if name in self.jobs.jobs]
+
+    def working(self, name: bytes) -> int:
+        known = self._known([name])
+        if not known:
+            raise Refusal("NOJOB Job not known in the context of this node.")
+        [job] = known
+        if self.jobs.now() - job.born > job.ttl / 2:
+            raise Refusal("TOOLATE Half of job TTL already elapsed")
+        job.state = "active"
+        if job.retry and job.queued_at is not None:
+            job.queued_at = self.jobs.now() + job.retry
+        return job.retry
+
+    def qpeek(self, queue: bytes, count: bytes) -> list[Any]:
+        number = int(count)
+        found = self.jobs.waiting(queue.decode())
+        chosen = found[:number] if number >= 0 else found[::-1][:-number]
+        return [[job.queue, job.id, job.body] for job in chosen]
+
+    def qscan(self, *words: bytes) -> Any:
+        names = sorted({job.queue for job in self.jobs.jobs.values()})
+        return page(names, words, ("COUNT", "MINLEN", "MAXLEN", "IMPORTRATE"))
+
+    def jscan(self, *words: bytes) -> Any:
+        known = ("COUNT", "QUEUE", "REPLY")
+        states = {w.decode() for flag, w in pairwise(words) if flag == b"STATE"}
+        queues = [w.decode() for flag, w in pairwise(words) if flag == b"QUEUE"]
+        in_full = [w.upper() for w in words].count(b"ALL") > 0
+        found = [
+            self.facts(job) if in_full else job.id
+            for job in self.jobs.jobs.values()
+            if (not states or job.state in states)
+            and (not queues or job.queue in queues)
+        ]
+        return page(found, words, (*known, "STATE"))
+
+    def show(self, name: bytes) -> Any:
+        known = self._known([name])
+        return self.facts(known[0]) if known else None
+
+    def facts(self, job: Job) -> list[Any]:
+        facts: list[Any] = ["id", job.id, "queue", job.queue, "state", job.state]
+        facts += ["ttl", max(0, int(job.born + job.ttl - self.jobs.now()))]
+        facts += [
+            "ctime",
+            int(job.born * 1e9),
+            "delay",
+            job.delay,
+            "retry",
+            job.retry,
+            *job.counters(),
+        ]
+        return [*facts, "body", job.body]
+
+    def pause(self, queue: bytes, *words: bytes) -> bytes:
+        said = {word.decode().lower() for word in words}
+        if said - {"in", "out", "all", "none", "state", "bcast"}:
+            raise Refusal("ERR syntax error")
+        name = queue.decode()
+        if said & {"in", "out", "all", "none"}:
+            both = {"in", "out"}
+            self.jobs.paused[name] = both if "all" in said else said & both
+        state = self.jobs.paused.get(name, set())
+        self.jobs.lock.notify_all()
+        return b"all" if len(state) == 2 else "".join(state or {"none"}).encode()
+
+
+def ids(names: Sequence[bytes]) -> list[str]:
+    texts = [name.decode() for name in names]
+    for text in texts:
+        if len(text) != 40 or not text.startswith("D-") or text[10] + text[35] != "--":
+            raise Refusal("BADID Invalid Job ID format.")
+    return texts
+
+
+def whole(value: bytes | int, name: str, least: int) -> int:
+    try:
+        number = int(value)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise Refusal(f"ERR {name} must be a number of at least {least}")
+    return number
+
+
+def options_in(
+    words: Sequence[bytes], valued: Sequence[str], flags: Sequence[str] = ("ASYNC",)
+) -> dict[str, bytes]:
+    options = {}
+    rest = iter(words)
+    for word in rest:
+        name = word.decode().upper()
+        if name in valued:
+            options[name] = next(rest, b"")
+        elif name in flags:
+            options[name] = b""
+        else:
+            raise Refusal("ERR syntax error")
+    return options
+
+
+def page(found: Sequence[Any], words: Sequence[bytes], valued: Sequence[str]) -> Any:
+    """A cursor and a part of what was found, two at a time: nobody may trust in one page."""
+    rest = iter(words)
+    cursor = 0
+    for word in rest:
+        if word.decode().upper() in valued:
+            next(rest, None)
+        else:
+            cursor = int(word)
+    part = list(found[cursor : cursor + 2])
+    following = cursor + 2 if cursor + 2 < len(found) else 0
+    return [str(following), part]
+
+
+def requests(stream: Any) -> Iterator[list[bytes]]:
+    """Commands as clients send them: arrays of strings."""
+    while (head := stream.readline()).startswith(b"*"):
+        words = []
+        for _ in range(int(head[1:])):
+            size = int(stream.readline()[1:])
+            words.append(stream.read(size))
+            stream.read(2)
+        yield words
+
+
+def encoded(answer: Any) -> bytes:
+    if answer is None:
+        return b"*-1\r\n"
+    if isinstance(answer, Refusal | Status):
+        mark = "-" if isinstance(answer, Refusal) else "+"
+        return f"{mark}{answer}\r\n".encode()
+    if isinstance(answer, int):
+        return b":%d\r\n" % answer
+    if isinstance(answer, list):
+        return b"*%d\r\n" % len(answer) + b"".join(map(encoded, answer))
+    data = answer.encode() if isinstance(answer, str) else answer
+    return b"$%d\r\n%s\r\n" % (len(data), data)
+
+
+def cut(line: socket.socket) -> None:
+    with suppress(OSError):
+        line.shutdown(socket.SHUT_RDWR)
+    line.close()

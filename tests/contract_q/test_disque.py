@@ -1,0 +1,419 @@
+"""Disque: what its commands are asked with, several nodes, and what to do about refusals.
+
+On the server of tests/benches/disque_server.py; see tests/contract/test_disque.py.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from django_q.brokers import Broker, get_broker
+from django_q.brokers.base import Consignment, Delivery
+from django_q.brokers.disque import LONGEST_LIFE as MINUTES
+from django_q.brokers.disque import Disque
+from django_q.brokers.disque_client import address_in
+from django_q.brokers.front import in_service
+from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError
+from tests.benches.disque_server import DisqueServer, Jobs
+from tests.servers import free_port
+
+LONGEST_LIFE = MINUTES * 60
+
+
+@pytest.fixture
+def node() -> Iterator[DisqueServer]:
+    with DisqueServer() as server:
+        yield server
+
+
+@pytest.fixture
+def broker(node: DisqueServer, q_settings: Any) -> Iterator[Disque]:
+    q_settings(orm=None, disque_nodes=[node.address], retry=30, poll=0.02)
+    with closing(Disque("shop")) as broker:
+        yield broker
+
+
+def take(broker: Broker, count: int = 1) -> list[Delivery]:
+    return [Delivery.of(pair) for pair in broker.dequeue(count) or []]
+
+
+def receipts_in(taken: list[Delivery]) -> list[str]:
+    return [str(delivery.receipt) for delivery in taken]
+
+
+def said(node: DisqueServer, verb: str) -> list[list[str]]:
+    return [words[1:] for words in node.said if words[0] == verb]
+
+
+# -- the settings
+
+
+def test_setting_disque_nodes_chooses_it(broker: Disque) -> None:
+    chosen = get_broker("shop")
+    with closing(chosen):
+        assert type(chosen) is Disque
+        assert chosen.info() == "Disque 1.0-rc1"
+
+
+def test_queue_is_called_like_the_cluster(
+    broker: Disque, node: DisqueServer, q_settings: Any
+) -> None:
+    q_settings(name="site", cluster_name="fast")
+    with closing(get_broker()) as of_cluster:
+        of_cluster.enqueue("package")
+    assert said(node, "ADDJOB")[0][:2] == ["fast", "package"]
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("disque.internal:7712", ("disque.internal", 7712)),
+        ("10.0.0.1", ("10.0.0.1", 7711)),
+        ("[::1]:7713", ("::1", 7713)),
+        ("[::1]", ("::1", 7711)),
+    ],
+)
+def test_address_of_a_node_is_host_and_port(text: str, address: Any) -> None:
+    assert address_in(text) == address
+
+
+def test_address_without_a_number_is_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"'a:b' is not host:port"):
+        address_in("a:b")
+
+
+def test_password_is_sent(node: DisqueServer, broker: Disque, q_settings: Any) -> None:
+    node.password = "geheim"
+    q_settings(disque_auth="geheim")
+    with closing(Disque("shop")) as knowing:
+        assert knowing.ping()
+
+
+@pytest.mark.parametrize("password", [None, "falsch"])
+def test_wrong_password_says_which_setting_and_not_what_it_is(
+    node: DisqueServer, broker: Disque, q_settings: Any, password: str | None
+) -> None:
+    node.password = "geheim"
+    q_settings(disque_auth=password)
+    hint = r"Set Q_CLUSTER\['disque_auth'\]"
+    unknowing = Disque("shop")
+    with closing(unknowing), pytest.raises(BrokerError, match=hint) as caught:
+        unknowing.ping()
+    assert not isinstance(caught.value, BrokerUnavailable)
+    assert "falsch" not in str(caught.value)
+
+
+# -- what is asked for
+
+
+def test_job_is_retried_after_the_setting_and_lives_as_long_as_it_can(
+    broker: Disque, node: DisqueServer
+) -> None:
+    broker.enqueue("package")
+    [(_queue, _package, _timeout, *options)] = said(node, "ADDJOB")
+    assert options == ["RETRY", "30", "TTL", str(LONGEST_LIFE)]
+
+
+@pytest.mark.parametrize("retry", [0.2, None, 0])
+def test_retry_is_never_zero_which_would_be_at_most_once(
+    broker: Disque, node: DisqueServer, q_settings: Any, retry: float | None
+) -> None:
+    q_settings(retry=retry)
+    broker.enqueue("package")
+    options = said(node, "ADDJOB")[0]
+    assert int(options[options.index("RETRY") + 1]) >= 1
+
+
+def test_delay_is_less_than_the_life_however_long_it_is(
+    broker: Disque, node: DisqueServer
+) -> None:
+    broker.enqueue("package", delay=LONGEST_LIFE * 2 + 0.5)
+    assert take(broker) == []
+    node.jobs.skip(LONGEST_LIFE * 2 + 1)
+    assert take(broker)[0].package == "package"
+
+
+def test_fetch_asks_for_so_many_with_their_counters(
+    broker: Disque, node: DisqueServer
+) -> None:
+    broker.dequeue(7)
+    words = said(node, "GETJOB")[0]
+    assert words == ["TIMEOUT", "20", "COUNT", "7", "WITHCOUNTERS", "FROM", "shop"]
+
+
+def test_acknowledgement_is_fast_where_the_setting_says_so(
+    broker: Disque, node: DisqueServer, q_settings: Any
+) -> None:
+    job = broker.enqueue("package")
+    [receipt] = receipts_in(take(broker))
+    broker.acknowledge(receipt)
+    q_settings(disque_fastack=True)
+    broker.acknowledge(receipt)
+    assert said(node, "ACKJOB") == said(node, "FASTACK") == [[job]]
+
+
+# -- what comes back, and when
+
+
+def test_time_of_a_job_runs_from_when_it_was_taken(
+    broker: Disque, node: DisqueServer
+) -> None:
+    """The server counts from when it was queued."""
+    broker.enqueue("waited long")
+    node.jobs.skip(29)
+    assert len(take(broker)) == 1
+    node.jobs.skip(29)
+    assert take(broker) == []
+
+
+def test_job_that_is_worked_on_does_not_come_back(
+    broker: Disque, node: DisqueServer
+) -> None:
+    broker.enqueue("long task")
+    receipts = receipts_in(take(broker))
+    for _ in range(5):
+        node.jobs.skip(20)
+        assert broker.renew(receipts) == set(receipts)
+    assert take(broker) == []
+
+
+def test_renewing_tells_which_jobs_are_done(broker: Disque) -> None:
+    broker.enqueue_many([Consignment("a", "shop"), Consignment("b", "shop")])
+    done, kept = receipts_in(take(broker, 2))
+    broker.acknowledge(done)
+    assert broker.renew([done, kept]) == {kept}
+    assert broker.renew([]) == set()
+
+
+def test_job_in_the_second_half_of_its_life_is_still_ours_and_comes_again(
+    broker: Disque, node: DisqueServer
+) -> None:
+    broker.enqueue("old")
+    node.jobs.skip(LONGEST_LIFE / 2 + 1)
+    receipts = receipts_in(take(broker))
+    assert broker.renew(receipts) == set(receipts)
+    node.jobs.skip(31)
+    assert len(take(broker)) == 1
+
+
+def test_failure_counts_and_giving_back_does_not(
+    broker: Disque, node: DisqueServer
+) -> None:
+    broker.enqueue("flaky")
+    broker.release(receipts_in(take(broker)))
+    [second] = take(broker)
+    broker.release(receipts_in([second]), failed=True)
+    [third] = take(broker)
+    assert (second.deliveries, second.attempts) == (2, 0)
+    assert (third.deliveries, third.attempts) == (3, 1)
+
+
+def test_release_with_a_delay_puts_a_later_job_in_its_place(
+    broker: Disque, node: DisqueServer
+) -> None:
+    broker.enqueue("flaky")
+    receipts = receipts_in(take(broker))
+    assert broker.release(receipts, delay=4.2, failed=True) == set(receipts)
+    assert take(broker) == []
+    assert broker.release(receipts, delay=4.2, failed=True) == set()
+    node.jobs.skip(5.1)
+    assert [each.package for each in take(broker, 5)] == ["flaky"]
+    assert len(node.jobs.jobs) == 1
+
+
+def test_later_job_tells_of_the_failures_of_the_former_ones(
+    broker: Disque, node: DisqueServer
+) -> None:
+    broker.enqueue("flaky")
+    for failures in range(4):
+        [delivery] = take(broker)
+        assert (delivery.attempts, delivery.deliveries) == (failures, failures + 1)
+        delay = failures % 2
+        broker.release(receipts_in([delivery]), delay=delay, failed=True)
+        node.jobs.skip(delay + 0.1)
+
+
+def test_job_of_another_life_has_not_failed(broker: Disque) -> None:
+    """A producer of an earlier release leaves the server's default."""
+    connection = broker.connection
+    connection.execute_command("ADDJOB", "shop", "from elsewhere", 0, "RETRY", 30)
+    [delivery] = take(broker)
+    assert (delivery.attempts, delivery.deliveries) == (0, 1)
+
+
+def test_cluster_renews_and_does_not_wait_in_the_server(
+    broker: Disque, node: DisqueServer
+) -> None:
+    serving = in_service(broker)
+    assert serving.can_renew
+    assert serving.lease_length == 30
+    serving.enlist("0" * 32, 30)
+    assert serving.dequeue(2) == []
+    assert said(node, "GETJOB")[0][0] == "NOHANG"
+
+
+# -- the queue as a whole
+
+
+def test_queue_is_emptied_of_all_that_waits_is_delayed_or_handed_out(
+    broker: Disque, node: DisqueServer
+) -> None:
+    for number in range(7):
+        broker.enqueue(str(number), delay=100 * (number > 4))
+    take(broker, 2)
+    broker.purge_queue()
+    assert node.jobs.jobs == {}
+
+
+def test_packages_can_be_looked_at(broker: Disque) -> None:
+    for number in range(3):
+        broker.enqueue(str(number))
+    assert (broker.peek(2), broker.peek(-1)) == (["0", "1"], ["2"])
+    assert broker.queue_size() == 3
+    assert broker.queues() == ["shop"]
+
+
+def test_paused_queue_gives_nothing_and_takes_nothing(broker: Disque) -> None:
+    broker.enqueue("before")
+    assert broker.pause() == "all"
+    assert take(broker) == []
+    with pytest.raises(BrokerUnavailable, match="PAUSED"):
+        broker.enqueue("meanwhile")
+    [caution] = broker.cautions()
+    assert "is paused (all): send PAUSE shop none bcast" in caution
+    assert broker.pause("none") == "none"
+    assert broker.cautions() == []
+    assert len(take(broker)) == 1
+
+
+# -- several nodes
+
+
+@pytest.fixture
+def pair(q_settings: Any) -> Iterator[list[DisqueServer]]:
+    jobs = Jobs()
+    with DisqueServer(jobs) as one, DisqueServer(jobs) as two:
+        addresses = [one.address, two.address]
+        q_settings(orm=None, disque_nodes=addresses, retry=30, poll=0.02)
+        yield [one, two]
+
+
+def in_use(pair: list[DisqueServer]) -> tuple[DisqueServer, DisqueServer]:
+    """The node that was talked to last, and the other one."""
+    return (pair[0], pair[1]) if pair[0].said else (pair[1], pair[0])
+
+
+def test_nodes_are_tried_in_random_order(pair: list[DisqueServer]) -> None:
+    for _ in range(30):
+        with closing(Disque("shop")) as broker:
+            broker.ping()
+    assert all(node.said for node in pair)
+
+
+def test_node_that_is_down_is_passed_over(
+    pair: list[DisqueServer], q_settings: Any
+) -> None:
+    down = [f"127.0.0.1:{free_port()}" for _ in range(3)]
+    q_settings(disque_nodes=[*down, pair[0].address])
+    with closing(Disque("shop")) as broker:
+        assert broker.enqueue("package")
+
+
+def test_another_node_goes_on_when_one_dies(pair: list[DisqueServer]) -> None:
+    with closing(Disque("shop")) as broker:
+        broker.enqueue("package")
+        in_use(pair)[0].stop()
+        [receipt] = receipts_in(take(broker))
+        assert broker.renew([receipt]) == {receipt}
+        broker.acknowledge(receipt)
+        assert broker.lock_size() == 0
+
+
+def test_job_that_one_node_of_several_does_not_know_is_not_given_up(
+    pair: list[DisqueServer],
+) -> None:
+    with closing(Disque("shop")) as broker:
+        broker.enqueue("package")
+        [receipt] = receipts_in(take(broker))
+        pair[0].jobs.jobs.clear()
+        assert broker.renew([receipt]) == {receipt}
+
+
+def test_package_whose_answer_was_lost_is_not_queued_again(
+    pair: list[DisqueServer],
+) -> None:
+    with closing(Disque("shop")) as broker:
+        for node in pair:
+            node.deaf_to.add("ADDJOB")
+        with pytest.raises(BrokerUnavailable):
+            broker.enqueue("package")
+        with pytest.raises(BrokerUnavailable):
+            broker.enqueue_many([Consignment("another", "shop")])
+        assert broker.queue_size() == 2
+
+
+def test_what_may_be_said_twice_is_said_to_another_node(
+    pair: list[DisqueServer],
+) -> None:
+    with closing(Disque("shop")) as broker:
+        broker.enqueue("package")
+        node, _other = in_use(pair)
+        node.deaf_to.update({"GETJOB", "QLEN"})
+        assert broker.queue_size() == 1
+        assert len(take(broker)) == 1
+
+
+def test_node_that_leaves_is_left(pair: list[DisqueServer]) -> None:
+    with closing(Disque("shop")) as broker:
+        broker.ping()
+        node, other = in_use(pair)
+        node.leaving = True
+        assert take(broker) == []
+        assert other.said
+
+
+# -- refusals
+
+
+def test_server_that_is_down_is_named_with_the_setting(q_settings: Any) -> None:
+    port = free_port()
+    q_settings(orm=None, disque_nodes=[f"127.0.0.1:{port}"])
+    broker = Disque("shop")
+    with closing(broker), pytest.raises(BrokerUnavailable) as caught:
+        broker.enqueue("package")
+    assert f"127.0.0.1:{port}" in str(caught.value)
+    assert "Q_CLUSTER['disque_nodes']" in str(caught.value)
+    assert 'Q_CLUSTER = {"orm": "default"}' in str(caught.value)
+
+
+def test_ping_says_in_the_log_that_nobody_answers(
+    q_settings: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("django-q"), "propagate", True)
+    q_settings(orm=None, disque_nodes=[f"127.0.0.1:{free_port()}"])
+    with closing(Disque("shop")) as broker, pytest.raises(BrokerUnavailable):
+        broker.ping()
+    assert "Can't reach the Disque broker" in caplog.text
+
+
+def test_too_few_nodes_are_an_outage_and_the_package_is_not_shown(
+    broker: Disque, node: DisqueServer
+) -> None:
+    node.jobs.reachable = 0
+    for enqueue in (
+        lambda: broker.enqueue("secret"),
+        lambda: broker.enqueue_many([Consignment("secret", "shop")]),
+    ):
+        with pytest.raises(BrokerUnavailable, match="NOREPL") as caught:
+            enqueue()
+        assert "secret" not in str(caught.value)
+
+
+def test_receipt_that_is_none_is_refused(broker: Disque) -> None:
+    with pytest.raises(BrokerError, match="BADID"):
+        broker.acknowledge("nonsense")
