@@ -50,7 +50,12 @@ KINDS: Final = (
         lambda o: bool(o.disque_nodes),
         package="redis",
     ),
-    Kind("iron_mq", "IronMQ", None, lambda o: bool(o.iron_mq)),
+    Kind(
+        "iron_mq",
+        "IronMQ",
+        "django_q.brokers.ironmq.IronMQBroker",
+        lambda o: bool(o.iron_mq),
+    ),
     # An empty dict chooses it too: everything can come from the environment.
     Kind(
         "sqs",
@@ -111,6 +116,6 @@ def _path_of(kind: Kind, options: Options) -> str:
         return kind.path
     message = (
         f"Q_CLUSTER[{kind.setting!r}] asks for {kind.title}. This release carries the"
-        " brokers for Redis, Amazon SQS, Disque and the database, and one for tests."
+        " brokers for Redis, Amazon SQS, Disque, IronMQ and the database."
     )
     raise ConfigurationError(message, hint=USE_THE_DATABASE)

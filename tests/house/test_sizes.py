@@ -19,6 +19,7 @@ WIDE_BY_PROMISE = {
     "AsyncTask",
     "Broker",
     "Disque",
+    "IronMQBroker",
     "Memory",
     "ORM",
     "Redis",

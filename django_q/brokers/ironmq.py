@@ -1,0 +1,266 @@
+"""IronMQ: messages of a service on the web, which are reserved and then deleted."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from math import ceil
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+
+from django_q.brokers.base import Broker, Consignment, Delivery
+from django_q.brokers.iron_client import Iron, Refused
+from django_q.conf import get_options
+from django_q.exceptions import BrokerError, BrokerUnavailable
+from django_q.logs import logger
+
+MOST_AT_ONCE: Final = 100
+"""Messages that are posted, reserved or deleted with one request."""
+
+SHORTEST_RESERVATION: Final = 30
+LONGEST_RESERVATION: Final = 24 * 3600
+
+LONGEST_DELAY: Final = 7 * 24 * 3600
+
+NOT_THERE: Final = 404
+NOT_OURS: Final = (403, 404)
+"""How a request is refused that shows a reservation which has ended."""
+
+T = TypeVar("T")
+
+
+class IronMQBroker(Broker):
+    """Carries packages as messages of IronMQ.
+
+    A message comes back when its reservation ends. Each renewal makes a new reservation,
+    which only the one who renewed knows; others who need it ask for it.
+    """
+
+    supports_receipts = True
+    supports_renewal = True
+    supports_delay = True
+
+    connection: Iron
+    _is_enlisted = False
+
+    def __init__(self, list_key: str | None = None) -> None:
+        super().__init__(list_key)
+        self._renewed: dict[str, str] = {}
+
+    def __setstate__(self, state: tuple[str, str | None]) -> None:
+        super().__setstate__(state)
+        self._renewed = {}
+
+    @staticmethod
+    def get_connection(list_key: str | None = None) -> Iron:
+        """A client; it connects with its first request."""
+        return Iron(get_options().iron_mq or {})
+
+    @property
+    def lease_length(self) -> float:
+        """How long a reservation is: `retry`, within the limits of IronMQ."""
+        options = get_options()
+        wanted = ceil(options.retry or options.lease)
+        return max(SHORTEST_RESERVATION, min(wanted, LONGEST_RESERVATION))
+
+    # -- producing and consuming
+
+    def enqueue(
+        self, package: str, *, task_id: str | None = None, delay: float = 0
+    ) -> str:
+        """Gives the id of the message."""
+        if delay > LONGEST_DELAY:
+            raise BrokerError("IronMQ can delay a task by seven days and no more.")
+        message: dict[str, Any] = {"body": package}
+        if delay > 0:
+            message["delay"] = ceil(delay)
+        [name] = self._post(self.list_key, [message])
+        return name
+
+    def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
+        by_queue = defaultdict(list)
+        for package, queue, _task_id in consignments:
+            by_queue[queue].append({"body": package})
+        for queue, messages in by_queue.items():
+            for load in loads(messages):
+                self._post(queue, load)
+
+    def dequeue(self, count: int | None = None) -> list[Delivery]:
+        wanted = min(count or get_options().bulk or 1, MOST_AT_ONCE)
+        # Who serves a cluster has others to listen to meanwhile.
+        wait = 0 if self._is_enlisted else 1
+        order = {"n": wanted, "timeout": int(self.lease_length), "wait": wait}
+        try:
+            answer = self._ask("POST", "/reservations", {**order, "delete": False})
+        except Refused as error:
+            if error.status != NOT_THERE:
+                raise
+            # The first message makes the queue.
+            return []
+        return [deliver(message) for message in answer.get("messages") or []]
+
+    def acknowledge(self, receipt: str) -> bool:
+        return bool(IronMQBroker.acknowledge_many(self, [receipt]))
+
+    def acknowledge_many(self, receipts: Sequence[str]) -> set[str]:
+        """Gives all: what is not there any more was acknowledged before."""
+        for load in loads(receipts):
+            messages = [self._shown(receipt) for receipt in load]
+            try:
+                self._ask("DELETE", "/messages", {"ids": messages})
+            except Refused as error:
+                if error.status not in NOT_OURS:
+                    raise
+                # One is enough to refuse all.
+                for receipt in load:
+                    self._insist(receipt, "DELETE", "")
+        for receipt in receipts:
+            self._renewed.pop(receipt, None)
+        return set(receipts)
+
+    fail = delete = acknowledge
+
+    # -- the queue as a whole
+
+    def queue_size(self) -> int:
+        return int(self._about().get("size", 0))
+
+    def lock_size(self) -> int:
+        return int(self._about().get("reserved", 0))
+
+    def purge_queue(self) -> None:
+        self._if_there("DELETE", "/messages", {})
+
+    def delete_queue(self) -> None:
+        self._if_there("DELETE", "")
+
+    def peek(self, count: int = 1) -> list[str]:
+        """The next packages, without taking them."""
+        found = self._if_there("GET", f"/messages?n={min(count, MOST_AT_ONCE)}")
+        return [message["body"] for message in found.get("messages") or []]
+
+    def ping(self) -> bool:
+        try:
+            self.connection.ask("GET", "/queues?per_page=1")
+        except BrokerUnavailable as error:
+            logger.error("%s", error)
+            raise
+        return True
+
+    def info(self) -> str:
+        return "IronMQ"
+
+    # -- reservations
+
+    def enlist(self, cluster: str, lease: float) -> None:
+        self._is_enlisted = True
+
+    def pulse(self) -> float:
+        # Each look is a request, and these are counted.
+        return 1.0
+
+    def renew(self, receipts: Sequence[str]) -> set[str]:
+        """Touch each. A reservation that has ended can't be renewed."""
+        return {receipt for receipt in receipts if self._touch(receipt)}
+
+    def release(
+        self, receipts: Sequence[str], *, delay: float = 0, failed: bool = False
+    ) -> set[str]:
+        """Give back, to the head of the queue. IronMQ counts deliveries, not failures."""
+        wait = {"delay": min(ceil(delay), LONGEST_DELAY)}
+        released = {r for r in receipts if self._insist(r, "POST", "/release", wait)}
+        for receipt in receipts:
+            self._renewed.pop(receipt, None)
+        return released
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def _touch(self, receipt: str) -> bool:
+        shown = self._shown(receipt)
+        order = {**shown, "timeout": int(self.lease_length)}
+        try:
+            answer = self._ask("POST", f"/messages/{shown['id']}/touch", order)
+        except Refused as error:
+            if error.status not in NOT_OURS:
+                raise
+            self._renewed.pop(receipt, None)
+            return False
+        self._renewed[receipt] = answer["reservation_id"]
+        return True
+
+    def _insist(
+        self, receipt: str, verb: str, what: str, order: dict[str, Any] | None = None
+    ) -> bool:
+        """Do something to a message, by whichever reservation it is to be done.
+
+        False: it is not there any more, or is not reserved and need not be given back.
+        """
+        path = f"/messages/{self._shown(receipt)['id']}"
+        for reservation in self._reservations(receipt, path):
+            try:
+                self._ask(verb, path + what, {**reservation, **(order or {})})
+            except Refused as error:
+                if error.status not in NOT_OURS:
+                    raise
+            else:
+                return True
+        return False
+
+    def _reservations(self, receipt: str, path: str) -> Iterator[dict[str, str]]:
+        """Ours; then what a colleague made of it; then none, for it may have ended."""
+        ours = self._shown(receipt)["reservation_id"]
+        yield {"reservation_id": ours}
+        message = self._if_there("GET", path).get("message")
+        if message is None:
+            return
+        now = message.get("reservation_id")
+        if now and now != ours:
+            yield {"reservation_id": now}
+        yield {}
+
+    def _shown(self, receipt: str) -> dict[str, str]:
+        """A message, and the reservation by which it is ours."""
+        name, _, reservation = receipt.partition(".")
+        return {"id": name, "reservation_id": self._renewed.get(receipt, reservation)}
+
+    # -- talking to IronMQ
+
+    def _post(self, queue: str, messages: Sequence[dict[str, Any]]) -> list[str]:
+        """Not repeated when the answer is lost: it would be other messages."""
+        path = f"{path_of(queue)}/messages"
+        answer = self.connection.ask("POST", path, {"messages": messages}, again=False)
+        return [str(name) for name in answer["ids"]]
+
+    def _ask(self, verb: str, path: str, body: Any = None) -> dict[str, Any]:
+        return self.connection.ask(verb, path_of(self.list_key) + path, body)
+
+    def _if_there(self, verb: str, path: str, body: Any = None) -> dict[str, Any]:
+        """The same, or nothing where there is nothing."""
+        try:
+            return self._ask(verb, path, body)
+        except Refused as error:
+            if error.status not in NOT_OURS:
+                raise
+            return {}
+
+    def _about(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._if_there("GET", "").get("queue") or {}
+        return found
+
+
+def path_of(queue: str) -> str:
+    return f"/queues/{quote(queue, safe='')}"
+
+
+def deliver(message: dict[str, Any]) -> Delivery:
+    """A message as it is handed out. That it was reserved before is all that is known."""
+    receipt = f"{message['id']}.{message['reservation_id']}"
+    times = max(1, int(message.get("reserved_count", 1)))
+    return Delivery(receipt, message["body"], deliveries=times, attempts=times - 1)
+
+
+def loads(things: Sequence[T]) -> Iterator[Sequence[T]]:
+    """The same in portions that IronMQ takes at once."""
+    for begin in range(0, len(things), MOST_AT_ONCE):
+        yield things[begin : begin + MOST_AT_ONCE]
