@@ -217,9 +217,8 @@ class Pusher(Role):
 
     def _look_anyway(self) -> None:
         """Not everybody who puts something on the queue calls."""
-        now = monotonic()
-        if now >= self.next_forced_look:
-            self.more, self.next_forced_look = True, now + FALLBACK_LOOK
+        if monotonic() >= self.next_forced_look:
+            self.more, self.next_forced_look = True, monotonic() + FALLBACK_LOOK
 
     def _plan_look(self) -> None:
         """The queue is empty: look again when the next delayed package is due."""

@@ -32,9 +32,12 @@ def test_project_may_name_the_app_itself(q_settings: Any):
 def test_ids_have_the_type_of_all_releases():
     app = apps.get_app_config("django_q")
     assert app.default_auto_field == "django.db.models.AutoField"
-    for model in app.get_models():
-        kind = model._meta.pk.get_internal_type()  # noqa: SLF001 - public by Django's docs
-        assert kind in ("AutoField", "CharField", "OneToOneField")
+    kinds = {
+        model.__name__: model._meta.pk.get_internal_type()  # noqa: SLF001 - public by Django's docs
+        for model in app.get_models()
+    }
+    assert kinds["Schedule"] == kinds["OrmQ"] == "AutoField"
+    assert kinds["Task"] == kinds["Success"] == kinds["Failure"] == "CharField"
 
 
 def test_checks_run_with_those_of_the_project():

@@ -45,8 +45,8 @@ def test_settings_win_in_the_promised_order():
 
 
 def test_what_this_release_lacks_is_said_with_the_line_that_helps(q_settings: Any):
-    q_settings(orm=None, iron_mq={"host": "x"})
-    title = r"Q_CLUSTER\['iron_mq'\] asks for IronMQ"
+    q_settings(orm=None, mongo={"host": "x"})
+    title = r"Q_CLUSTER\['mongo'\] asks for MongoDB"
     with pytest.raises(ConfigurationError, match=title) as caught:
         get_broker()
     assert 'Q_CLUSTER = {"orm": "default"}' in str(caught.value)
