@@ -433,7 +433,7 @@ class SqsServer(Server):
         return [
             sys.executable,
             "-m",
-            "tests.moto_clock",
+            "tests.moto_server",
             str(self.port),
             str(self.clock),
         ]

@@ -301,7 +301,7 @@ class Sqs(Broker):
         """Up to ten; gives their ids at SQS."""
         for letter in letters:
             if letter.size > LARGEST_MESSAGE:
-                raise letter.too_large(f"{LARGEST_MESSAGE} bytes")
+                raise letter.too_large(f"{LARGEST_MESSAGE} bytes at most")
         entries = [
             {"Id": str(n), **letter.words(queue, self._account.message_group_id)}
             for n, letter in enumerate(letters)

@@ -24,8 +24,8 @@ LARGEST_LOAD: Final = 256 * 1024
 LARGEST_MESSAGE: Final = 1024 * 1024
 
 LONGEST_DELAY: Final = 900
-LONGEST_LEASE: Final = 12 * 60 * 60
-"""Seconds that SQS agrees to."""
+LONGEST_LEASE: Final = 12 * 60 * 60 - 10 * 60
+"""Seconds that SQS agrees to; for a lease it is 12 hours, which began a while ago."""
 
 FIFO: Final = ".fifo"
 NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,75}(\.fifo)?|[A-Za-z0-9_-]{1,80}")
@@ -96,7 +96,10 @@ def due_of(message: Message) -> float:
 def moment_of(answer: Mapping[str, Any]) -> datetime:
     """What the clock of SQS said: that of this host may be wrong."""
     headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    return parsedate_to_datetime(headers["date"]) if "date" in headers else clock.now()
+    try:
+        return parsedate_to_datetime(headers.get("date"))
+    except (TypeError, ValueError):
+        return clock.now()
 
 
 def by_id(entries: Sequence[Message]) -> dict[str, Message]:

@@ -1,0 +1,93 @@
+"""moto's server, whose clock can be put forward: `python -m tests.moto_server PORT FILE`.
+
+The file has the seconds by which it is later here than elsewhere. So a test need not
+wait until a message is visible again.
+"""
+
+from __future__ import annotations
+
+import sys
+from mmap import mmap
+from pathlib import Path
+from struct import Struct
+from threading import Lock
+from time import monotonic, sleep, time_ns
+from typing import Any
+
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    create_backend_app,
+)
+from moto.sqs import models
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+AHEAD = Struct("d")
+
+
+class Clock:
+    """The clock of the server."""
+
+    def __init__(self, file: Path) -> None:
+        with file.open("r+b") as opened:
+            self.memory = mmap(opened.fileno(), AHEAD.size)
+
+    @property
+    def ahead(self) -> float:
+        seconds: float = AHEAD.unpack(self.memory)[0]
+        return seconds
+
+    def shift(self, module: Any) -> None:
+        """Let a module of moto see this clock."""
+        seconds, millis = module.unix_time, module.unix_time_millis
+        module.unix_time = lambda: seconds() + self.ahead
+        module.unix_time_millis = lambda: millis() + 1000 * self.ahead
+
+
+def handler(clock: Clock) -> type[WSGIRequestHandler]:
+    """Answers are dated by this clock."""
+
+    class Dated(WSGIRequestHandler):
+        # Connections stay open, as the real server's do.
+        protocol_version = "HTTP/1.1"
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return super().date_time_string(
+                (timestamp or time_ns() / 1e9) + clock.ahead
+            )
+
+    return Dated
+
+
+def one_at_a_time(module: Any) -> None:
+    """Nobody gets a message while another one is getting it: moto sees to that only
+    where its server has one thread.
+    """
+    lock, receive = Lock(), module.SQSBackend.receive_message
+
+    def wait(
+        backend: Any, queue: str, count: int, seconds: int, *rest: Any
+    ) -> list[Any]:
+        deadline = monotonic() + seconds
+        while True:
+            with lock:
+                found: list[Any] = receive(backend, queue, count, 0, *rest)
+            if found or monotonic() >= deadline:
+                return found
+            sleep(0.05)
+
+    module.SQSBackend.receive_message = wait
+
+
+def main(port: str, file: str) -> None:
+    clock = Clock(Path(file))
+    clock.shift(models)
+    one_at_a_time(models)
+    app = DomainDispatcherApplication(create_backend_app)
+    server = make_server(
+        "127.0.0.1", int(port), app, threaded=True, request_handler=handler(clock)
+    )
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
