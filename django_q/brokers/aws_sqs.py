@@ -223,11 +223,11 @@ class Sqs(Broker):
         if self._poll is None:
             wait = self._wait
             client = self._account.open_client(self.connection, wait=wait)
-            url = self._url_of(self.list_key)
 
             def receive(count: int) -> list[Message]:
+                words = self._receiving(count, wait)
                 with plain_words(self.list_key):
-                    words = self._receiving(count, wait)
+                    url = self._url_of(self.list_key)
                     answer = client.receive_message(QueueUrl=url, **words)
                 return self._due(answer)
 

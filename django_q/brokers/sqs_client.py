@@ -147,11 +147,13 @@ class Account:
             raise ConfigurationError(message, hint=hint) from error
 
     def open_client(self, session: boto3.Session, *, wait: float = 0) -> Any:
-        """A client whose questions may take `wait` seconds longer than others."""
+        """A client. Where SQS may take `wait` seconds for an answer, who waits asks again
+        anyway: then the client does not.
+        """
         config = Config(
             connect_timeout=CONNECTS_WITHIN,
             read_timeout=ANSWERS_WITHIN + wait,
-            retries={"mode": "standard", "total_max_attempts": 3},
+            retries={"mode": "standard", "total_max_attempts": 1 if wait else 2},
             tcp_keepalive=True,
         )
         try:

@@ -16,7 +16,7 @@ from tests.acceptance.conftest import Runner
 from tests.acceptance.harness import Diary, RunningCluster
 from tests.servers import SqsServer
 
-LEASE = 3
+LEASE = 2
 WORKERS = 2
 BOUND = 2 * WORKERS
 """A crash may repeat so many tasks that had ended."""
@@ -59,6 +59,7 @@ def test_tasks_run_once_also_when_they_take_longer_than_retry(
     cluster.works()
     cluster.terminate(signal.SIGTERM)
     assert cluster.wait_for_end(within=10) == 0
+    cluster.complain_if_it_complained()
 
 
 def test_whole_cluster_is_killed_under_load_and_the_next_one_finishes(

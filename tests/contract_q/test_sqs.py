@@ -15,6 +15,7 @@ import pytest
 from django_q.brokers import Broker, get_broker
 from django_q.brokers.base import Consignment, Delivery
 from django_q.brokers.front import in_service
+from django_q.checks.meaning import judge_brokers
 from django_q.conf import Conf
 from django_q.exceptions import (
     BrokerError,
@@ -165,6 +166,12 @@ def test_cluster_uses_it_as_it_is_and_renews(broker: Any) -> None:
     assert type(in_service(broker)) is type(broker)
     assert broker.can_renew
     assert not broker.supports_leases
+
+
+def test_no_check_wants_retry_to_be_longer_than_tasks(sqs_server: SqsServer) -> None:
+    path = "django_q.brokers.aws_sqs.Sqs"
+    raw = {"broker_class": path, "retry": 10, "timeout": 60, "sqs": {}}
+    assert [m for m in judge_brokers(raw) if m.id == "django_q.W012"] == []
 
 
 def test_role_is_taken_on(
