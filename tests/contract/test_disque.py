@@ -43,12 +43,6 @@ class TestDisque(BrokerContract):
         self.server.jobs.skip(seconds)
 
 
-class TestDisqueWithFastAcknowledgements(TestDisque):
-    @pytest.fixture(autouse=True)
-    def _fast(self, _server: None, q_settings: Any) -> None:
-        q_settings(disque_fastack=True)
-
-
 class RealDisque(Server):
     """disque-server, which writes nothing to disk."""
 

@@ -1,0 +1,115 @@
+"""Whole clusters on Disque and IronMQ: nothing is lost, and long tasks run once.
+
+On the servers of tests/benches, which only speak their protocols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests import functions
+from tests.acceptance.conftest import Runner
+from tests.acceptance.harness import Diary, RunningCluster
+from tests.benches.disque_server import DisqueServer
+from tests.benches.iron_server import IronServer
+
+LEASE = 2
+WORKERS = 2
+BOUND = 2 * WORKERS
+"""A crash may repeat so many tasks that had ended."""
+
+Start = Callable[..., "OnBench"]
+
+
+class OnBench(RunningCluster):
+    """A cluster whose queue is on one of these servers."""
+
+    def queue_is_empty(self) -> bool:
+        with closing(self.broker()) as broker:
+            return broker.queue_size() + broker.lock_size() == 0
+
+
+def starting(new_cluster: Runner, q_settings: Any, **chosen: Any) -> Start:
+    # A job of Disque has its RETRY from whoever queues it.
+    q_settings(orm=None, retry=LEASE, **chosen)
+
+    def run(**settings: Any) -> OnBench:
+        settings = {"orm": None, "retry": LEASE, **chosen, **settings}
+        cluster = new_cluster(kind=OnBench, workers=WORKERS, **settings)
+        assert isinstance(cluster, OnBench)
+        cluster.start().wait_until_running()
+        return cluster
+
+    return run
+
+
+@pytest.fixture
+def node() -> Iterator[DisqueServer]:
+    with DisqueServer() as node:
+        yield node
+
+
+@pytest.fixture
+def on_disque(node: DisqueServer, new_cluster: Runner, q_settings: Any) -> Start:
+    return starting(new_cluster, q_settings, disque_nodes=[node.address])
+
+
+@pytest.fixture
+def service() -> Iterator[IronServer]:
+    with IronServer() as service:
+        yield service
+
+
+@pytest.fixture
+def on_ironmq(service: IronServer, new_cluster: Runner, q_settings: Any) -> Start:
+    return starting(new_cluster, q_settings, iron_mq=service.settings)
+
+
+def test_task_on_disque_runs_once_also_when_it_takes_longer_than_retry(
+    on_disque: Start, diary: Diary, task_log: str
+) -> None:
+    cluster = on_disque(max_attempts=3, retry_delay=0.1)
+    long = cluster.send(functions.log_and_sleep, diary.path, "long", LEASE * 2)
+    flaky = cluster.send(functions.flaky, task_log)
+    rows = cluster.wait_for_all([long, flaky])
+    assert all(row.success for row in rows)
+    assert set(diary.of("start").values()) == {1}
+    assert cluster.stop() == 0
+
+
+def test_disque_cluster_is_killed_under_load_and_the_next_one_finishes(
+    on_disque: Start, diary: Diary
+) -> None:
+    queue = f"killed-{uuid4().hex[:6]}"
+    finish_after_a_kill(on_disque, diary, queue, lambda: None)
+
+
+def test_ironmq_cluster_is_killed_under_load_and_the_next_one_finishes(
+    on_ironmq: Start, service: IronServer, diary: Diary
+) -> None:
+    def let_reservations_end() -> None:
+        service.skipped += 31
+
+    queue = f"killed-{uuid4().hex[:6]}"
+    finish_after_a_kill(on_ironmq, diary, queue, let_reservations_end)
+
+
+def finish_after_a_kill(
+    start: Start, diary: Diary, queue: str, meanwhile: Callable[[], None]
+) -> None:
+    first = start(cluster_name=queue)
+    ids = first.send_many(60, functions.log_and_sleep, diary.path, 0.02)
+    diary.wait_until_begun(15)
+    first.kill_everything()
+    meanwhile()
+    second = start(cluster_name=queue)
+    rows = second.wait_for_all(ids, within=40)
+    assert all(row.success for row in rows)
+    assert len(diary.of("end")) == len(ids)
+    assert diary.extra_ends() <= BOUND
+    assert second.stop() == 0
