@@ -45,6 +45,7 @@ TOOLS = {
         "pillow>=11.0",
         "prometheus-client>=0.20",
         "psycopg[binary]>=3.2",
+        "pymongo>=4.9",
         "pyte>=0.8.2",
         "pytest>=8.4",
         "pytest-django>=4.11",

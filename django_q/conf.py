@@ -248,9 +248,14 @@ def _queue_limit(options: Options) -> int:
     return options.worker_count**2 if limit is None else limit
 
 
+def _mongo_db(options: Options) -> str | None:
+    return options.mongo_database if options.mongo else options.mongo_db
+
+
 DERIVED: Final[Mapping[str, Any]] = {
     "WORKERS": lambda conf: conf.options.worker_count,
     "CLUSTER_NAME": lambda conf: conf.options.queue,
+    "MONGO_DB": lambda conf: _mongo_db(conf.options),
     "Q_STAT": lambda conf: conf.options.stat_prefix,
     "SECRET_KEY": lambda _conf: _secret_key(),
     "MAX_ATTEMPTS": lambda conf: conf.options.max_attempts or 0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import unquote
 
 LEASE_LIMIT: Final = 30.0
 """Seconds: no lease is longer, so that a dead host's tasks run again soon."""
@@ -174,6 +175,11 @@ class Options:
         return max(1.0, min(self.retry or LEASE_LIMIT, LEASE_LIMIT))
 
     @property
+    def mongo_database(self) -> str:
+        """Database of the MongoDB broker: the one named, else that of the URI."""
+        return self.mongo_db or _database_in(self.mongo or {}) or "django-q"
+
+    @property
     def keeps_successes(self) -> bool:
         return self.save_limit >= 0
 
@@ -181,6 +187,15 @@ class Options:
     def stat_prefix(self) -> str:
         """First part of the keys of all clusters' vital signs."""
         return f"django_q:{self.name}:cluster"
+
+
+def _database_in(mongo: dict[str, Any]) -> str:
+    """What stands in the first URI between the hosts and the query."""
+    host = mongo.get("host") or ""
+    uri = host if isinstance(host, str) else str([*host, ""][0])
+    _scheme, separator, rest = uri.partition("://")
+    path = rest.partition("?")[0].partition("/")[2] if separator else ""
+    return unquote(path).partition(".")[0]
 
 
 def count_processors() -> int:

@@ -20,8 +20,8 @@ class Kind(NamedTuple):
 
     setting: str
     title: str
-    path: str | None
-    """Dotted path of its class; None: not in this release."""
+    path: str
+    """Dotted path of its class."""
 
     is_chosen: Callable[[Options], bool]
 
@@ -66,7 +66,14 @@ KINDS: Final = (
         extra="sqs",
     ),
     Kind("orm", "the database", "django_q.brokers.orm.ORM", lambda o: bool(o.orm)),
-    Kind("mongo", "MongoDB", None, lambda o: bool(o.mongo)),
+    Kind(
+        "mongo",
+        "MongoDB",
+        "django_q.brokers.mongo.Mongo",
+        lambda o: bool(o.mongo),
+        package="pymongo",
+        extra="mongo",
+    ),
     Kind(
         "redis",
         "Redis",
@@ -84,7 +91,7 @@ def get_broker(list_key: str | None = None) -> Broker:
     Raises ConfigurationError.
     """
     options = get_options()
-    path = options.broker_class or _path_of(choose(options), options)
+    path = options.broker_class or choose(options).path
     return load(path)(list_key=list_key)
 
 
@@ -109,13 +116,3 @@ def _explained(error: ImportError, path: str) -> ConfigurationError:
                 kind.lacks_package, hint=f"{kind.remedy} {USE_THE_DATABASE}"
             )
     return ConfigurationError(f"The broker {path!r} can't be imported: {error}.")
-
-
-def _path_of(kind: Kind, options: Options) -> str:
-    if kind.path is not None:
-        return kind.path
-    message = (
-        f"Q_CLUSTER[{kind.setting!r}] asks for {kind.title}. This release carries the"
-        " brokers for Redis, Amazon SQS, Disque, IronMQ and the database."
-    )
-    raise ConfigurationError(message, hint=USE_THE_DATABASE)

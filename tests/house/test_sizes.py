@@ -21,6 +21,7 @@ WIDE_BY_PROMISE = {
     "Disque",
     "IronMQBroker",
     "Memory",
+    "Mongo",
     "ORM",
     "Redis",
     "Schedule",

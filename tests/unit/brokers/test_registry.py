@@ -44,14 +44,6 @@ def test_settings_win_in_the_promised_order():
     assert choose(Options()).setting == "redis"
 
 
-def test_what_this_release_lacks_is_said_with_the_line_that_helps(q_settings: Any):
-    q_settings(orm=None, mongo={"host": "x"})
-    title = r"Q_CLUSTER\['mongo'\] asks for MongoDB"
-    with pytest.raises(ConfigurationError, match=title) as caught:
-        get_broker()
-    assert 'Q_CLUSTER = {"orm": "default"}' in str(caught.value)
-
-
 def test_without_any_setting_it_is_redis_on_localhost(q_settings: Any):
     q_settings(orm=None)
     with closing(get_broker("mine")) as broker:
@@ -86,6 +78,18 @@ def test_extra_that_has_another_name_than_its_library_is_named(
     with pytest.raises(ConfigurationError, match="needs the package 'boto3'") as caught:
         get_broker()
     assert 'pip install "django-q3[sqs]"' in str(caught.value)
+
+
+def test_library_of_mongodb_is_named(q_settings: Any, monkeypatch: pytest.MonkeyPatch):
+    for name in [name for name in sys.modules if "mongo" in name or "bson" in name]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pymongo", None)
+    q_settings(orm=None, mongo={"host": "x"})
+    with pytest.raises(
+        ConfigurationError, match="needs the package 'pymongo'"
+    ) as caught:
+        get_broker()
+    assert 'pip install "django-q3[mongo]"' in str(caught.value)
 
 
 def test_class_that_cannot_be_imported_is_named(q_settings: Any):

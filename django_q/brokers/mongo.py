@@ -1,0 +1,349 @@
+"""MongoDB: a collection is the queue."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from time import sleep
+from typing import Any, Final, TypeVar
+
+from pymongo import DeleteOne, MongoClient, ReturnDocument, UpdateOne
+
+from django_q import humanhash
+from django_q.brokers import mongo_documents as documents
+from django_q.brokers.base import Broker, Consignment, Delivery
+from django_q.brokers.contact import Contact
+from django_q.brokers.mongo_client import Document, connect
+from django_q.brokers.mongo_session import SIGNS, Queue, Session
+from django_q.conf import get_options
+from django_q.exceptions import BrokerUnavailable
+
+Value = TypeVar("Value")
+
+MOST_AT_ONCE: Final = 500
+"""Documents that one question names."""
+
+
+class Mongo(Broker):
+    """Carries packages as documents of the collection that is called like the queue.
+
+    What is taken is leased for `retry` seconds by the server's clock. The receipt names
+    the document and its delivery, and with the cluster's id it is the token that every
+    later verb must show. Order: by the moment a package is due, then by id.
+    """
+
+    supports_receipts = True
+    supports_leases = True
+    supports_delay = True
+    supports_ids = True
+
+    connection: MongoClient[Document]
+
+    def __init__(self, list_key: str | None = None) -> None:
+        super().__init__(list_key)
+        self._prepare()
+
+    def __setstate__(self, state: tuple[str, str | None]) -> None:
+        super().__setstate__(state)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        self._holder: str | None = None
+        self._contact = Contact(self.lease_length)
+        self._begin_session()
+
+    @property
+    def lease_length(self) -> float:
+        options = get_options()
+        return max(1.0, float(options.retry or options.lease))
+
+    @staticmethod
+    def get_connection(list_key: str | None = None) -> MongoClient[Document]:
+        """A client, which connects with the first verb; in each process another one."""
+        return connect(get_options())
+
+    # -- producing and consuming
+
+    def enqueue(
+        self, package: str, *, task_id: str | None = None, delay: float = 0
+    ) -> str:
+        """Gives the document's id. Said twice, after a lost answer, it is queued once."""
+        name = documents.name_of(task_id)
+        contents = documents.new(package, self.lease_length, delay)
+
+        def insert(queue: Queue) -> str:
+            inserted: Any = queue.find_one_and_update(
+                name,
+                contents,
+                projection=["_id"],
+                upsert=True,
+                return_document=ReturnDocument.AFTER,
+            )
+            return str(inserted["_id"])
+
+        return self._use(insert, twice=True)
+
+    def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
+        by_queue = defaultdict(list)
+        for package, queue, task_id in consignments:
+            contents = documents.new(package, self.lease_length)
+            name = documents.name_of(task_id)
+            by_queue[queue].append(UpdateOne(name, contents, upsert=True))
+        for queue, insertions in by_queue.items():
+            self._write(insertions, queue, twice=True)
+
+    def dequeue(self, count: int | None = None) -> list[Delivery]:
+        taken: list[Delivery] = []
+        wanted = count or get_options().bulk or 1
+        while len(taken) < wanted:
+            try:
+                document = self._claim()
+            except BrokerUnavailable:
+                if not taken:
+                    raise
+                break
+            if document is None:
+                break
+            taken.append(documents.deliver(document))
+        if not taken and self._holder is None:
+            # Whoever asks for one cluster's turn after another's is not called.
+            sleep(get_options().poll)
+        return taken
+
+    def acknowledge(self, receipt: str) -> bool:
+        if ":" not in str(receipt):
+            # The id that enqueue gave, as the earlier releases took it.
+            name = {"_id": documents.id_in(str(receipt))}
+            return bool(self._use(lambda queue: queue.delete_one(name)).deleted_count)
+        return bool(Mongo.acknowledge_many(self, [receipt]))
+
+    def acknowledge_many(self, receipts: Sequence[str]) -> set[str]:
+        ours = self._ours(receipts)
+        removals = [DeleteOne(self._lease_of(receipt)) for receipt in ours]
+        if self._write(removals) < len(removals):
+            # Some went to others between the two questions, or were purged.
+            ours -= self._still_there(ours)
+        return ours
+
+    fail = delete = acknowledge
+
+    # -- the queue as a whole
+
+    def queue_size(self) -> int:
+        return self._count(documents.is_free(self.lease_length))
+
+    def lock_size(self) -> int:
+        """With those that wait for their time."""
+        return self._count(documents.is_not_free(self.lease_length))
+
+    def purge_queue(self) -> None:
+        self._use(lambda queue: queue.drop(), twice=True)
+        self._session.indexed.clear()
+
+    delete_queue = purge_queue
+
+    def ping(self) -> bool:
+        answer = self._use(lambda queue: queue.database.command("ping"), twice=True)
+        return bool(answer["ok"])
+
+    def info(self) -> str:
+        if self._info is None:
+            about = self._use(lambda queue: queue.database.command("buildInfo"))
+            self._info = f"MongoDB {about['version']}"
+        return self._info
+
+    # -- leases
+
+    def enlist(self, cluster: str, lease: float) -> None:
+        self._holder = cluster
+        self._contact = Contact(lease)
+
+    def renew(self, receipts: Sequence[str]) -> set[str]:
+        self._change(receipts, documents.renewed(self._holder))
+        return self._ours(receipts)
+
+    def held(self) -> list[Delivery]:
+        if self._holder is None:
+            return []
+        terms = {"holder": self._holder, "$expr": documents.HELD}
+        return [documents.deliver(document) for document in self._find(terms)]
+
+    def redeliver(self, receipt: str) -> Delivery | None:
+        lease = self._lease_of(receipt)
+        again = documents.taken(self._holder, "deliveries", "starts")
+        document = self._find_and_change(lease, again)
+        return None if document is None else documents.deliver(document)
+
+    def mark_started(self, receipts: Sequence[str]) -> None:
+        self._change(receipts, [{"$set": documents.counted("starts")}])
+
+    def release(
+        self, receipts: Sequence[str], *, delay: float = 0, failed: bool = False
+    ) -> set[str]:
+        # What goes back as it came goes to the head of the queue.
+        waits = delay or failed
+        lock = documents.lock_of(self.lease_length, delay) if waits else documents.HEAD
+        change = documents.freed(lock, *(("attempts",) if failed else ()))
+
+        def give_back(receipt: str) -> bool:
+            lease = self._lease_of(receipt)
+            found = self._use(lambda queue: queue.update_one(lease, change))
+            return bool(found.matched_count)
+
+        return {receipt for receipt in receipts if give_back(receipt)}
+
+    def rescue(self) -> list[str]:
+        # Whoever empties the queue takes the indexes with it.
+        self._session.indexed.clear()
+        is_lapsed = {"$and": [documents.is_free(self.lease_length), documents.HELD]}
+        others = {**documents.OF_SOME_CLUSTER, "$ne": self._holder}
+        terms = {"holder": others, "$expr": is_lapsed}
+        lapsed = self._find(terms, {"payload": 0})
+        if not lapsed or not self._contact.is_steady:
+            return []
+        change = documents.freed(documents.HEAD, "rescues")
+        texts = []
+        for each in lapsed:
+            lease = {"_id": each["_id"], "holder": each["holder"], "$expr": is_lapsed}
+            if self._find_and_change(lease, change):
+                task = each.get("task_id") or f"of document {each['_id']}"
+                texts.append(f"task {task} from {humanhash.humanize(each['holder'])}")
+        return texts
+
+    # -- waking up
+
+    def next_due(self) -> float | None:
+        lease = self.lease_length
+        waits = {"$and": [documents.is_not_free(lease), documents.NOT_HELD]}
+        rest = {"$subtract": ["$lock", documents.lock_of(lease)]}
+        question: list[Document] = [
+            {"$match": {"$expr": waits}},
+            {"$sort": dict(documents.ORDER)},
+            {"$limit": 1},
+            {"$project": {"rest": rest}},
+        ]
+        found = self._use(lambda queue: list(queue.aggregate(question)))
+        return found[0]["rest"] / 1000 if found else None
+
+    def close(self) -> None:
+        self._session.end()
+
+    # -- vital signs
+
+    def set_stat(self, key: str, value: str, timeout: float = 3) -> None:
+        until = {"$add": [documents.NOW, documents.milliseconds(timeout)]}
+        change = [{"$set": {"value": {"$literal": value}, "until": until}}]
+
+        def write(signs: Queue) -> None:
+            signs.update_one({"_id": key}, change, upsert=True)
+
+        self._use(write, SIGNS, twice=True)
+
+    def get_stat(self, key: str) -> str | None:
+        return next(iter(self._signs(key)), None)
+
+    def get_stats(self, pattern: str) -> list[str]:
+        start = pattern.removesuffix("*")
+        return self._signs({"$gte": start, "$lt": f"{start}\U0010ffff"})
+
+    def _signs(self, key: Any) -> list[str]:
+        terms = {"_id": key, "$expr": {"$gt": ["$until", documents.NOW]}}
+        found = self._find(terms, name=SIGNS)
+        return [str(document["value"]) for document in found]
+
+    # -- the collection
+
+    def _use(
+        self,
+        verb: Callable[[Queue], Value],
+        name: str | None = None,
+        *,
+        twice: bool = False,
+    ) -> Value:
+        """What a verb of a collection gives; by default of the queue's.
+
+        `twice`: it may be done again when its answer was lost.
+        """
+        if self._session.is_over:
+            self.connection = self.get_connection(self.list_key)
+            self._begin_session()
+        try:
+            value = self._session.use(verb, name or self.list_key, twice=twice)
+        except BrokerUnavailable:
+            self._contact.lose()
+            raise
+        self._contact.note()
+        return value
+
+    def _begin_session(self) -> None:
+        is_ours = type(self).get_connection is Mongo.get_connection
+        self._session = Session(self.connection, is_ours=is_ours)
+
+    def _claim(self) -> Document | None:
+        """The next package, leased to us; a cluster leaves to `rescue` what others hold."""
+        free = documents.is_free(self.lease_length)
+        if self._holder is not None:
+            free = {"$and": [free, documents.NOT_HELD]}
+        change = documents.taken(self._holder, "deliveries")
+        return self._find_and_change({"$expr": free}, change)
+
+    def _find_and_change(
+        self, terms: Document, change: list[Document]
+    ) -> Document | None:
+        """The first document that these terms find, as it is after the change."""
+
+        def find_and_change(queue: Queue) -> Document | None:
+            return queue.find_one_and_update(
+                terms,
+                change,
+                sort=documents.ORDER,
+                return_document=ReturnDocument.AFTER,
+            )
+
+        return self._use(find_and_change)
+
+    def _find(
+        self, terms: Document, fields: Any = None, name: str | None = None
+    ) -> list[Document]:
+        return self._use(lambda queue: list(queue.find(terms, fields)), name)
+
+    def _lease_of(self, receipt: str) -> Document:
+        return documents.lease_of(receipt, self._holder)
+
+    def _ours(self, receipts: Sequence[str]) -> set[str]:
+        """Those of these receipts whose lease is still ours."""
+        ours: set[str] = set()
+        for begin in range(0, len(receipts), MOST_AT_ONCE):
+            some = receipts[begin : begin + MOST_AT_ONCE]
+            terms = {"$or": [self._lease_of(receipt) for receipt in some]}
+            found = self._find(terms, ["deliveries"])
+            ours.update(documents.receipt_of(document) for document in found)
+        return ours
+
+    def _still_there(self, receipts: set[str]) -> set[str]:
+        """Those of these receipts whose document exists, in whose hands it may be."""
+        ids = {documents.id_in(each.partition(":")[0]): each for each in receipts}
+        terms = {"_id": {"$in": list(ids)}}
+        found = self._find(terms, ["_id"])
+        return {ids[document["_id"]] for document in found}
+
+    def _change(self, receipts: Sequence[str], change: list[Document]) -> None:
+        """Change what is still ours."""
+        self._write(
+            [UpdateOne(self._lease_of(receipt), change) for receipt in receipts]
+        )
+
+    def _write(
+        self, changes: Sequence[Any], name: str | None = None, *, twice: bool = False
+    ) -> int:
+        """Do these in order; gives how many documents were removed."""
+        if not changes:
+            return 0
+
+        def write(queue: Queue) -> int:
+            return queue.bulk_write(changes).deleted_count
+
+        return self._use(write, name, twice=twice)
+
+    def _count(self, terms: Document) -> int:
+        return self._use(lambda queue: queue.count_documents({"$expr": terms}))

@@ -1,0 +1,110 @@
+"""The MongoDB broker keeps the contract of all brokers.
+
+There is no MongoDB to install. These tests talk to the server of
+tests/benches/mongo_server.py, which speaks its protocol and was written from its
+documentation: a real server was not run. Where there is one, as `mongod` on the path or
+as the program that MONGOD names, they run on that as well.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from pymongo.errors import ConnectionFailure
+
+from django_q.brokers import Broker
+from django_q.brokers.mongo import Mongo
+from tests.benches.mongo_server import MongoServer
+from tests.contract.brokers import BrokerContract
+from tests.servers import Server
+
+PROGRAM = shutil.which(os.environ.get("MONGOD") or "mongod")
+
+
+def collection_of(broker: Broker) -> Any:
+    client: MongoClient[Any] = broker.connection
+    return client["django-q"][broker.list_key]
+
+
+class OfMongo(BrokerContract):
+    def make_broker(self, queue: str) -> Broker:
+        return Mongo(queue)
+
+    def pass_time(self, broker: Broker, seconds: float) -> None:
+        queue = collection_of(broker)
+        earlier = {
+            name: {"$subtract": [f"${name}", int(seconds * 1000)]}
+            for name in ("lock", "leased")
+        }
+        is_held = {"holder": {"$gt": ""}}
+        queue.update_many(is_held, [{"$set": earlier}])
+        queue.update_many({"holder": None}, [{"$set": {"lock": earlier["lock"]}}])
+
+    def count_held(self, broker: Broker) -> int:
+        held: int = collection_of(broker).count_documents({"holder": {"$gt": ""}})
+        return held
+
+
+class TestMongo(OfMongo):
+    replica_set = ""
+
+    @pytest.fixture(autouse=True)
+    def _server(self, q_settings: Any) -> Iterator[None]:
+        with MongoServer(replica_set=self.replica_set) as server:
+            q_settings(mongo=server.settings, orm=None)
+            yield
+
+
+class RealMongo(Server):
+    """mongod, alone."""
+
+    title = "MongoDB"
+    database = "mongo"
+    packages = ()
+    account = "mongodb"
+
+    @classmethod
+    def programs(cls) -> dict[str, Path] | None:
+        return {"server": Path(PROGRAM)} if PROGRAM else None
+
+    def prepare(self) -> None:
+        self.data.mkdir()
+        self.give_away(self.data)
+
+    def command(self) -> list[str]:
+        where = ["--port", str(self.port), "--dbpath", str(self.data)]
+        return [str(self.program("server")), "--bind_ip", "127.0.0.1", *where]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"host": "127.0.0.1", "port": self.port}
+
+    def answers(self) -> bool:
+        keywords = {**self.settings, "serverSelectionTimeoutMS": 200}
+        client: MongoClient[Any] = MongoClient(**keywords)
+        try:
+            return bool(client.admin.command("ping")["ok"])
+        except ConnectionFailure:
+            return False
+        finally:
+            client.close()
+
+
+@pytest.fixture(scope="module")
+def real_mongo() -> Iterator[RealMongo]:
+    if PROGRAM is None:
+        pytest.skip("there is no mongod")
+    with RealMongo() as server:
+        yield server
+
+
+class TestRealMongo(OfMongo):
+    @pytest.fixture(autouse=True)
+    def _real(self, real_mongo: RealMongo, q_settings: Any) -> None:
+        q_settings(mongo=real_mongo.settings, orm=None)
