@@ -15,6 +15,8 @@ from django_q.brokers.base import Broker, Consignment, Delivery
 from django_q.brokers.contact import Contact
 from django_q.brokers.mongo_client import Document, connect
 from django_q.brokers.mongo_session import SIGNS, Queue, Session
+from django_q.brokers.mongo_watch import Watch
+from django_q.brokers.news import News
 from django_q.conf import get_options
 from django_q.exceptions import BrokerUnavailable
 
@@ -50,6 +52,7 @@ class Mongo(Broker):
     def _prepare(self) -> None:
         self._holder: str | None = None
         self._contact = Contact(self.lease_length)
+        self._news: News | None = None
         self._begin_session()
 
     @property
@@ -212,6 +215,15 @@ class Mongo(Broker):
 
     # -- waking up
 
+    def news_fd(self) -> int | None:
+        return self._open_news().fd()
+
+    def has_news(self) -> bool:
+        return self._open_news().has_any()
+
+    def pulse(self) -> float:
+        return self._open_news().pulse()
+
     def next_due(self) -> float | None:
         lease = self.lease_length
         waits = {"$and": [documents.is_not_free(lease), documents.NOT_HELD]}
@@ -226,6 +238,9 @@ class Mongo(Broker):
         return found[0]["rest"] / 1000 if found else None
 
     def close(self) -> None:
+        if self._news is not None:
+            self._news.close()
+            self._news = None
         self._session.end()
 
     # -- vital signs
@@ -264,16 +279,33 @@ class Mongo(Broker):
 
         `twice`: it may be done again when its answer was lost.
         """
-        if self._session.is_over:
-            self.connection = self.get_connection(self.list_key)
-            self._begin_session()
         try:
-            value = self._session.use(verb, name or self.list_key, twice=twice)
+            value = self._open_session().use(verb, name or self.list_key, twice=twice)
         except BrokerUnavailable:
             self._contact.lose()
             raise
         self._contact.note()
         return value
+
+    def _open_session(self) -> Session:
+        if self._session.is_over:
+            self.connection = self.get_connection(self.list_key)
+            self._begin_session()
+        return self._session
+
+    def _open_news(self) -> News:
+        if self._news is None:
+            poll = get_options().poll
+            if self._holder is None:
+                # It may never be closed.
+                return News(poll)
+            session, queue = self._open_session(), self.list_key
+
+            def watch(*pipeline: Any, **words: Any) -> Any:
+                return session.open(queue).watch(*pipeline, **words)
+
+            self._news = Watch(watch, poll)
+        return self._news
 
     def _begin_session(self) -> None:
         is_ours = type(self).get_connection is Mongo.get_connection

@@ -35,6 +35,8 @@ half a minute for a server and for ever for an answer.
 FORBIDDEN: Final = frozenset({13, 18, 8000})
 """Codes of a server that does not know us, or that does not allow it."""
 
+DUPLICATE: Final = 11000
+
 TOO_LARGE: Final = frozenset({10334, 17419, 17420})
 
 OUTAGES: Final = (
@@ -112,8 +114,16 @@ def plain_words(options: Options) -> Iterator[None]:
     """Errors of the client leave as BrokerUnavailable or BrokerError."""
     try:
         yield
+    except mongo_errors.DocumentTooLarge as error:
+        # It is none of the client's other errors.
+        raise too_large() from error
     except mongo_errors.PyMongoError as error:
         raise translated(error, options) from error
+
+
+def too_large() -> PackageTooLarge:
+    advice = "Pass a file name or an id instead of the data."
+    return PackageTooLarge("MongoDB takes no document of 16 MiB or more.", hint=advice)
 
 
 def translated(error: mongo_errors.PyMongoError, options: Options) -> Exception:
@@ -127,11 +137,8 @@ def translated(error: mongo_errors.PyMongoError, options: Options) -> Exception:
         message = f"MongoDB at {address} does not let us in ({reason_of(error)})."
         hint = "Set user and password in Q_CLUSTER['mongo'], and give it readWrite."
         return BrokerError(message, hint=hint)
-    if isinstance(error, mongo_errors.DocumentTooLarge) or code_of(error) in TOO_LARGE:
-        message = "MongoDB takes no document of more than 16 MiB."
-        return PackageTooLarge(
-            message, hint="Pass a file name or an id instead of the data."
-        )
+    if code_of(error) in TOO_LARGE:
+        return too_large()
     return BrokerError(f"MongoDB at {address} refuses: {reason_of(error)}")
 
 
@@ -150,9 +157,6 @@ def is_cut_off(error: mongo_errors.PyMongoError) -> bool:
 def is_twice(error: mongo_errors.PyMongoError) -> bool:
     """Whether somebody else has inserted the same at the same moment."""
     return code_of(error) == DUPLICATE
-
-
-DUPLICATE: Final = 11000
 
 
 def code_of(error: mongo_errors.PyMongoError) -> int | None:

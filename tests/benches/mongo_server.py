@@ -29,6 +29,10 @@ ADDRESS = "127.0.0.1"
 EPOCH = datetime(1970, 1, 1)
 OP_REPLY, OP_QUERY, OP_MSG = 1, 2004, 2013
 MORE_TO_COME = 2
+LARGEST: Final = 16 * 1024 * 1024
+PAGE: Final = 101
+"""Documents in the first answer, as the server has it."""
+
 RANKS: Final = (
     (type(None), 1),
     (bool, 8),
@@ -287,7 +291,9 @@ class Collection:
     def __init__(self, name: str, tell: Callable[[Document], None]) -> None:
         self.name = name
         self.documents: dict[Any, Document] = {}
-        self.indexes: dict[str, Document] = {"_id_": {"key": {"_id": 1}}}
+        self.indexes: dict[str, Document] = {
+            "_id_": {"name": "_id_", "key": {"_id": 1}}
+        }
         self._tell = tell
 
     def find(
@@ -332,7 +338,12 @@ class Collection:
         return self.insert(updated(beginning(query), update, now, is_new=True))
 
     def _check(self, document: Document) -> None:
-        """Unique indexes; a sparse one does not know documents without the field."""
+        """The size, and unique indexes; a sparse one does not know documents without the
+        field.
+        """
+        if len(bson.encode(document)) > LARGEST:
+            text = f"Resulting document after update is larger than {LARGEST}"
+            raise Refusal(17419, "Location17419", text)
         for name, index in self.indexes.items():
             [key, *_more] = index["key"]
             value = document.get(key, MISSING)
@@ -382,7 +393,8 @@ class Data:
     def tell(self, event: Document) -> None:
         event = {"_id": {"_data": f"{len(self.events):08x}"}, **deepcopy(event)}
         self.events.append(event)
-        self.lock.notify_all()
+        with self.lock:
+            self.lock.notify_all()
 
     def expire(self) -> None:
         """What the server does once a minute for indexes with a time of life."""
@@ -402,7 +414,7 @@ class Data:
 class Cursor:
     """What is left of an answer."""
 
-    is_live = False
+    is_live = is_over = False
 
     def __init__(self, name: str, rest: list[Document]) -> None:
         self.name, self.rest = name, rest
@@ -416,6 +428,7 @@ class Changes:
     """A change stream: events of one collection from the moment it was opened."""
 
     is_live = True
+    is_over = False
 
     def __init__(self, data: Data, name: str, stages: Sequence[Document]) -> None:
         self.name, self._data, self._stages = name, data, stages
@@ -433,6 +446,8 @@ class Changes:
         now = self._data.now()
         found = []
         for event in mine:
+            # What follows the end of a collection is another stream's.
+            self.is_over = self.is_over or event["operationType"] == "drop"
             for stage in self._stages[1:]:
                 if "$match" in stage and not matches(event, stage["$match"], now):
                     break
@@ -578,7 +593,7 @@ class MongoServer:
             "helloOk": True,
             "isWritablePrimary": True,
             "ismaster": True,
-            "maxBsonObjectSize": 16 * 1024 * 1024,
+            "maxBsonObjectSize": LARGEST,
             "maxMessageSizeBytes": 48_000_000,
             "maxWriteBatchSize": 100_000,
             "localTime": self.data.now(),
@@ -665,10 +680,10 @@ class MongoServer:
                 raise Refusal(43, "CursorNotFound", f"cursor id {number} not found")
             batch = cursor.take(question.get("batchSize", PAGE))
             rest = until - time.monotonic()
-            if batch or not cursor.is_live or rest <= 0:
+            if batch or cursor.is_over or not cursor.is_live or rest <= 0:
                 break
             self.data.lock.wait(rest)
-        if not cursor.is_live and not cursor.rest:
+        if cursor.is_over if cursor.is_live else not cursor.rest:
             del self.data.cursors[number]
             number = 0
         return {"cursor": self._batch(cursor, number, "nextBatch", batch)}
@@ -742,10 +757,6 @@ class MongoServer:
     def _named(self, question: Document) -> Collection:
         verb = next(iter(question))
         return self.data.open(f"{question['$db']}.{question[verb]}")
-
-
-PAGE: Final = 101
-"""Documents in the first answer, as the server has it."""
 
 
 def each_of(
