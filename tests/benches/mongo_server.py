@@ -763,7 +763,8 @@ def each_of(
     statements: Sequence[Document], verb: Callable[[Document], Document]
 ) -> Document:
     """Do them in order, until one fails."""
-    totals: Document = {"n": 0}
+    # Of updates a client wants both numbers, also where the first one fails.
+    totals: Document = {"n": 0, "nModified": 0}
     for index, statement in enumerate(statements):
         try:
             for key, number in verb(statement).items():
