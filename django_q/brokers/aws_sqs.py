@@ -61,6 +61,8 @@ class Sqs(Broker):
     supports_receipts = True
     supports_renewal = True
     supports_delay = True
+    supports_bulk = True
+    supports_news = True
 
     connection: boto3.Session
 
@@ -110,7 +112,12 @@ class Sqs(Broker):
     # -- producing and consuming
 
     def enqueue(
-        self, package: str, *, task_id: str | None = None, delay: float = 0
+        self,
+        package: str,
+        *,
+        task_id: str | None = None,
+        delay: float = 0,
+        priority: int = 0,
     ) -> str:
         """Gives the id that SQS has for the message."""
         [message_id] = self._send(
@@ -120,8 +127,8 @@ class Sqs(Broker):
 
     def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
         by_queue = defaultdict(list)
-        for package, queue, task_id in consignments:
-            by_queue[queue].append(Letter(package, task_id))
+        for package, queue, task_id, delay, _priority in consignments:
+            by_queue[queue].append(Letter(package, task_id, ceil(delay)))
         for queue, letters in by_queue.items():
             for load in loads(letters):
                 self._send(queue, load)

@@ -69,6 +69,12 @@ class Consignment(NamedTuple):
     task_id: str | None = None
     """Queued twice under the same id, it is queued once, where the broker can tell."""
 
+    delay: float = 0
+    """Seconds before which nobody gets it."""
+
+    priority: int = 0
+    """From -100 to 100; those with a higher one are handed out first."""
+
 
 class Broker:
     """Carries sealed packages. Knows nothing of what is inside.
@@ -98,6 +104,24 @@ class Broker:
 
     supports_ids = False
     """A package that is queued twice under the same task id is queued once."""
+
+    supports_bulk = False
+    """Many packages travel in one go, to the queue and from it."""
+
+    supports_priority = False
+    """Of the packages that wait, those with a higher priority are handed out first."""
+
+    supports_cancel = False
+    """A task that waits is taken off the queue by its id."""
+
+    supports_peek = False
+    """Packages that wait can be looked at where they are."""
+
+    supports_pause = False
+    """A queue can be paused for all who ask it for packages."""
+
+    supports_news = False
+    """`news_fd` tells of a package that arrives; no need to ask for it."""
 
     database: str | None = None
     """Alias of the Django database that holds the queue, where one does."""
@@ -140,17 +164,26 @@ class Broker:
     # -- producing and consuming
 
     def enqueue(
-        self, package: str, *, task_id: str | None = None, delay: float = 0
+        self,
+        package: str,
+        *,
+        task_id: str | None = None,
+        delay: float = 0,
+        priority: int = 0,
     ) -> Any:
-        """Put a package on the queue; durable when this returns. Gives its id there."""
+        """Put a package on the queue; durable when this returns. Gives its id there.
+
+        Nobody gets it for `delay` seconds, and those with a higher `priority` (from -100
+        to 100) come first, where the broker supports that.
+        """
 
     def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
         """Put packages on their queues, all in one go where the broker can."""
         brokers = {self.short_key: self}
-        for package, queue, task_id in consignments:
+        for package, queue, task_id, delay, priority in consignments:
             if queue not in brokers:
                 brokers[queue] = type(self)(list_key=queue)
-            verbs.enqueue(brokers[queue], package, task_id)
+            verbs.enqueue(brokers[queue], package, task_id, delay, priority)
 
     def dequeue(self, count: int | None = None) -> list[Delivery] | None:
         """Take up to `count` packages (None: the setting `bulk`).
@@ -171,6 +204,19 @@ class Broker:
     def delete(self, receipt: str) -> Any:
         """Remove a package."""
 
+    def cancel(self, task_id: str) -> bool:
+        """Take the task that was queued under this id off the queue, if it waits there.
+
+        False: it does not. Perhaps a cluster has it, or it is done.
+        """
+        return False
+
+    def peek(self, count: int = 10) -> list[str]:
+        """Up to `count` packages, next first, of those that could be handed out now; they
+        stay where they are.
+        """
+        return []
+
     # -- the queue as a whole
 
     def queue_size(self) -> int:
@@ -186,6 +232,18 @@ class Broker:
 
     def delete_queue(self) -> Any:
         """Remove the queue with all its packages."""
+
+    def pause(self) -> None:
+        """Hand out nothing more, to nobody, until `resume`. Packages may still arrive,
+        and what was handed out goes on. Doing so twice is harmless.
+        """
+
+    def resume(self) -> None:
+        """Hand packages out again."""
+
+    def is_paused(self) -> bool:
+        """Whether the queue is paused."""
+        return False
 
     def ping(self) -> bool:
         """Whether the broker answers; raises what the connection raises."""

@@ -43,6 +43,9 @@ class Disque(Broker):
     supports_receipts = True
     supports_renewal = True
     supports_delay = True
+    supports_bulk = True
+    supports_peek = True
+    supports_pause = True
 
     connection: Nodes
     _is_enlisted = False
@@ -61,7 +64,12 @@ class Disque(Broker):
     # -- producing and consuming
 
     def enqueue(
-        self, package: str, *, task_id: str | None = None, delay: float = 0
+        self,
+        package: str,
+        *,
+        task_id: str | None = None,
+        delay: float = 0,
+        priority: int = 0,
     ) -> str:
         """Gives the id of the job. A repetition would be another job, so there is none."""
         job: bytes = self.connection.execute_command(
@@ -71,7 +79,8 @@ class Disque(Broker):
 
     def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
         added = [
-            self._addition(queue, package) for package, queue, _task_id in consignments
+            self._addition(each.queue, each.package, each.delay)
+            for each in consignments
         ]
         self._each(added, again=False)
 
@@ -115,12 +124,21 @@ class Disque(Broker):
 
     delete_queue = purge_queue
 
-    def peek(self, count: int = 1) -> list[str]:
+    def peek(self, count: int = 10) -> list[str]:
         """The next packages, without taking them; with a negative count the latest."""
         jobs = self.connection.execute_command("QPEEK", self.list_key, count)
         return [job[2].decode(errors="replace") for job in jobs]
 
-    def pause(self, state: str = "all") -> str:
+    def pause(self) -> None:
+        self.pause_as("out")
+
+    def resume(self) -> None:
+        self.pause_as("none")
+
+    def is_paused(self) -> bool:
+        return self.pause_as("state") in {"out", "all"}
+
+    def pause_as(self, state: str) -> str:
         """Stop the queue on all nodes, `in`, `out` or `all`, or go on with `none`.
 
         Gives the state that follows; asked for `state`, it changes nothing.
@@ -148,7 +166,7 @@ class Disque(Broker):
         return self._info
 
     def cautions(self) -> list[str]:
-        state = self.pause("state")
+        state = self.pause_as("state")
         if state == "none":
             return []
         which = f"The queue {self.list_key!r} of Disque is paused ({state})"

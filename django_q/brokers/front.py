@@ -50,9 +50,14 @@ class Front(Broker):
         return self._broker.short_key
 
     def enqueue(
-        self, package: str, *, task_id: str | None = None, delay: float = 0
+        self,
+        package: str,
+        *,
+        task_id: str | None = None,
+        delay: float = 0,
+        priority: int = 0,
     ) -> Any:
-        del task_id, delay
+        del task_id, delay, priority
         return self._broker.enqueue(package)
 
     def enqueue_many(self, consignments: Sequence[Consignment]) -> None:

@@ -39,6 +39,8 @@ class IronMQBroker(Broker):
     supports_receipts = True
     supports_renewal = True
     supports_delay = True
+    supports_bulk = True
+    supports_peek = True
 
     connection: Iron
     _is_enlisted = False
@@ -66,7 +68,12 @@ class IronMQBroker(Broker):
     # -- producing and consuming
 
     def enqueue(
-        self, package: str, *, task_id: str | None = None, delay: float = 0
+        self,
+        package: str,
+        *,
+        task_id: str | None = None,
+        delay: float = 0,
+        priority: int = 0,
     ) -> str:
         """Gives the id of the message."""
         if delay > LONGEST_DELAY:
@@ -79,7 +86,7 @@ class IronMQBroker(Broker):
 
     def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
         by_queue = defaultdict(list)
-        for package, queue, _task_id in consignments:
+        for package, queue, *_ in consignments:
             by_queue[queue].append({"body": package})
         for queue, messages in by_queue.items():
             for load in loads(messages):
@@ -134,7 +141,7 @@ class IronMQBroker(Broker):
     def delete_queue(self) -> None:
         self._if_there("DELETE", "")
 
-    def peek(self, count: int = 1) -> list[str]:
+    def peek(self, count: int = 10) -> list[str]:
         """The next packages, without taking them."""
         found = self._if_there("GET", f"/messages?n={min(count, MOST_AT_ONCE)}")
         return [message["body"] for message in found.get("messages") or []]

@@ -26,6 +26,7 @@ class Slip:
     """Before this moment nobody may take it."""
 
     task_id: str | None = None
+    priority: int = 0
     holder: str | None = None
     deliveries: int = 0
     starts: int = 0
@@ -49,6 +50,7 @@ class Pile:
     numbers: Iterator[int] = field(default_factory=itertools.count)
     lock: threading.Condition = field(default_factory=threading.Condition)
     version: int = 0
+    is_paused: bool = False
 
     def find(self, task_id: str) -> Slip | None:
         return next((s for s in self.slips.values() if s.task_id == task_id), None)
@@ -66,6 +68,11 @@ class Memory(Broker):
     supports_leases = True
     supports_delay = True
     supports_ids = True
+    supports_bulk = True
+    supports_priority = True
+    supports_cancel = True
+    supports_peek = True
+    supports_pause = True
 
     _piles: Final[dict[str, Pile]] = defaultdict(Pile)
     """The one thing in the house that is shared by being a module's: it is its purpose."""
@@ -83,13 +90,19 @@ class Memory(Broker):
     # -- producing and consuming
 
     def enqueue(
-        self, package: str, *, task_id: str | None = None, delay: float = 0
+        self,
+        package: str,
+        *,
+        task_id: str | None = None,
+        delay: float = 0,
+        priority: int = 0,
     ) -> int:
-        return self._put(self._pile, package, task_id, delay)
+        consignment = Consignment(package, self.list_key, task_id, delay, priority)
+        return self._put(consignment)
 
     def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
-        for package, queue, task_id in consignments:
-            self._put(self._piles[queue], package, task_id, 0)
+        for consignment in consignments:
+            self._put(consignment)
 
     def dequeue(self, count: int | None = None) -> list[Delivery]:
         wanted = count or get_options().bulk or 1
@@ -108,6 +121,17 @@ class Memory(Broker):
 
     fail = delete = acknowledge
 
+    def cancel(self, task_id: str) -> bool:
+        with self._pile.lock:
+            slip = self._pile.find(task_id)
+            if slip is None or slip.holder is not None:
+                return False
+            return bool(self._pile.slips.pop(slip.id))
+
+    def peek(self, count: int = 10) -> list[str]:
+        with self._pile.lock:
+            return [slip.package for slip in self._free()[:count]]
+
     # -- the queue as a whole
 
     def queue_size(self) -> int:
@@ -121,6 +145,17 @@ class Memory(Broker):
             self._pile.slips.clear()
 
     delete_queue = purge_queue
+
+    def pause(self) -> None:
+        self._pile.is_paused = True
+
+    def resume(self) -> None:
+        with self._pile.lock:
+            self._pile.is_paused = False
+            self._pile.change()
+
+    def is_paused(self) -> bool:
+        return self._pile.is_paused
 
     def info(self) -> str:
         return "Memory"
@@ -218,27 +253,32 @@ class Memory(Broker):
     def _pile(self) -> Pile:
         return self._piles[self.list_key]
 
-    def _put(self, pile: Pile, package: str, task_id: str | None, delay: float) -> int:
+    def _put(self, consignment: Consignment) -> int:
+        package, queue, task_id, delay, priority = consignment
+        pile = self._piles[queue]
         with pile.lock:
             known = pile.find(task_id) if task_id else None
             if known is not None:
                 return known.id
-            slip = Slip(next(pile.numbers), package, monotonic() + delay, task_id)
+            due = monotonic() + delay
+            slip = Slip(next(pile.numbers), package, due, task_id, priority)
             pile.slips[slip.id] = slip
             pile.change()
             return slip.id
 
     def _take(self, count: int) -> list[Delivery]:
-        now = monotonic()
-        free = [
-            s for s in self._pile.slips.values() if s.due < now and self._may_take(s)
-        ]
-        free.sort(key=lambda slip: (slip.due, slip.id))
-        for slip in free[:count]:
+        taken = [] if self._pile.is_paused else self._free()[:count]
+        for slip in taken:
             slip.holder = self._holder
             slip.deliveries += 1
             self._lease_anew(slip)
-        return [slip.hand_out() for slip in free[:count]]
+        return [slip.hand_out() for slip in taken]
+
+    def _free(self) -> list[Slip]:
+        """Those that may be taken, in the order in which they are."""
+        now, slips = monotonic(), self._pile.slips.values()
+        free = [s for s in slips if s.due < now and self._may_take(s)]
+        return sorted(free, key=lambda slip: (-slip.priority, slip.due, slip.id))
 
     def _may_take(self, slip: Slip) -> bool:
         return slip.holder is None or self._holder is None

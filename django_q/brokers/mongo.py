@@ -38,6 +38,8 @@ class Mongo(Broker):
     supports_leases = True
     supports_delay = True
     supports_ids = True
+    supports_bulk = True
+    supports_news = True
 
     connection: MongoClient[Document]
 
@@ -68,7 +70,12 @@ class Mongo(Broker):
     # -- producing and consuming
 
     def enqueue(
-        self, package: str, *, task_id: str | None = None, delay: float = 0
+        self,
+        package: str,
+        *,
+        task_id: str | None = None,
+        delay: float = 0,
+        priority: int = 0,
     ) -> str:
         """Gives the document's id. Said twice, after a lost answer, it is queued once."""
         name = documents.name_of(task_id)
@@ -88,7 +95,7 @@ class Mongo(Broker):
 
     def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
         by_queue = defaultdict(list)
-        for package, queue, task_id in consignments:
+        for package, queue, task_id, *_ in consignments:
             contents = documents.new(package, self.lease_length)
             name = documents.name_of(task_id)
             by_queue[queue].append(UpdateOne(name, contents, upsert=True))

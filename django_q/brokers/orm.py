@@ -40,6 +40,8 @@ class ORM(Broker):
     supports_leases = True
     supports_delay = True
     supports_ids = True
+    supports_bulk = True
+    supports_news = True
 
     def __init__(self, list_key: str | None = None) -> None:
         super().__init__(list_key)
@@ -66,7 +68,12 @@ class ORM(Broker):
     # -- producing and consuming
 
     def enqueue(
-        self, package: str, *, task_id: str | None = None, delay: float = 0
+        self,
+        package: str,
+        *,
+        task_id: str | None = None,
+        delay: float = 0,
+        priority: int = 0,
     ) -> int:
         def insert(table: Table) -> int:
             return table.insert(package, task_id, delay)

@@ -97,7 +97,7 @@ class PostgresTable(Table):
         return int(rows[0][0]) if rows else self.find_id(task_id)
 
     def insert_many(self, consignments: Sequence[Consignment]) -> None:
-        packages, queues, ids = map(list, zip(*consignments, strict=True))
+        packages, queues, ids, *_ = map(list, zip(*consignments, strict=True))
         text = (
             f"WITH added AS (INSERT INTO {self.name} ({self.columns(NEW_COLUMNS)})"
             f" SELECT queue, package, statement_timestamp(), task_id"

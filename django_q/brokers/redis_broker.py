@@ -62,6 +62,8 @@ class Redis(Broker):
     supports_leases = True
     supports_delay = True
     supports_ids = True
+    supports_bulk = True
+    supports_news = True
 
     connection: redis.Redis
 
@@ -92,7 +94,12 @@ class Redis(Broker):
     # -- producing and consuming
 
     def enqueue(
-        self, package: str, *, task_id: str | None = None, delay: float = 0
+        self,
+        package: str,
+        *,
+        task_id: str | None = None,
+        delay: float = 0,
+        priority: int = 0,
     ) -> str | int:
         """Gives the task's id, or else the length of the list."""
         length = self._enqueue(self.list_key, [(task_id, package)], delay)
@@ -100,7 +107,7 @@ class Redis(Broker):
 
     def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
         by_key = defaultdict(list)
-        for package, queue, task_id in consignments:
+        for package, queue, task_id, *_ in consignments:
             key = self.list_key if queue == self.short_key else key_of(queue)
             by_key[key].append((task_id, package))
         for key, entries in by_key.items():

@@ -30,13 +30,24 @@ OF_LEASES: Final = (
 """What works only on packages that our own kind of `dequeue` handed out."""
 
 
-def enqueue(broker: Any, package: str, task_id: str | None) -> Any:
+def enqueue(
+    broker: Any,
+    package: str,
+    task_id: str | None,
+    delay: float = 0,
+    priority: int = 0,
+) -> Any:
     """Call a broker's `enqueue` with as much as it knows, and give what it gives."""
     verb = broker.enqueue
     func = getattr(verb, "__func__", verb)
+    options: dict[str, Any] = {}
     if _names_id(func) or (broker.supports_ids and _takes_id(func)):
-        return verb(package, task_id=task_id)
-    return verb(package)
+        options["task_id"] = task_id
+    if delay and broker.supports_delay:
+        options["delay"] = delay
+    if priority and broker.supports_priority:
+        options["priority"] = priority
+    return verb(package, **options)
 
 
 @lru_cache(maxsize=64)

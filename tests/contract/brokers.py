@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import select
 import threading
 import time
 import uuid
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from django_q.brokers import Broker, Consignment, Delivery
+from django_q.brokers import Broker, Consignment, Delivery, verbs
 from tests.waiting import wait_until
 
 PACKAGES = {
@@ -40,6 +41,11 @@ needs_leases = needs("supports_leases")
 needs_renewal = needs("can_renew")
 needs_delay = needs("supports_delay")
 needs_ids = needs("supports_ids")
+needs_priority = needs("supports_priority")
+needs_cancel = needs("supports_cancel")
+needs_peek = needs("supports_peek")
+needs_pause = needs("supports_pause")
+needs_news = needs("supports_news")
 
 
 def new_id() -> str:
@@ -87,6 +93,9 @@ def at_once(work: Callable[[int], Any], threads: int) -> list[Any]:
 
 class BrokerContract:
     """Subclasses say how a broker is made and how its time passes."""
+
+    server_tells_news = True
+    """False: the broker supports news, but this kind of its server does not."""
 
     tells_next_due = True
     """False: the server itself calls whoever waits, and nobody need know when."""
@@ -403,6 +412,252 @@ class BrokerContract:
         assert broker.queue_size() == 1
         assert len(set(given)) == 1
 
+    # -- priorities
+
+    def rank(self, broker: Broker) -> None:
+        """Queue what `ranked` gives, in another order."""
+        for package, priority in (("0", 0), ("-9", -9), ("7", 7), ("also 0", 0)):
+            broker.enqueue(package, priority=priority)
+        more = {"100": 100, "-100": -100, "also 7": 7}
+        broker.enqueue_many(
+            [Consignment(p, broker.short_key, None, 0, n) for p, n in more.items()]
+        )
+
+    ranked = ("100", "7", "also 7", "0", "also 0", "-9", "-100")
+
+    @needs_priority
+    def test_higher_priority_comes_first_and_equals_in_order(self, broker: Broker):
+        self.rank(broker)
+        assert [take_one(broker).package for _ in self.ranked] == list(self.ranked)
+
+    @needs_priority
+    def test_one_handful_holds_those_of_the_highest_priority(self, broker: Broker):
+        self.rank(broker)
+        assert sorted(packages_of(take(broker, 3))) == ["100", "7", "also 7"]
+
+    @needs_priority
+    def test_released_package_keeps_its_priority(self, broker: Broker, other: Broker):
+        broker.enlist(new_id(), 30)
+        for priority in (1, 1, -1, -1):
+            broker.enqueue(f"{priority}", priority=priority)
+        broker.release(receipts_of(take(broker, 4)))
+        broker.enqueue("0")
+        broker.enqueue("5", priority=5)
+        taken = [take_one(other).package for _ in range(6)]
+        assert taken == ["5", "1", "1", "0", "-1", "-1"]
+
+    @needs_priority
+    @needs_receipts
+    def test_package_that_comes_back_keeps_its_priority(self, broker: Broker):
+        broker.enqueue("first", priority=5)
+        take_one(broker)
+        self.pass_time(broker, 31)
+        for _ in range(3):
+            broker.enqueue("plain")
+        assert take_one(broker).package == "first"
+
+    @needs_priority
+    def test_delayed_package_has_its_priority_when_it_is_due(self, broker: Broker):
+        broker.enqueue("late and low", delay=20, priority=-3)
+        broker.enqueue("late and high", delay=20, priority=3)
+        self.pass_time(broker, 21)
+        broker.enqueue("plain")
+        taken = [take_one(broker).package for _ in range(3)]
+        assert taken == ["late and high", "plain", "late and low"]
+
+    @needs_priority
+    @needs_leases
+    def test_package_that_waits_after_a_failure_keeps_its_priority(
+        self, broker: Broker
+    ):
+        broker.enlist(new_id(), 30)
+        broker.enqueue("flaky", priority=3)
+        broker.release(receipts_of([take_one(broker)]), delay=60, failed=True)
+        broker.enqueue("plain")
+        self.pass_time(broker, 61)
+        assert take_one(broker).package == "flaky"
+
+    @needs_priority
+    def test_sizes_count_packages_of_every_priority(self, broker: Broker):
+        self.rank(broker)
+        assert broker.queue_size() == len(self.ranked)
+        take_one(broker)
+        assert broker.queue_size() == len(self.ranked) - 1
+        broker.purge_queue()
+        assert broker.queue_size() + broker.lock_size() == 0
+        assert take(broker) == []
+
+    # -- cancelling
+
+    @needs_cancel
+    @pytest.mark.parametrize("options", [{}, {"delay": 60}, {"priority": 5}], ids=str)
+    def test_waiting_task_is_cancelled_by_its_id(
+        self, broker: Broker, options: dict[str, Any]
+    ):
+        task_id = new_id()
+        broker.enqueue("before")
+        broker.enqueue("unwanted", task_id=task_id, **options)
+        broker.enqueue("after")
+        assert broker.cancel(task_id) is True
+        assert broker.cancel(task_id) is False
+        self.pass_time(broker, 61)
+        assert [take_one(broker).package for _ in range(2)] == ["before", "after"]
+        assert broker.queue_size() == 0
+
+    @needs_cancel
+    def test_only_the_named_task_is_cancelled(self, broker: Broker, queue: str):
+        ids = [new_id() for _ in range(5)]
+        # Two tasks may well be the same package.
+        broker.enqueue_many([Consignment("same", queue, task_id) for task_id in ids])
+        assert broker.cancel(ids[3])
+        assert broker.queue_size() == 4
+        assert not broker.cancel(new_id())
+
+    @needs_cancel
+    def test_task_that_a_cluster_has_is_not_cancelled(self, broker: Broker):
+        task_id = new_id()
+        broker.enlist(new_id(), 30)
+        broker.enqueue("running", task_id=task_id)
+        receipt = receipt_of(take_one(broker))
+        assert broker.cancel(task_id) is False
+        assert broker.acknowledge_many([receipt]) == {receipt}
+
+    @needs_cancel
+    def test_task_that_was_given_back_can_be_cancelled(self, broker: Broker):
+        task_id = new_id()
+        broker.enlist(new_id(), 30)
+        broker.enqueue("given back", task_id=task_id)
+        broker.release(receipts_of([take_one(broker)]))
+        assert broker.cancel(task_id) is True
+        assert broker.queue_size() == 0
+
+    @needs_cancel
+    def test_cancelled_task_can_be_queued_again(self, broker: Broker):
+        task_id = new_id()
+        broker.enqueue("first", task_id=task_id)
+        broker.cancel(task_id)
+        broker.enqueue("second", task_id=task_id)
+        assert take_one(broker).package == "second"
+
+    # -- looking at what waits
+
+    @needs_peek
+    def test_peeking_shows_what_comes_next_and_takes_nothing(self, broker: Broker):
+        assert broker.peek() == []
+        for number in range(4):
+            broker.enqueue(str(number))
+        assert broker.peek(3) == ["0", "1", "2"]
+        assert broker.peek() == ["0", "1", "2", "3"]
+        assert (broker.queue_size(), broker.lock_size()) == (4, 0)
+        assert take_one(broker).package == "0"
+        assert broker.peek(2) == ["1", "2"]
+
+    @needs_peek
+    @needs_delay
+    def test_peeking_shows_nothing_that_waits_for_its_time(self, broker: Broker):
+        broker.enqueue("later", delay=60)
+        broker.enqueue("now")
+        assert broker.peek() == ["now"]
+
+    @needs_peek
+    def test_peeking_shows_packages_in_the_order_of_their_priority(
+        self, broker: Broker
+    ):
+        if not broker.supports_priority:
+            pytest.skip("it knows no priority")
+        self.rank(broker)
+        assert broker.peek() == list(self.ranked)
+
+    # -- pausing
+
+    @needs_pause
+    def test_paused_queue_hands_out_nothing_to_anybody(
+        self, broker: Broker, other: Broker
+    ):
+        assert broker.is_paused() is False
+        broker.enqueue("before")
+        broker.pause()
+        broker.pause()
+        broker.enqueue("after")
+        assert other.is_paused() is True
+        assert take(other) == []
+        other.enlist(new_id(), 30)
+        assert take(other) == []
+        assert broker.queue_size() == 2
+        other.resume()
+        other.resume()
+        assert broker.is_paused() is False
+        assert [take_one(other).package for _ in range(2)] == ["before", "after"]
+
+    @needs_pause
+    def test_what_was_handed_out_goes_on_while_the_queue_is_paused(
+        self, broker: Broker
+    ):
+        broker.enlist(new_id(), 30)
+        for number in range(2):
+            broker.enqueue(str(number))
+        done, given_back = receipts_of(take(broker, 2))
+        broker.pause()
+        assert broker.renew([done]) == {done}
+        assert broker.acknowledge_many([done]) == {done}
+        assert broker.release([given_back]) == {given_back}
+        assert take(broker) == []
+        broker.resume()
+        assert take_one(broker).package == "1"
+
+    @needs_pause
+    def test_other_queues_are_not_paused(
+        self, broker: Broker, queue: str, open_broker: Callable[[str], Broker]
+    ):
+        elsewhere = open_broker(f"{queue}-other")
+        broker.pause()
+        elsewhere.enqueue("goes on")
+        assert elsewhere.is_paused() is False
+        assert take_one(elsewhere).package == "goes on"
+
+    @needs_pause
+    def test_resuming_makes_news(self, broker: Broker, other: Broker):
+        other.enlist(new_id(), 30)
+        other.pause()
+        broker.enqueue("waits")
+        take(other)
+        wait_until(lambda: not other.has_news() or other.news_fd() is None)
+        broker.resume()
+        wait_until(other.has_news, within=5)
+        assert take_one(other).package == "waits"
+
+    # -- flags
+
+    def test_many_travel_in_one_go_or_the_flag_is_down(self, broker: Broker):
+        is_own = type(broker).enqueue_many is not Broker.enqueue_many
+        assert is_own is broker.supports_bulk
+
+    def test_verbs_without_their_flag_do_nothing(self, broker: Broker):
+        """A flag that is down while the verb works would keep people from using it."""
+        task_id = new_id()
+        broker.enqueue("first", task_id=task_id)
+        broker.enqueue("second", priority=50)
+        if not broker.supports_peek:
+            assert broker.peek() == []
+        if not broker.supports_pause:
+            broker.pause()
+            assert broker.is_paused() is False
+            broker.resume()
+        if not broker.supports_cancel:
+            assert broker.cancel(task_id) is False
+        first = "second" if broker.supports_priority else "first"
+        assert take_one(broker).package == first
+
+    def test_delay_is_waited_for_or_the_flag_is_down(self, broker: Broker):
+        verbs.enqueue(broker, "later", None, delay=60)
+        assert bool(take(broker)) is not broker.supports_delay
+
+    def test_one_id_is_one_task_or_the_flag_is_down(self, broker: Broker):
+        task_id = new_id()
+        for _ in range(2):
+            broker.enqueue("twice", task_id=task_id)
+        assert (broker.queue_size() == 1) is broker.supports_ids
+
     # -- leases
 
     @needs_leases
@@ -680,6 +935,25 @@ class BrokerContract:
         wait_until(lambda: not broker.has_news() or broker.news_fd() is None)
         other.release(receipts_of([delivery]))
         wait_until(broker.has_news, within=5)
+
+    @needs_news
+    def test_descriptor_tells_of_a_package(self, broker: Broker, other: Broker):
+        if not self.server_tells_news:
+            pytest.skip("its server has no means to tell")
+        broker.enlist(new_id(), 30)
+        wait_until(lambda: not take(broker) and not broker.has_news())
+        fd = broker.news_fd()
+        assert fd is not None
+        other.enqueue("news")
+        assert select.select([fd], [], [], 10)[0]
+        wait_until(broker.has_news)
+
+    def test_descriptor_is_there_or_the_flag_is_down(self, broker: Broker):
+        broker.enlist(new_id(), 30)
+        take(broker)
+        broker.has_news()
+        if self.server_tells_news:
+            assert (broker.news_fd() is not None) is broker.supports_news
 
     def test_pulse_is_short_enough_not_to_notice(self, broker: Broker):
         broker.has_news()

@@ -53,6 +53,7 @@ class OfMongo(BrokerContract):
 
 class TestMongo(OfMongo):
     replica_set = ""
+    server_tells_news = False
 
     @pytest.fixture(autouse=True)
     def _server(self, q_settings: Any) -> Iterator[None]:
@@ -105,6 +106,8 @@ def real_mongo() -> Iterator[RealMongo]:
 
 
 class TestRealMongo(OfMongo):
+    server_tells_news = False
+
     @pytest.fixture(autouse=True)
     def _real(self, real_mongo: RealMongo, q_settings: Any) -> None:
         q_settings(mongo=real_mongo.settings, orm=None)

@@ -280,13 +280,13 @@ def test_packages_can_be_looked_at(broker: Disque) -> None:
 
 def test_paused_queue_gives_nothing_and_takes_nothing(broker: Disque) -> None:
     broker.enqueue("before")
-    assert broker.pause() == "all"
+    assert broker.pause_as("all") == "all"
     assert take(broker) == []
     with pytest.raises(BrokerUnavailable, match="PAUSED"):
         broker.enqueue("meanwhile")
     [caution] = broker.cautions()
     assert "is paused (all): send PAUSE shop none bcast" in caution
-    assert broker.pause("none") == "none"
+    assert broker.pause_as("none") == "none"
     assert broker.cautions() == []
     assert len(take(broker)) == 1
 

@@ -39,7 +39,7 @@ class Narrow(Memory):
     takes_all = False
 
     def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
-        too_large = TOO_LARGE in [package for package, _queue, _id in consignments]
+        too_large = TOO_LARGE in [package for package, *_ in consignments]
         if too_large and not Narrow.takes_all:
             Narrow.refusals += 1
             raise ValueError("too large")
