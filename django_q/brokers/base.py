@@ -327,6 +327,10 @@ class Broker:
     def close(self) -> None:
         """Close the connections of its own; the next verb opens them anew."""
 
+    def before_fork(self) -> None:
+        """This process is about to fork: close all, and let no thread run on."""
+        self.close()
+
     # -- vital signs of clusters
 
     def set_stat(self, key: str, value: str, timeout: float = 3) -> Any:

@@ -14,7 +14,7 @@ from django_q.brokers import mongo_documents as documents
 from django_q.brokers.base import Broker, Consignment, Delivery
 from django_q.brokers.contact import Contact
 from django_q.brokers.mongo_client import Document, connect
-from django_q.brokers.mongo_session import SIGNS, Queue, Session
+from django_q.brokers.mongo_session import SIGNS, Queue, Session, await_threads
 from django_q.brokers.mongo_watch import Watch
 from django_q.brokers.news import News
 from django_q.conf import get_options
@@ -249,6 +249,10 @@ class Mongo(Broker):
             self._news.close()
             self._news = None
         self._session.end()
+
+    def before_fork(self) -> None:
+        self.close()
+        await_threads()
 
     # -- vital signs
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Callable
+from time import monotonic
 from typing import Final, TypeVar
 
 from pymongo import IndexModel, MongoClient
@@ -27,6 +29,9 @@ Queue = Collection[Document]
 
 SIGNS: Final = "django_q:signs"
 """The collection of the vital signs of clusters; the server removes old ones."""
+
+LONGEST_END: Final = 2.0
+"""Seconds; a project's own clients have threads too, which do not end."""
 
 INDEXES: Final = (
     IndexModel(documents.ORDER),
@@ -87,3 +92,11 @@ def hang_up(client: MongoClient[Document] | None, process: int) -> None:
     """Close a client of this process; another one's lines are not ours to close."""
     if client is not None and process == os.getpid():
         client.close()
+
+
+def await_threads() -> None:
+    """Wait for the threads of clients that were closed: they look twice a second."""
+    deadline = monotonic() + LONGEST_END
+    for thread in threading.enumerate():
+        if thread.name.startswith("pymongo_"):
+            thread.join(max(0.0, deadline - monotonic()))

@@ -231,7 +231,7 @@ class Cluster:
         self._spawner = Spawner(template, sentinel_method(method), "-")
 
     def _spawn_sentinel(self) -> None:
-        self._own_broker().close()
+        self._own_broker().before_fork()
         close_connections(self.options, f"Q Cluster {self.name}")
         self._child = self._spawner.spawn("sentinel", ())
         self.sentinel = self._child.process

@@ -5,6 +5,8 @@ On the server of tests/benches/mongo_server.py; see tests/contract/test_mongo.py
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 from bson import ObjectId
 from pymongo import MongoClient
-from pymongo.errors import ConnectionFailure
+from pymongo.errors import ConnectionFailure, InvalidOperation
 
 from django_q.brokers import Broker, get_broker, signboard
 from django_q.brokers.base import Consignment, Delivery
@@ -231,6 +233,53 @@ def test_receipt_that_is_none_is_refused(broker: Mongo, receipt: str) -> None:
         broker.acknowledge(receipt)
 
 
+# -- the client
+
+
+def test_client_ends_with_its_broker_and_no_thread_of_it_is_left_for_a_fork(
+    broker: Mongo,
+) -> None:
+    broker.ping()
+    client = broker.connection
+    broker.before_fork()
+    with pytest.raises(InvalidOperation):
+        client.admin.command("ping")
+    names = [thread.name for thread in threading.enumerate()]
+    assert not [name for name in names if name.startswith("pymongo_")]
+    assert broker.ping()
+
+
+def test_client_that_a_subclass_gives_is_left_open(
+    broker: Mongo, server: MongoServer
+) -> None:
+    client: MongoClient[Any] = MongoClient(**server.settings)
+
+    class Own(Mongo):
+        @staticmethod
+        def get_connection(list_key: str | None = None) -> MongoClient[Any]:
+            return client
+
+    with closing(client):
+        own = Own("shop")
+        own.enqueue("package")
+        own.close()
+        assert client["django-q"]["shop"].count_documents({}) == 1
+
+
+def test_process_that_was_forked_makes_a_client_of_its_own(
+    broker: Mongo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.ping()
+    former = broker.connection
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: -1)
+        assert broker.ping()
+        assert broker.connection is not former
+        broker.close()
+    assert former.admin.command("ping")["ok"]
+    former.close()
+
+
 # -- what the server is told
 
 
@@ -281,15 +330,14 @@ def test_package_that_came_between_two_questions_is_not_said_to_be_ours(
 # -- lost answers
 
 
-@pytest.mark.parametrize("task_id", ["task", None])
 def test_package_whose_answer_was_lost_is_queued_once(
-    broker: Mongo, server: MongoServer, task_id: str | None
+    broker: Mongo, server: MongoServer
 ) -> None:
     broker.ping()
     server.deaf_to.add("findAndModify")
-    broker.enqueue("package", task_id=task_id)
+    broker.enqueue("package")
     server.deaf_to.add("update")
-    broker.enqueue_many([Consignment("more", "shop", task_id and "another")])
+    broker.enqueue_many([Consignment("more", "shop", "task")])
     assert not server.deaf_to
     assert broker.queue_size() == 2
 

@@ -1,0 +1,86 @@
+"""Whole clusters on MongoDB: nothing is lost, and a long task stays with its cluster.
+
+On the server of tests/benches/mongo_server.py; see tests/contract/test_mongo.py.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from django_q.models import Task
+from tests import functions
+from tests.acceptance.conftest import Runner
+from tests.acceptance.harness import Diary, RunningCluster
+from tests.benches.mongo_server import MongoServer
+
+LEASE = 1
+WORKERS = 2
+BOUND = 2 * WORKERS
+"""A crash may repeat so many tasks that had ended."""
+
+Start = Callable[..., "OnMongo"]
+
+
+class OnMongo(RunningCluster):
+    """A cluster whose queue is in MongoDB."""
+
+    def queue_is_empty(self) -> bool:
+        with closing(self.broker()) as broker:
+            return broker.queue_size() + broker.lock_size() == 0
+
+
+@pytest.fixture
+def server() -> Iterator[MongoServer]:
+    with MongoServer(replica_set="rs0") as server:
+        yield server
+
+
+@pytest.fixture
+def start(server: MongoServer, new_cluster: Runner, q_settings: Any) -> Start:
+    q_settings(orm=None, mongo=server.settings, retry=LEASE)
+
+    def run(**settings: Any) -> OnMongo:
+        settings = {"orm": None, "mongo": server.settings, "retry": LEASE, **settings}
+        cluster = new_cluster(kind=OnMongo, workers=WORKERS, **settings)
+        assert isinstance(cluster, OnMongo)
+        cluster.start().wait_until_running()
+        return cluster
+
+    return run
+
+
+def test_tasks_run_once_also_when_they_take_longer_than_retry(
+    start: Start, diary: Diary
+) -> None:
+    cluster = start()
+    ids = [cluster.send(functions.log_and_sleep, diary.path, "long", LEASE + 1.5)]
+    ids += cluster.send_many(40, functions.log_and_sleep, diary.path, 0)
+    rows = cluster.wait_for_all(ids)
+    assert all(row.success for row in rows)
+    assert set(diary.of("start").values()) == {1}
+    cluster.works()
+    cluster.terminate(signal.SIGTERM)
+    assert cluster.wait_for_end(within=10) == 0
+    cluster.complain_if_it_complained()
+
+
+def test_whole_cluster_is_killed_under_load_and_the_next_one_finishes(
+    start: Start, diary: Diary
+) -> None:
+    queue = f"killed-{uuid4().hex[:6]}"
+    first = start(cluster_name=queue)
+    ids = first.send_many(60, functions.log_and_sleep, diary.path, 0.02)
+    diary.wait_until_begun(15)
+    first.kill_everything()
+    second = start(cluster_name=queue)
+    rows = second.wait_for_all(ids, within=40)
+    assert all(row.success for row in rows)
+    assert Task.objects.filter(id__in=ids).count() == len(ids)
+    assert len(diary.of("end")) == len(ids)
+    assert diary.extra_ends() <= BOUND
