@@ -60,7 +60,11 @@ class MongoUnavailable(BrokerUnavailable, mongo_errors.ConnectionFailure):
 
 def connect(options: Options) -> MongoClient[Document]:
     """A client that has not connected yet."""
-    keywords = {**PATIENCE, "connect": False, **(options.mongo or {})}
+    given = options.mongo or {}
+    # A keyword would win over the same option of a URI.
+    in_uri = str(given.get("host", "")).lower()
+    ours = {k: v for k, v in PATIENCE.items() if k.lower() not in in_uri}
+    keywords = {**ours, "connect": False, **given}
     try:
         return MongoClient(**keywords)
     except (mongo_errors.PyMongoError, TypeError, ValueError) as error:

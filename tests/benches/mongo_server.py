@@ -444,15 +444,14 @@ class Changes:
         new, self.at = self._data.events[self.at :], len(self._data.events)
         mine = [event for event in new if event["ns"] == self.name]
         now = self._data.now()
-        found = []
+        found: list[Document] = []
         for event in mine:
             # What follows the end of a collection is another stream's.
             self.is_over = self.is_over or event["operationType"] == "drop"
+            events = [{**event, "ns": names_in(event["ns"])}]
             for stage in self._stages[1:]:
-                if "$match" in stage and not matches(event, stage["$match"], now):
-                    break
-            else:
-                found.append({**event, "ns": names_in(event["ns"])})
+                events = staged(events, stage, now)
+            found += events
         return found
 
 
@@ -784,13 +783,17 @@ def staged(found: list[Document], stage: Document, now: datetime) -> list[Docume
     if name == "$limit":
         return found[:facts]
     if name == "$project":
-        return [
-            {"_id": d["_id"], **{k: evaluate(v, d, now) for k, v in facts.items()}}
-            for d in found
-        ]
+        return [with_fields(document, facts, now) for document in found]
     if name == "$group" and facts == {"_id": 1, "n": {"$sum": 1}}:
         return [{"_id": 1, "n": len(found)}] if found else []
     raise Refusal(40324, "Location40324", f"Unrecognized pipeline stage: {stage}")
+
+
+def with_fields(document: Document, fields: Document, now: datetime) -> Document:
+    if all(value == 1 for value in fields.values()):
+        return projected(document, fields)
+    values = {name: evaluate(value, document, now) for name, value in fields.items()}
+    return {"_id": document["_id"], **values}
 
 
 # -- messages

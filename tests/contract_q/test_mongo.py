@@ -124,6 +124,14 @@ def test_keywords_that_the_client_refuses_name_the_setting(mongo: Any) -> None:
         connect(Options(mongo=mongo))
 
 
+def test_time_limits_of_a_uri_count() -> None:
+    uri = "mongodb://a/?serverSelectionTimeoutMS=7000"
+    with closing(connect(Options(mongo={"host": uri}))) as client:
+        limits = client.options
+        assert limits.server_selection_timeout == 7
+        assert limits.pool_options.connect_timeout == 5
+
+
 def test_confirmations_cannot_be_switched_off(broker: Mongo, q_settings: Any) -> None:
     q_settings(mongo={**(Conf.MONGO or {}), "w": 0})
     with closing(Mongo("shop")) as deaf, pytest.raises(ConfigurationError, match="w=0"):
