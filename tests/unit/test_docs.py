@@ -28,7 +28,7 @@ from django_q.options import Options
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = sorted(DOCS.rglob("*.rst"))
 
-QUEUED = {"brokers.rst", "cluster.rst"}
+QUEUED = {"brokers.rst", "cluster.rst", "own_broker.rst"}
 """Pages about the queue itself: there, nothing runs at once."""
 
 NOT_PYTHON = {"console", "text", "ini", "json"}
@@ -126,6 +126,7 @@ def run_session(block: Block, page: Path, module: types.ModuleType) -> None:
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder for the modules of a page, from which they can be imported."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     yield tmp_path
