@@ -102,6 +102,9 @@ class Options:
     catch_up: bool = True
     """False: after a downtime a schedule runs once instead of once for each slot."""
 
+    allowed_functions: list[str] | None = None
+    """Functions that tasks, hooks and schedules may name; None: all."""
+
     cpu_affinity: int = 0
     """Processors that each worker may use; 0: all."""
 

@@ -150,6 +150,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "time_zone": "Europe/Berlin",
     "broker_class": "shop.brokers.Own",
     "redis": "redis://127.0.0.1:6379/0",
+    "allowed_functions": ["shop.tasks.*", "math.sqrt"],
     "disque_nodes": ["127.0.0.1:7711"],
     "ALT_CLUSTERS": {"long": {"timeout": 3600}},
     "save_limit_per": "group",

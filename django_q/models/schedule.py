@@ -14,6 +14,8 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from django_q import clock, recurrence
+from django_q.allowed import check_path
+from django_q.exceptions import TaskNotAllowed
 from django_q.models.columns import columns_meanwhile
 from django_q.models.literals import parse_args, parse_kwargs
 from django_q.models.task import Task
@@ -176,8 +178,21 @@ class Schedule(models.Model):
                 problems[field] = str(error)
         if self.schedule_type == self.CRON and not self.cron:
             problems["cron"] = str(_("The Cron type needs a cron expression."))
+        problems |= self._forbidden()
         if problems:
             raise ValidationError(problems)
+
+    def _forbidden(self) -> dict[str, str]:
+        """What the setting `allowed_functions` says against function and hook."""
+        problems = {}
+        named = {"func": self.func, "hook": self.hook}
+        for field, path in named.items():
+            try:
+                if path:
+                    check_path(path)
+            except TaskNotAllowed as error:
+                problems[field] = str(error)
+        return problems
 
     def parse_args(self) -> tuple[Any, ...]:
         """The positional arguments. Raises ValueError if the text does not parse."""

@@ -18,6 +18,7 @@ from django.conf import settings
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from django_q.allowed import check_call
 from django_q.brokers import Broker, get_broker, verbs
 from django_q.conf import get_options
 from django_q.envelope import Envelope
@@ -104,6 +105,7 @@ def _async_task(
     options, keywords = split_options(func, kwargs)
     envelope = Envelope.from_call(func, args, keywords, options)
     envelope = envelope.with_defaults(get_options()).announced()
+    _check_functions(envelope)
     if settings.DEBUG:
         _adviser.consider(envelope, kwargs)
     dispatch(envelope, options.get("broker"))
@@ -111,6 +113,12 @@ def _async_task(
         # Callers that use one dictionary for many tasks rely on it: one has the name.
         kwargs["q_options"].pop("task_name", None)
     return envelope.id
+
+
+def _check_functions(envelope: Envelope) -> None:
+    check_call(envelope.func)
+    if envelope.hook:
+        check_call(envelope.hook)
 
 
 # -- dispatch
