@@ -1,0 +1,91 @@
+"""Run rows of the fault table: `python -m tests.faults --broker redis,orm-pg --rows 1-14`.
+
+Each broker gets private servers of its own, which end with the run. Prints a line for each
+row; `--record FILE` also writes the table of docs/reliability.rst there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from tests.faults.places import KINDS, NEEDS
+from tests.faults.report import Run, summary, table
+from tests.servers import SERVERS
+
+LAST_ROW = 56
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parse(arguments)
+    with tempfile.TemporaryDirectory(prefix="django-q-faults-") as folder:
+        runs = [run(kind, options.rows, Path(folder)) for kind in options.broker]
+    print(summary(runs))
+    if options.record:
+        options.record.write_text(table(runs), encoding="utf-8")
+    return 0 if all(each.is_well for each in runs) else 1
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.faults", description="Break something, and count."
+    )
+    parser.add_argument("--broker", type=kinds, default=list(KINDS), metavar="KINDS")
+    parser.add_argument("--rows", type=rows, default=rows(f"1-{LAST_ROW}"))
+    parser.add_argument("--record", type=Path, metavar="FILE")
+    return parser.parse_args(arguments)
+
+
+def kinds(text: str) -> list[str]:
+    wanted = text.split(",")
+    unknown = set(wanted) - set(KINDS)
+    if unknown:
+        message = f"{', '.join(unknown)}; known are {', '.join(KINDS)}"
+        raise argparse.ArgumentTypeError(message)
+    return wanted
+
+
+def rows(text: str) -> list[int]:
+    """The rows that `1-4,9` means."""
+
+    def numbers() -> Iterator[int]:
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            yield from range(int(first), int(last or first) + 1)
+
+    return sorted(set(numbers()))
+
+
+def run(kind: str, wanted: list[int], folder: Path) -> Run:
+    """Bring the faults upon one broker."""
+    record = folder / f"{kind}.jsonl"
+    with ExitStack() as stack:
+        environment = dict(os.environ)
+        database = NEEDS[kind]
+        if database in SERVERS:
+            server = stack.enter_context(SERVERS[database]())
+            environment |= server.environment()
+        environment |= {
+            "QTEST_DATABASE": database,
+            "QTEST_FAULTS_BROKER": kind,
+            "QTEST_FAULTS_ROWS": json.dumps(wanted),
+            "QTEST_FAULTS_RECORD": str(record),
+        }
+        command = [sys.executable, "-m", "pytest", "-q", "tests/faults"]
+        done = subprocess.run(command, env=environment, check=False)
+    facts: list[dict[str, Any]] = []
+    if record.exists():
+        facts = [json.loads(line) for line in record.read_text().splitlines()]
+    return Run(kind, facts, done.returncode)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,245 @@
+"""Bench: a cluster under load, something that goes wrong, and the count afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final
+
+from django.db import connection
+
+from django_q.models import Task
+from tests.acceptance.harness import HOUSE, RunningCluster
+from tests.faults.places import Place
+from tests.faults.producer import NAME, Order
+from tests.functions import words
+from tests.waiting import wait_until
+
+WORKERS: Final = 2
+LEASE: Final = 3
+BOUND: Final = 2 * WORKERS
+"""Tasks that one crash may repeat though they had ended, see docs/brokers.rst."""
+
+SECONDS: Final = 0.06
+RATE: Final = 20.0
+"""Tasks in a second: 60 % of what the workers can do, so that a backlog goes away."""
+
+
+class Cluster(RunningCluster):
+    """A cluster that reaches its queue and its database over the bench's network."""
+
+    def queue_is_empty(self) -> bool:
+        return self.left() == 0
+
+    def left(self) -> int:
+        """What is still on the queue, waiting or held."""
+        with closing(self.broker()) as broker:
+            return broker.queue_size() + broker.lock_size()
+
+
+@dataclass
+class Figures:
+    """What was counted in the end."""
+
+    acknowledged: int = 0
+    executed: int = 0
+    """Different tasks that ran to their end."""
+
+    lost: int = 0
+    twice: int = 0
+    """Runs to the end beyond the first of each task."""
+
+    rows: int = 0
+    missing: int = 0
+    """Acknowledged tasks without a row."""
+
+    recovery: float = 0.0
+    """Seconds from the fault, or from its end, until what was acknowledged before it had
+    run.
+    """
+
+    orphans: int = 0
+    left: int = 0
+    """Packages that are still on the queue."""
+
+    refused: int = 0
+    """Calls of async_task that raised: nobody was promised anything."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is lost, missing or left over."""
+        return not (self.lost or self.missing or self.orphans or self.left)
+
+
+class Bench:
+    """One row of the fault table on one broker."""
+
+    def __init__(
+        self,
+        place: Place,
+        folder: Path,
+        make_cluster: Callable[..., RunningCluster],
+    ) -> None:
+        self.place = place
+        self.folder = folder
+        self.log = str(folder / "truth")
+        self.acknowledgements = str(folder / "acknowledged")
+        self.figures = Figures()
+        self.clusters: list[Cluster] = []
+        self._make_cluster = make_cluster
+
+    # -- the cluster
+
+    def start(self, *, wait: bool = True, **settings: Any) -> Cluster:
+        """A cluster on the queue of this bench; all of them share it."""
+        common = {"workers": WORKERS, "retry": LEASE, "cluster_name": self.queue}
+        settings = {**self.place.far, **common, **settings}
+        cluster = self._make_cluster(kind=Cluster, **settings)
+        assert isinstance(cluster, Cluster)
+        cluster.environment |= self._environment
+        cluster.start()
+        self.clusters.append(cluster)
+        if wait:
+            cluster.wait_until_running()
+        return cluster
+
+    @property
+    def queue(self) -> str:
+        return f"faults-{self.folder.name}"[:60]
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        module = "tests.faults.settings"
+        return {"DJANGO_SETTINGS_MODULE": module, **self.place.environment}
+
+    # -- the load
+
+    @contextmanager
+    def load(
+        self, *, rate: float = RATE, seconds: float = SECONDS, count: int = 100_000
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """Somebody queues tasks meanwhile; some have run when this begins."""
+        order = Order(self.queue, self.acknowledgements, self.log, seconds, rate, count)
+        with (self.folder / "producer.log").open("ab") as said:
+            producer = subprocess.Popen(
+                [sys.executable, "-m", "tests.faults.producer"],
+                cwd=HOUSE,
+                env=self._environment_of_producer(order),
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+            )
+        try:
+            self.wait_until_ended(min(10, count))
+            yield producer
+        finally:
+            producer.send_signal(signal.SIGTERM)
+            producer.wait(30)
+
+    def wait_until_ended(self, count: int, within: float = 20.0) -> None:
+        """So many different tasks have run to their end."""
+
+        def so_many_have_ended() -> bool:
+            return len(self.ended()) >= count
+
+        try:
+            wait_until(so_many_have_ended, within)
+        except AssertionError:
+            said = (self.folder / "producer.log").read_text()[-2000:]
+            raise AssertionError(f"The producer said:\n{said}") from None
+
+    def _environment_of_producer(self, order: Order) -> dict[str, str]:
+        cluster = {**self.place.far, "cluster_name": self.queue}
+        return {
+            **os.environ,
+            **self._environment,
+            "QTEST_CACHE": str(self.folder / "cache"),
+            "QTEST_CLUSTER": json.dumps(cluster),
+            "QTEST_SIGNALS": str(self.folder / "signals"),
+            NAME: json.dumps(order),
+        }
+
+    def acknowledged(self) -> dict[str, str]:
+        """Word of each acknowledged task -> its id."""
+        lines = [line.split(":") for line in words(self.acknowledgements)]
+        return {word: task_id for task_id, word, *more in lines if not more}
+
+    def refused(self) -> int:
+        return sum(w.startswith("error:") for w in words(self.acknowledgements))
+
+    def ended(self) -> Counter[str]:
+        """How often each task ran to its end."""
+        return self._noted("end:")
+
+    def started(self) -> Counter[str]:
+        return self._noted("start:")
+
+    def _noted(self, kind: str) -> Counter[str]:
+        noted = words(self.log)
+        return Counter(w.removeprefix(kind) for w in noted if w.startswith(kind))
+
+    # -- the fault, and what came of it
+
+    def wait_for_recovery(self, within: float) -> None:
+        """From now on: until what was acknowledged before has run to its end."""
+        begun, before = monotonic(), set(self.acknowledged())
+
+        def everything_from_before_has_run() -> bool:
+            return before <= set(self.ended())
+
+        wait_until(everything_from_before_has_run, within)
+        self.figures.recovery = round(monotonic() - begun, 2)
+
+    def count(self, within: float = 30.0) -> Figures:
+        """Wait until all is done, and count. Nothing may be lost, missing or left over."""
+        cluster = self.clusters[-1]
+        acknowledged = self.acknowledged()
+        ids = set(acknowledged.values())
+
+        def all_has_ended_and_is_saved() -> bool:
+            connection.close_if_unusable_or_obsolete()
+            has_run = set(acknowledged) <= set(self.ended())
+            return has_run and self._rows(ids) == len(ids) and cluster.left() == 0
+
+        try:
+            wait_until(all_has_ended_and_is_saved, within, every=0.1)
+        finally:
+            self._count(cluster)
+        assert self.figures.is_whole, self.figures
+        return self.figures
+
+    def _count(self, cluster: Cluster) -> None:
+        acknowledged, ended = self.acknowledged(), self.ended()
+        ids = set(acknowledged.values())
+        figures = self.figures
+        figures.acknowledged = len(acknowledged)
+        figures.executed = len(ended)
+        figures.lost = len(set(acknowledged) - set(ended))
+        figures.twice = ended.total() - len(ended)
+        figures.rows = self._rows(ids)
+        figures.missing = len(ids) - figures.rows
+        figures.left = cluster.left()
+        figures.refused = self.refused()
+
+    def _rows(self, ids: set[str]) -> int:
+        return Task.objects.filter(cluster=self.queue, id__in=ids).count()
+
+    def dismiss(self) -> dict[str, Any]:
+        """Stop what runs, and count who stays behind. Gives the figures of the row."""
+        if self.clusters and not self.figures.acknowledged:
+            # The row failed before it came to that.
+            self._count(self.clusters[-1])
+        for cluster in self.clusters:
+            if cluster.process.poll() is None:
+                cluster.stop()
+        self.figures.orphans = sum(len(c.members()) for c in self.clusters)
+        return asdict(self.figures)

@@ -1,0 +1,101 @@
+"""The fixtures of the fault table: a place for this run, and a bench for each row."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.conftest import Runner, db, new_cluster
+from tests.faults.bench import Bench
+from tests.faults.places import KINDS, OF_DATABASE, Place, open_place
+from tests.settings import ENGINE
+
+__all__ = ["db", "new_cluster"]
+
+HERE = Path(__file__).parent
+HOLDS = pytest.StashKey[bool]()
+WANTED = os.environ.get("QTEST_FAULTS_BROKER")
+RECORD = os.environ.get("QTEST_FAULTS_RECORD")
+ROWS = json.loads(os.environ.get("QTEST_FAULTS_ROWS", "null"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for text in (
+        "row(number, title): a row of the fault table",
+        "core: one of the rows that are run with all other tests",
+        "on(*kinds): the row is about these brokers only",
+    ):
+        config.addinivalue_line("markers", text)
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Without a broker that was asked for, only the core, on the database of this run."""
+    left_out = {item for item in items if is_mine(item) and not is_wanted(item)}
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def is_mine(item: pytest.Item) -> bool:
+    return item.path.is_relative_to(HERE)
+
+
+def is_wanted(item: pytest.Item) -> bool:
+    kind = WANTED or OF_DATABASE[ENGINE]
+    about = item.get_closest_marker("on")
+    if about is not None and kind not in about.args:
+        return False
+    row = item.get_closest_marker("row")
+    if ROWS is not None and row is not None:
+        return row.args[0] in ROWS
+    return bool(WANTED) or item.get_closest_marker("core") is not None
+
+
+@pytest.fixture(scope="session")
+def place() -> Iterator[Place]:
+    kind = WANTED or OF_DATABASE[ENGINE]
+    assert kind in KINDS
+    with open_place(kind) as opened:
+        yield opened
+
+
+@pytest.fixture
+def bench(
+    request: pytest.FixtureRequest,
+    place: Place,
+    tmp_path: Path,
+    new_cluster: Runner,
+    q_settings: Any,
+) -> Iterator[Bench]:
+    """What a row does its harm on. Its figures are recorded, also of a row that fails."""
+    q_settings(**place.near)
+    made = Bench(place, tmp_path, new_cluster)
+    yield made
+    record(request.node, place, made.dismiss())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let the fixture know whether the row holds."""
+    report = yield
+    if report.when == "call":
+        item.stash[HOLDS] = report.passed
+    return report
+
+
+def record(item: pytest.Item, place: Place, figures: dict[str, Any]) -> None:
+    marker = item.get_closest_marker("row")
+    if RECORD and marker is not None:
+        number, title = marker.args
+        facts = {"row": number, "title": title, "broker": place.kind, **figures}
+        facts["holds"] = item.stash.get(HOLDS, False) and not figures["orphans"]
+        with Path(RECORD).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(facts) + "\n")

@@ -1,0 +1,91 @@
+"""Places: the brokers that faults are brought upon, each behind a network of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tests.proxy import Proxy
+from tests.servers import RedisServer, Server, SqsServer
+from tests.settings import ENGINE
+
+OF_DATABASE: Final = {
+    "sqlite": "orm-sqlite",
+    "postgres": "orm-pg",
+    "mysql": "orm-mariadb",
+}
+"""What the queue is called where it is in the database of this run."""
+
+KINDS: Final = ("redis", "orm-pg", "orm-sqlite", "orm-mariadb", "sqs")
+NEEDS: Final = {
+    "redis": "postgres",
+    "orm-pg": "postgres",
+    "orm-sqlite": "sqlite",
+    "orm-mariadb": "mysql",
+    "sqs": "sqlite",
+}
+"""The database of a run of each kind; it has the results."""
+
+
+@dataclass
+class Place:
+    """Where the queue is, as a cluster and a producer are told."""
+
+    kind: str
+    near: dict[str, Any]
+    """Q_CLUSTER of the test itself, which no fault of the network concerns."""
+
+    far: dict[str, Any]
+    """Q_CLUSTER of clusters and producers."""
+
+    environment: dict[str, str] = field(default_factory=dict)
+    """Of clusters and producers."""
+
+    queue_network: Proxy | None = None
+    """Between them and the queue; None for a file."""
+
+    database_network: Proxy | None = None
+    """Between them and the results; None for a file."""
+
+    server: Server | None = None
+    """The broker, where it is one of its own; it can be killed."""
+
+    @property
+    def shares_database(self) -> bool:
+        """Whether queue and results are in one database."""
+        return self.kind.startswith("orm")
+
+
+@contextmanager
+def open_place(kind: str) -> Iterator[Place]:
+    """Start what the place needs, and end it afterwards."""
+    with ExitStack() as stack:
+        near: dict[str, Any] = {"orm": "default"}
+        place = Place(kind, near, near)
+        if ENGINE != "sqlite":
+            database = stack.enter_context(
+                Proxy(int(os.environ["QTEST_DATABASE_PORT"]))
+            )
+            place.database_network = database
+            place.environment["QTEST_FAULTS"] = json.dumps({"PORT": str(database.port)})
+            place.queue_network = database if place.shares_database else None
+        if not place.shares_database:
+            own = {"redis": RedisServer, "sqs": SqsServer}[kind]
+            place.server = stack.enter_context(own())
+            network = stack.enter_context(Proxy(place.server.port))
+            place.queue_network = network
+            place.near = settings_of(place.server, place.server.port)
+            place.far = settings_of(place.server, network.port)
+        yield place
+
+
+def settings_of(server: Server, port: int) -> dict[str, Any]:
+    """Q_CLUSTER for this server, seen through this port."""
+    there = server.url.replace(str(server.port), str(port))
+    if isinstance(server, SqsServer):
+        return {"orm": None, "sqs": server.settings | {"endpoint_url": there}}
+    return {"orm": None, "redis": there}

@@ -1,0 +1,55 @@
+"""Rows 1 to 11: processes and machines that die or stand still."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.faults.bench import BOUND, LEASE, WORKERS, Bench
+
+row = pytest.mark.row
+
+
+@pytest.mark.core
+@row(1, "worker killed in a task")
+def test_row_01_worker_killed_in_a_task(bench: Bench) -> None:
+    cluster = bench.start()
+    with bench.load():
+        pid = cluster.kill("worker")
+        bench.wait_for_recovery(within=3)
+    assert bench.count().twice <= WORKERS
+    assert cluster.says(rf"ERROR.*worker .*{pid}.* died by signal 9")
+
+
+@row(2, "idle workers killed")
+def test_row_02_idle_workers_killed(bench: Bench) -> None:
+    cluster = bench.start()
+    for worker in cluster.pids("worker"):
+        cluster.send_signal(worker, signal.SIGKILL)
+    with bench.load(count=20):
+        bench.wait_for_recovery(within=3)
+    assert bench.count().twice == 0
+    assert cluster.count(r"ERROR.*worker .* died by signal 9") == WORKERS
+
+
+@row(3, "pusher killed in load")
+def test_row_03_pusher_killed_in_load(bench: Bench) -> None:
+    cluster = bench.start()
+    with bench.load():
+        cluster.kill("pusher")
+        bench.wait_for_recovery(within=3)
+    assert bench.count().twice <= BOUND
+    assert cluster.says("pusher.*(died|ended)")
+
+
+@pytest.mark.core
+@row(9, "machine crash")
+def test_row_09_machine_crash(bench: Bench) -> None:
+    first = bench.start()
+    with bench.load():
+        first.kill_everything()
+        second = bench.start()
+        bench.wait_for_recovery(within=LEASE + 5)
+    assert bench.count().twice <= BOUND
+    assert second.says("WARNING.*rescued")
