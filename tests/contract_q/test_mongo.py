@@ -17,7 +17,7 @@ from bson import ObjectId
 from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure, InvalidOperation
 
-from django_q.brokers import Broker, get_broker, signboard
+from django_q.brokers import Broker, get_broker, mongo_session, signboard
 from django_q.brokers.base import Consignment, Delivery
 from django_q.brokers.mongo import Mongo
 from django_q.brokers.mongo_client import address_of, connect
@@ -30,6 +30,7 @@ from django_q.exceptions import (
     UnknownReceipt,
 )
 from django_q.options import Options
+from django_q.tasks.enqueue import keep_broker
 from tests.benches.mongo_server import MongoServer, Refusal
 from tests.servers import free_port
 from tests.waiting import wait_until
@@ -245,16 +246,39 @@ def test_receipt_that_is_none_is_refused(broker: Mongo, receipt: str) -> None:
 
 
 def test_client_ends_with_its_broker_and_no_thread_of_it_is_left_for_a_fork(
-    broker: Mongo,
+    broker: Mongo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(mongo_session, "LONGEST_END", 20)
+    # What earlier tests of this process queued with goes when the settings change.
+    keep_broker()
+    before = threading.enumerate()
     broker.ping()
     client = broker.connection
+    assert threads_of_clients(before)
     broker.before_fork()
+    assert not threads_of_clients(before)
     with pytest.raises(InvalidOperation):
         client.admin.command("ping")
-    names = [thread.name for thread in threading.enumerate()]
-    assert not [name for name in names if name.startswith("pymongo_")]
     assert broker.ping()
+
+
+def threads_of_clients(others: list[threading.Thread]) -> list[threading.Thread]:
+    return [
+        thread
+        for thread in threading.enumerate()
+        if thread.name.startswith("pymongo_") and thread not in others
+    ]
+
+
+def test_threads_of_clients_that_go_on_do_not_keep_a_fork_waiting_for_ever(
+    broker: Mongo, server: MongoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mongo_session, "LONGEST_END", 0)
+    client: MongoClient[Any] = MongoClient(**server.settings)
+    with closing(client):
+        assert client.admin.command("ping")["ok"]
+        broker.before_fork()
+        assert client.admin.command("ping")["ok"]
 
 
 def test_client_that_a_subclass_gives_is_left_open(
