@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import sleep
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from pymongo import DeleteOne, MongoClient, ReturnDocument, UpdateOne
+from pymongo import DeleteOne, ReturnDocument, UpdateOne
 
 from django_q import humanhash
 from django_q.brokers import mongo_documents as documents
-from django_q.brokers.base import Broker, Consignment, Delivery
+from django_q.brokers.base import Consignment, Delivery
 from django_q.brokers.contact import Contact
-from django_q.brokers.mongo_client import Document, connect
-from django_q.brokers.mongo_session import SIGNS, Queue, Session, await_threads
+from django_q.brokers.mongo_base import MongoBase
+from django_q.brokers.mongo_client import Document
+from django_q.brokers.mongo_session import Queue, await_threads
 from django_q.brokers.mongo_watch import Watch
 from django_q.brokers.news import News
 from django_q.conf import get_options
 from django_q.exceptions import BrokerUnavailable
 
-Value = TypeVar("Value")
-
 MOST_AT_ONCE: Final = 500
 """Documents that one question names."""
 
 
-class Mongo(Broker):
+class Mongo(MongoBase):
     """Carries packages as documents of the collection that is called like the queue.
 
     What is taken is leased for `retry` seconds by the server's clock. The receipt names
     the document and its delivery, and with the cluster's id it is the token that every
-    later verb must show. Order: by the moment a package is due, then by id.
+    later verb must show. Order: by priority, then by the moment a package is due.
     """
 
     supports_receipts = True
@@ -39,33 +38,16 @@ class Mongo(Broker):
     supports_delay = True
     supports_ids = True
     supports_bulk = True
+    supports_priority = True
+    supports_cancel = True
+    supports_peek = True
+    supports_pause = True
     supports_news = True
-
-    connection: MongoClient[Document]
-
-    def __init__(self, list_key: str | None = None) -> None:
-        super().__init__(list_key)
-        self._prepare()
-
-    def __setstate__(self, state: tuple[str, str | None]) -> None:
-        super().__setstate__(state)
-        self._prepare()
 
     def _prepare(self) -> None:
         self._holder: str | None = None
-        self._contact = Contact(self.lease_length)
         self._news: News | None = None
-        self._begin_session()
-
-    @property
-    def lease_length(self) -> float:
-        options = get_options()
-        return max(1.0, float(options.retry or options.lease))
-
-    @staticmethod
-    def get_connection(list_key: str | None = None) -> MongoClient[Document]:
-        """A client, which connects with the first verb; in each process another one."""
-        return connect(get_options())
+        super()._prepare()
 
     # -- producing and consuming
 
@@ -79,7 +61,7 @@ class Mongo(Broker):
     ) -> str:
         """Gives the document's id. Said twice, after a lost answer, it is queued once."""
         name = documents.name_of(task_id)
-        contents = documents.new(package, self.lease_length, delay)
+        contents = documents.new(package, self.lease_length, delay, priority)
 
         def insert(queue: Queue) -> str:
             inserted: Any = queue.find_one_and_update(
@@ -95,8 +77,8 @@ class Mongo(Broker):
 
     def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
         by_queue = defaultdict(list)
-        for package, queue, task_id, *_ in consignments:
-            contents = documents.new(package, self.lease_length)
+        for package, queue, task_id, delay, priority in consignments:
+            contents = documents.new(package, self.lease_length, delay, priority)
             name = documents.name_of(task_id)
             by_queue[queue].append(UpdateOne(name, contents, upsert=True))
         for queue, insertions in by_queue.items():
@@ -137,6 +119,21 @@ class Mongo(Broker):
 
     fail = delete = acknowledge
 
+    def cancel(self, task_id: str) -> bool:
+        is_idle = documents.is_idle(self.lease_length)
+        terms = {"task_id": str(task_id), "$expr": is_idle}
+        return bool(self._use(lambda queue: queue.delete_one(terms)).deleted_count)
+
+    def peek(self, count: int = 10) -> list[str]:
+        is_takeable = documents.is_takeable(self.lease_length, self._holder)
+        terms = {**documents.PACKAGES, "$expr": is_takeable}
+
+        def look(queue: Queue) -> list[Document]:
+            found = queue.find(terms, ["payload"], sort=documents.ORDER, limit=count)
+            return list(found)
+
+        return [documents.payload_of(each) for each in self._use(look)]
+
     # -- the queue as a whole
 
     def queue_size(self) -> int:
@@ -147,20 +144,28 @@ class Mongo(Broker):
         return self._count(documents.is_not_free(self.lease_length))
 
     def purge_queue(self) -> None:
+        """A queue that is paused stays so."""
+        self._use(lambda queue: queue.delete_many(documents.PACKAGES), twice=True)
+
+    def delete_queue(self) -> None:
         self._use(lambda queue: queue.drop(), twice=True)
         self._session.indexed.clear()
 
-    delete_queue = purge_queue
+    def pause(self) -> None:
+        """A claim finds the pause before any package: it needs no question of its own."""
+        name, pause = {"_id": documents.PAUSED}, {"$set": documents.PAUSE}
 
-    def ping(self) -> bool:
-        answer = self._use(lambda queue: queue.database.command("ping"), twice=True)
-        return bool(answer["ok"])
+        def write(queue: Queue) -> None:
+            queue.update_one(name, pause, upsert=True)
 
-    def info(self) -> str:
-        if self._info is None:
-            about = self._use(lambda queue: queue.database.command("buildInfo"))
-            self._info = f"MongoDB {about['version']}"
-        return self._info
+        self._use(write, twice=True)
+
+    def resume(self) -> None:
+        name = {"_id": documents.PAUSED}
+        self._use(lambda queue: queue.delete_one(name), twice=True)
+
+    def is_paused(self) -> bool:
+        return bool(self._find({"_id": documents.PAUSED}))
 
     # -- leases
 
@@ -169,7 +174,7 @@ class Mongo(Broker):
         self._contact = Contact(lease)
 
     def renew(self, receipts: Sequence[str]) -> set[str]:
-        self._change(receipts, documents.renewed(self._holder))
+        self._change(receipts, documents.taken(self._holder))
         return self._ours(receipts)
 
     def held(self) -> list[Delivery]:
@@ -191,9 +196,9 @@ class Mongo(Broker):
         self, receipts: Sequence[str], *, delay: float = 0, failed: bool = False
     ) -> set[str]:
         # What goes back as it came goes to the head of the queue.
-        waits = delay or failed
+        waits = bool(delay or failed)
         lock = documents.lock_of(self.lease_length, delay) if waits else documents.HEAD
-        change = documents.freed(lock, *(("attempts",) if failed else ()))
+        change = documents.freed(lock, *["attempts"] * failed, waits=waits)
 
         def give_back(receipt: str) -> bool:
             lease = self._lease_of(receipt)
@@ -237,7 +242,7 @@ class Mongo(Broker):
         rest = {"$subtract": ["$lock", documents.lock_of(lease)]}
         question: list[Document] = [
             {"$match": {"$expr": waits}},
-            {"$sort": dict(documents.ORDER)},
+            {"$sort": {"lock": 1}},
             {"$limit": 1},
             {"$project": {"rest": rest}},
         ]
@@ -248,61 +253,11 @@ class Mongo(Broker):
         if self._news is not None:
             self._news.close()
             self._news = None
-        self._session.end()
+        super().close()
 
     def before_fork(self) -> None:
         self.close()
         await_threads()
-
-    # -- vital signs
-
-    def set_stat(self, key: str, value: str, timeout: float = 3) -> None:
-        until = {"$add": [documents.NOW, documents.milliseconds(timeout)]}
-        change = [{"$set": {"value": {"$literal": value}, "until": until}}]
-
-        def write(signs: Queue) -> None:
-            signs.update_one({"_id": key}, change, upsert=True)
-
-        self._use(write, SIGNS, twice=True)
-
-    def get_stat(self, key: str) -> str | None:
-        return next(iter(self._signs(key)), None)
-
-    def get_stats(self, pattern: str) -> list[str]:
-        start = pattern.removesuffix("*")
-        return self._signs({"$gte": start, "$lt": f"{start}\U0010ffff"})
-
-    def _signs(self, key: Any) -> list[str]:
-        terms = {"_id": key, "$expr": {"$gt": ["$until", documents.NOW]}}
-        found = self._find(terms, name=SIGNS)
-        return [str(document["value"]) for document in found]
-
-    # -- the collection
-
-    def _use(
-        self,
-        verb: Callable[[Queue], Value],
-        name: str | None = None,
-        *,
-        twice: bool = False,
-    ) -> Value:
-        """What a verb of a collection gives; by default of the queue's.
-
-        `twice`: it may be done again when its answer was lost.
-        """
-        try:
-            value = self._open_session().use(verb, name or self.list_key, twice=twice)
-        except BrokerUnavailable:
-            self._contact.lose()
-            raise
-        self._contact.note()
-        return value
-
-    def _open_session(self) -> Session:
-        if self._session.is_over:
-            self.connection = self.get_connection(self.list_key)
-            self._begin_session()
-        return self._session
 
     def _open_news(self) -> News:
         if self._news is None:
@@ -318,17 +273,13 @@ class Mongo(Broker):
             self._news = Watch(watch, poll)
         return self._news
 
-    def _begin_session(self) -> None:
-        is_ours = type(self).get_connection is Mongo.get_connection
-        self._session = Session(self.connection, is_ours=is_ours)
-
     def _claim(self) -> Document | None:
-        """The next package, leased to us; a cluster leaves to `rescue` what others hold."""
-        free = documents.is_free(self.lease_length)
-        if self._holder is not None:
-            free = {"$and": [free, documents.NOT_HELD]}
-        change = documents.taken(self._holder, "deliveries")
-        return self._find_and_change({"$expr": free}, change)
+        """The next package, leased to us."""
+        is_takeable = documents.is_takeable(self.lease_length, self._holder)
+        change = documents.claimed(self._holder)
+        document = self._find_and_change({"$expr": is_takeable}, change)
+        is_pause = document is not None and document["_id"] == documents.PAUSED
+        return None if is_pause else document
 
     def _find_and_change(
         self, terms: Document, change: list[Document]
@@ -344,11 +295,6 @@ class Mongo(Broker):
             )
 
         return self._use(find_and_change)
-
-    def _find(
-        self, terms: Document, fields: Any = None, name: str | None = None
-    ) -> list[Document]:
-        return self._use(lambda queue: list(queue.find(terms, fields)), name)
 
     def _lease_of(self, receipt: str) -> Document:
         return documents.lease_of(receipt, self._holder)
@@ -376,17 +322,6 @@ class Mongo(Broker):
             [UpdateOne(self._lease_of(receipt), change) for receipt in receipts]
         )
 
-    def _write(
-        self, changes: Sequence[Any], name: str | None = None, *, twice: bool = False
-    ) -> int:
-        """Do these in order; gives how many documents were removed."""
-        if not changes:
-            return 0
-
-        def write(queue: Queue) -> int:
-            return queue.bulk_write(changes).deleted_count
-
-        return self._use(write, name, twice=twice)
-
     def _count(self, terms: Document) -> int:
-        return self._use(lambda queue: queue.count_documents({"$expr": terms}))
+        question = {**documents.PACKAGES, "$expr": terms}
+        return self._use(lambda queue: queue.count_documents(question))

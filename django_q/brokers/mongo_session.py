@@ -35,6 +35,7 @@ LONGEST_END: Final = 2.0
 
 INDEXES: Final = (
     IndexModel(documents.ORDER),
+    IndexModel("lock"),
     IndexModel("holder", sparse=True),
     IndexModel("task_id", sparse=True, unique=True),
 )

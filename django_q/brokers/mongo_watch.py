@@ -12,6 +12,7 @@ from pymongo.change_stream import CollectionChangeStream
 from pymongo.errors import OperationFailure, PyMongoError
 
 from django_q.brokers.mongo_client import Document, reason_of
+from django_q.brokers.mongo_documents import PAUSED
 from django_q.brokers.news import SLOW_PULSE, News
 from django_q.exceptions import DjangoQError
 from django_q.logs import logger
@@ -28,13 +29,14 @@ ARRIVALS: Final[list[Document]] = [
             "$or": [
                 {"operationType": {"$in": ["insert", "replace"]}},
                 {"updateDescription.removedFields": "leased"},
+                {"operationType": "delete", "documentKey._id": PAUSED},
             ]
         }
     },
     {"$project": {"operationType": 1}},
 ]
-"""What came, and what was given back; not what was taken or renewed. A small document may
-be told of as replaced, whatever happened to it.
+"""What came, and what was given back, or that the queue goes on; not what was taken or
+renewed. A small document may be told of as replaced, whatever happened to it.
 """
 
 Stream = CollectionChangeStream[Document]

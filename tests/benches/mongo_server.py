@@ -144,11 +144,19 @@ def if_null(*values: Any) -> Any:
     return there[0] if there else values[-1]
 
 
+def type_of(value: Any) -> str:
+    names = {0: "missing", 1: "null", 3: "string", 7: "objectId", 8: "bool", 9: "date"}
+    return names[rank(value)]
+
+
 OPERATORS: Final[dict[str, Callable[..., Any]]] = {
     "$add": add,
     "$subtract": subtract,
     "$ifNull": if_null,
+    "$type": type_of,
+    "$cond": lambda condition, one, other: one if is_true(condition) else other,
     "$and": lambda *values: all(map(is_true, values)),
+    "$or": lambda *values: any(map(is_true, values)),
     "$not": lambda value: not is_true(value),
     "$eq": lambda one, other: compare(one, other) == 0,
     "$ne": lambda one, other: compare(one, other) != 0,

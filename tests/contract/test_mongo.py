@@ -4,6 +4,9 @@ There is no MongoDB to install. These tests talk to the server of
 tests/benches/mongo_server.py, which speaks its protocol and was written from its
 documentation: a real server was not run. Where there is one, as `mongod` on the path or
 as the program that MONGOD names, they run on that as well.
+
+The double mongomock is no second opinion: it knows neither the server's clock nor updates
+by pipelines, which every claim is made of.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +42,10 @@ class OfMongo(BrokerContract):
 
     def pass_time(self, broker: Broker, seconds: float) -> None:
         queue = collection_of(broker)
-        earlier = {
-            name: {"$subtract": [f"${name}", int(seconds * 1000)]}
-            for name in ("lock", "leased")
-        }
-        is_held = {"holder": {"$gt": ""}}
-        queue.update_many(is_held, [{"$set": earlier}])
-        queue.update_many({"holder": None}, [{"$set": {"lock": earlier["lock"]}}])
+        for name in ("lock", "leased", "due"):
+            is_there = {name: {"$gt": datetime(1970, 1, 1)}}
+            earlier = {"$subtract": [f"${name}", int(seconds * 1000)]}
+            queue.update_many(is_there, [{"$set": {name: earlier}}])
 
     def count_held(self, broker: Broker) -> int:
         held: int = collection_of(broker).count_documents({"holder": {"$gt": ""}})
@@ -60,6 +61,13 @@ class TestMongo(OfMongo):
         with MongoServer(replica_set=self.replica_set) as server:
             q_settings(mongo=server.settings, orm=None)
             yield
+
+
+class TestMongoReplicaSet(TestMongo):
+    """A server that tells of changes; writes are repeated by the client."""
+
+    replica_set = "rs0"
+    server_tells_news = True
 
 
 class RealMongo(Server):

@@ -242,6 +242,139 @@ def test_receipt_that_is_none_is_refused(broker: Mongo, receipt: str) -> None:
         broker.acknowledge(receipt)
 
 
+# -- priority, cancelling and pausing
+
+
+def test_package_of_an_earlier_release_has_priority_0(
+    broker: Mongo, raw: Any, server: MongoServer
+) -> None:
+    for priority in (-1, 1):
+        broker.enqueue(str(priority), priority=priority)
+    free = server.data.now() - timedelta(seconds=RETRY)
+    raw.insert_one({"payload": "old", "lock": free})
+    assert [delivery.package for delivery in take(broker, 3)] == ["1", "old", "-1"]
+
+
+def test_earlier_release_takes_packages_of_every_priority(
+    broker: Mongo, raw: Any, server: MongoServer
+) -> None:
+    for priority in (-1, 1):
+        broker.enqueue(str(priority), priority=priority)
+    taken = [claim_as_before(raw, server)["payload"] for _ in range(2)]
+    assert sorted(taken) == ["-1", "1"]
+    assert take(broker, 2) == []
+
+
+def test_each_package_is_claimed_by_one_command_in_the_order_of_an_index(
+    broker: Mongo, raw: Any, server: MongoServer
+) -> None:
+    broker.enqueue_many([Consignment("package", "shop")] * 2)
+    assert len(take(broker, 2)) == 2
+    claims = said(server, "findAndModify")
+    assert len(claims) == 2
+    orders = [index["key"] for index in raw.index_information().values()]
+    assert list(claims[0]["sort"].items()) in orders
+    assert len(said(server, "find")) == 0
+
+
+def test_many_are_delayed_and_have_priorities(
+    broker: Mongo, server: MongoServer
+) -> None:
+    broker.enqueue_many(
+        [
+            Consignment("plain", "shop"),
+            Consignment("later", "shop", "a", delay=60),
+            Consignment("first", "shop", "b", priority=1),
+        ]
+    )
+    assert [delivery.package for delivery in take(broker, 3)] == ["first", "plain"]
+    server.data.skip(61)
+    assert "later" in [delivery.package for delivery in take(broker, 3)]
+
+
+def test_task_that_is_queued_again_keeps_its_time_and_its_priority(
+    broker: Mongo, raw: Any
+) -> None:
+    broker.enqueue("first", task_id="once", delay=60)
+    [before] = raw.find()
+    broker.enqueue("second", task_id="once", priority=9)
+    assert list(raw.find()) == [before]
+
+
+def test_task_that_an_earlier_release_has_is_not_cancelled(
+    broker: Mongo, raw: Any, server: MongoServer
+) -> None:
+    broker.enqueue("running", task_id="theirs")
+    assert claim_as_before(raw, server)["payload"] == "running"
+    assert not broker.cancel("theirs")
+    server.data.skip(RETRY + 1)
+    assert broker.cancel("theirs")
+
+
+@pytest.mark.parametrize("skipped", [0, 20, 45, 61])
+def test_delayed_task_is_cancelled_however_soon_it_is_due(
+    broker: Mongo, server: MongoServer, skipped: float
+) -> None:
+    broker.enqueue("later", task_id="ours", delay=60)
+    server.data.skip(skipped)
+    assert broker.cancel("ours")
+
+
+def test_task_that_waits_after_a_failure_can_be_cancelled(
+    broker: Mongo, raw: Any
+) -> None:
+    broker.enlist(CLUSTER, RETRY)
+    broker.enqueue("flaky", task_id="ours")
+    broker.release(receipts_in(take(broker)), delay=RETRY / 2, failed=True)
+    assert broker.cancel("ours")
+    assert raw.count_documents({}) == 0
+
+
+def test_lease_that_ran_out_is_for_rescue_and_not_cancelled(
+    broker: Mongo, server: MongoServer
+) -> None:
+    broker.enlist(CLUSTER, RETRY)
+    broker.enqueue("slow", task_id="ours")
+    receipts = receipts_in(take(broker))
+    server.data.skip(RETRY + 1)
+    assert not broker.cancel("ours")
+    assert broker.renew(receipts) == set(receipts)
+
+
+def test_pause_is_no_package_for_anybody(
+    broker: Mongo, raw: Any, server: MongoServer
+) -> None:
+    broker.enlist(CLUSTER, RETRY)
+    broker.pause()
+    [pause] = raw.find()
+    assert take(broker) == []
+    assert take(Mongo("shop")) == []
+    assert claim_as_before(raw, server) is None
+    assert list(raw.find()) == [pause]
+    assert (broker.queue_size(), broker.lock_size()) == (0, 0)
+    assert (broker.peek(), broker.held(), broker.rescue()) == ([], [], [])
+    assert broker.next_due() is None
+
+
+def test_earlier_release_knows_no_pause(
+    broker: Mongo, raw: Any, server: MongoServer
+) -> None:
+    broker.pause()
+    broker.enqueue("package")
+    assert claim_as_before(raw, server)["payload"] == "package"
+
+
+def test_paused_queue_that_is_emptied_stays_paused(broker: Mongo, raw: Any) -> None:
+    broker.pause()
+    broker.enqueue("package")
+    broker.purge_queue()
+    assert broker.is_paused()
+    assert broker.queue_size() == 0
+    broker.delete_queue()
+    assert not broker.is_paused()
+    assert raw.count_documents({}) == 0
+
+
 # -- the client
 
 
@@ -320,7 +453,8 @@ def test_indexes_are_made_and_made_again_after_the_queue_was_deleted(
 ) -> None:
     broker.enqueue("package")
     before = set(raw.index_information())
-    assert before == {"_id_", "lock_1__id_1", "holder_1", "task_id_1"}
+    order = "above_-1_below_1_lock_1__id_1"
+    assert before == {"_id_", order, "lock_1", "holder_1", "task_id_1"}
     with closing(Mongo("shop")) as other:
         other.delete_queue()
     broker.enlist(CLUSTER, RETRY)
