@@ -7,9 +7,10 @@ from math import ceil
 from typing import Any, Final
 
 from django_q.brokers.base import Broker, Consignment, Delivery
+from django_q.brokers.disque_call import Call
 from django_q.brokers.disque_client import Nodes, connect
 from django_q.conf import get_options
-from django_q.exceptions import BrokerUnavailable
+from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
 from django_q.logs import logger
 
 LONGEST_LIFE: Final = 0xFFFF
@@ -19,6 +20,17 @@ digits. (The server's own default is a day.)"""
 MOST_FAILURES: Final = 1000
 """Failed runs that a job which was put off can tell of: it lives two minutes less for each,
 so that one finds them in its id. Two, for that number is always odd."""
+
+LONGEST_RETRY: Final = 11 * 24 * 3600
+"""Seconds; a quarter of a job's life, for in the second half it can't be kept."""
+
+LONGEST_DELAY: Final = 0xFFFFFFFF // 1000
+"""Seconds. The copies on other nodes have no room for more milliseconds than that, and
+would be handed out too early.
+"""
+
+LARGEST_JOB: Final = 512 * 1024 * 1024
+"""Bytes; the server breaks the connection when more are announced."""
 
 REPLICATES_WITHIN: Final = 5_000
 """Milliseconds for the other nodes to have their copies."""
@@ -30,6 +42,9 @@ MOST_AT_ONCE: Final = 500
 
 GONE: Final = ("NOJOB", "ACKED")
 """What WORKING answers when the job has been acknowledged, or is not on this node."""
+
+Jobs = list[Sequence[Any]]
+"""As GETJOB gives them: queue, id, package, and the names and values of counters."""
 
 
 class Disque(Broker):
@@ -46,15 +61,20 @@ class Disque(Broker):
     supports_bulk = True
     supports_peek = True
     supports_pause = True
+    supports_news = True
 
     connection: Nodes
     _is_enlisted = False
+    _found_all = False
+    """The last look found less than it asked for: there is room for what comes."""
+
+    _call: Call | None = None
 
     @property
     def lease_length(self) -> float:
         """RETRY, which is whole seconds; 0 would be once and never again."""
         options = get_options()
-        return max(1, ceil(options.retry or options.lease))
+        return min(max(1, ceil(options.retry or options.lease)), LONGEST_RETRY)
 
     @staticmethod
     def get_connection(list_key: str | None = None) -> Nodes:
@@ -73,7 +93,7 @@ class Disque(Broker):
     ) -> str:
         """Gives the id of the job. A repetition would be another job, so there is none."""
         job: bytes = self.connection.execute_command(
-            *self._addition(self.list_key, package, delay), again=False
+            *self._addition(self.list_key, package, delay), again=False, is_new=True
         )
         return job.decode()
 
@@ -86,12 +106,14 @@ class Disque(Broker):
 
     def dequeue(self, count: int | None = None) -> list[Delivery]:
         wanted = count or get_options().bulk or 1
-        # 0 would be for ever. Who serves a cluster has others to listen to.
-        patience = max(1, min(1000, int(get_options().poll * 1000)))
-        waiting = ("NOHANG",) if self._is_enlisted else ("TIMEOUT", patience)
-        options = (*waiting, "COUNT", wanted, "WITHCOUNTERS", "FROM", self.list_key)
-        jobs = self.connection.execute_command("GETJOB", *options)
-        taken = [deliver(job) for job in jobs or []]
+        if self._is_enlisted:
+            jobs = self._called(wanted)
+        else:
+            # 0 would be for ever. Who serves a cluster has others to listen to.
+            patience = max(1, min(1000, int(get_options().poll * 1000)))
+            jobs = self._get(wanted, "TIMEOUT", patience)
+        self._found_all = len(jobs) < wanted
+        taken = [deliver(job) for job in jobs]
         # A job's time runs from when it was queued: without this, one that waited long
         # would come back at once.
         self._work_on([str(delivery.receipt) for delivery in taken])
@@ -162,15 +184,24 @@ class Disque(Broker):
     def info(self) -> str:
         if self._info is None:
             about = self.connection.execute_command("INFO")
-            self._info = f"Disque {about['disque_version']}"
+            self._info = f"Disque {about.get('disque_version', 'of unknown version')}"
         return self._info
 
     def cautions(self) -> list[str]:
-        state = self.pause_as("state")
-        if state == "none":
-            return []
-        which = f"The queue {self.list_key!r} of Disque is paused ({state})"
-        return [f"{which}: send PAUSE {self.list_key} none bcast to go on."]
+        said = []
+        if (state := self.pause_as("state")) != "none":
+            which = f"The queue {self.list_key!r} of Disque is paused ({state})"
+            said.append(f"{which}: send PAUSE {self.list_key} none bcast to go on.")
+        about = self.connection.execute_command("INFO")
+        _version, _name, *nodes = self.connection.execute_command("HELLO")
+        if len(nodes) == 1 and not about.get("aof_enabled"):
+            what = "Disque is a single node and keeps jobs in memory only: a restart"
+            said.append(f"{what} loses them all. Switch its `appendonly` on.")
+        if (get_options().retry or 0) > LONGEST_RETRY:
+            days = LONGEST_RETRY // (24 * 3600)
+            what = f"Q_CLUSTER['retry'] is longer than the {days} days that a job of Disque"
+            said.append(f"{what} can be kept from coming back: those are taken.")
+        return said
 
     # -- leases: what a node knows of them
 
@@ -198,20 +229,75 @@ class Disque(Broker):
         self._in_loads(verb, [job_of(receipt) for receipt in receipts])
         return set(receipts)
 
+    # -- waking up
+
+    def news_fd(self) -> int | None:
+        if not self._is_enlisted:
+            return None
+        if self._found_all:
+            self._open_call().ask()
+        return None if self._call is None else self._call.descriptor
+
+    def has_news(self) -> bool:
+        if not self._is_enlisted or not self._found_all:
+            return True
+        call = self._open_call()
+        call.ask()
+        return call.is_answered()
+
+    def pulse(self) -> float:
+        is_called = self._call is not None and self._call.descriptor is not None
+        return 1.0 if is_called else super().pulse()
+
     def close(self) -> None:
+        if self._call is not None:
+            self._call.end()
+            self._call = None
         self.connection.close()
 
+    def _open_call(self) -> Call:
+        if self._call is None:
+            self._call = Call(self.connection, self.list_key, self.lease_length)
+        return self._call
+
     # -- talking to Disque
+
+    def _called(self, wanted: int) -> Jobs:
+        """What there is for a cluster, which is called when there is something."""
+        if self._call is not None and not self._call.is_answered():
+            return []
+        came = [] if self._call is None else self._call.take()
+        try:
+            # Whoever waited for jobs gets a single one, however many there are.
+            return came + self._get(wanted - len(came), "NOHANG")
+        except BrokerError:
+            if not came:
+                raise
+        return came
+
+    def _get(self, wanted: int, *waiting: Any) -> Jobs:
+        if wanted < 1:
+            return []
+        words = (*waiting, "COUNT", wanted, "WITHCOUNTERS", "FROM", self.list_key)
+        jobs: Jobs | None = self.connection.execute_command("GETJOB", *words)
+        return jobs or []
 
     def _addition(
         self, queue: str, package: str, delay: float = 0, failures: int = 0
     ) -> list[Any]:
         """The command that queues a package. DELAY must be less than TTL."""
-        pause = ceil(delay)
+        body, pause = package.encode(), ceil(delay)
+        if len(body) > LARGEST_JOB:
+            message = f"A task has a package of {len(body)} bytes; Disque takes "
+            hint = "Pass a file name or an id instead."
+            raise PackageTooLarge(f"{message}{LARGEST_JOB} at most.", hint=hint)
+        if pause > LONGEST_DELAY:
+            message = f"Disque can't keep a task waiting for {pause} seconds; "
+            raise BrokerError(f"{message}{LONGEST_DELAY} are the most.")
         life = 60 * (LONGEST_LIFE - 2 * min(failures, MOST_FAILURES))
         if pause > life / 2:
             life += pause
-        words = ["ADDJOB", queue, package.encode(), REPLICATES_WITHIN]
+        words = ["ADDJOB", queue, body, REPLICATES_WITHIN]
         words += ["RETRY", int(self.lease_length), "TTL", life]
         return [*words, "DELAY", pause] if pause else words
 
@@ -222,8 +308,9 @@ class Disque(Broker):
             return False
         package = job["body"].decode(errors="replace")
         failures = int(job["nacks"]) + failures_in(receipt) + failed
+        pause = min(delay, LONGEST_DELAY)
         self.connection.execute_command(
-            *self._addition(self.list_key, package, delay, failures), again=False
+            *self._addition(self.list_key, package, pause, failures), again=False
         )
         return bool(Disque.acknowledge_many(self, [receipt]))
 

@@ -33,8 +33,24 @@ T = TypeVar("T")
 
 DEFAULT_PORT: Final = 7711
 
-PASSING: Final = ("NOREPL", "PAUSED", "LEAVING", "MAXLEN")
-"""Refusals that may be over when it is tried again."""
+LAST_PORT: Final = 65_535
+
+USELESS: Final = ("LEAVING", "MISCONF")
+"""Refusals of a node that others are to be asked instead of."""
+
+FULL: Final = "OOM"
+"""Refusal of a node that takes nothing new; what it has, it knows best."""
+
+PASSING: Final = {
+    "NOREPL": "Start the nodes that are down, or make the others forget them "
+    "(CLUSTER FORGET).",
+    "PAUSED": "PAUSE with the name of the queue and `none bcast` lets it go on.",
+    FULL: "Let clusters work off what waits, or give the nodes more `maxmemory`.",
+    "MISCONF": "The node can't write its append-only file: look after its disk.",
+    "LEAVING": "Name the nodes that stay in Q_CLUSTER['disque_nodes'].",
+    "MAXLEN": "Try again later.",
+}
+"""Refusals that may be over when it is tried again, and what to do about them."""
 
 
 class DisqueUnavailable(BrokerUnavailable, ConnectionError):
@@ -53,13 +69,19 @@ class Nodes:
         self._password = password
         self._client: redis.Redis | None = None
 
-    def execute_command(self, *words: Any, again: bool = True) -> Any:
-        """What a node answers. `again`: another one may be asked after a lost answer."""
+    def execute_command(
+        self, *words: Any, again: bool = True, is_new: bool = False
+    ) -> Any:
+        """What a node answers. `again`: another one may be asked after a lost answer;
+        `is_new`: the command brings something that no node has yet.
+        """
 
         def ask(node: Any) -> Any:
             return node.execute_command(*words)
 
-        return self._talk(ask, again=again)
+        # What is refused was not done.
+        leave_at = (*USELESS, FULL) if is_new else USELESS
+        return self._talk(ask, again=again, leave_at=leave_at)
 
     def execute_each(
         self, commands: Sequence[Sequence[Any]], *, again: bool, refusals: bool
@@ -80,7 +102,18 @@ class Nodes:
                 raise refused[0]
             return answers
 
-        return self._talk(ask, again=again)
+        return self._talk(ask, again=again, leave_at=USELESS if again else ())
+
+    def open_line(self) -> Any:
+        """Another connection to the node that is talked to, for a command that waits."""
+
+        def join(node: redis.Redis) -> Any:
+            pool = node.connection_pool
+            line = pool.connection_class(**pool.connection_kwargs)
+            line.connect()
+            return line
+
+        return self._talk(join, again=True, leave_at=USELESS)
 
     @property
     def are_several(self) -> bool:
@@ -91,7 +124,12 @@ class Nodes:
         if client is not None:
             client.close()
 
-    def _talk(self, ask: Callable[[redis.Redis], T], *, again: bool) -> T:
+    def _talk(
+        self, ask: Callable[[redis.Redis], T], *, again: bool, leave_at: Sequence[str]
+    ) -> T:
+        """Ask one node after the other: after a lost answer, if it may be asked `again`,
+        and after the refusals of these names.
+        """
         untried = random.sample(self.addresses, len(self.addresses))
         with self._plain_words():
             while True:
@@ -103,7 +141,7 @@ class Nodes:
                     if not (again and untried):
                         raise
                 except ResponseError as error:
-                    if not str(error).startswith("LEAVING") or not untried:
+                    if name_of(error) not in leave_at or not untried:
                         raise
                     self.close()
 
@@ -125,13 +163,10 @@ class Nodes:
             )
             try:
                 client.ping()
-            except (ConnectionError, TimeoutError) as error:
+            except RedisError as error:
                 client.close()
-                if isinstance(error, AuthenticationError) or not untried:
+                if is_refused_password(error) or not untried:
                     raise
-            except RedisError:
-                client.close()
-                raise
             else:
                 self._client = client
                 return client
@@ -154,9 +189,11 @@ class Nodes:
             hint = "Check that Disque runs and that Q_CLUSTER['disque_nodes'] is right."
             return DisqueUnavailable(message, hint=f"{hint} {USE_THE_DATABASE}")
         message = f"Disque at {where} refuses: {clean(error)}"
-        if isinstance(error, OutOfMemoryError) or str(error).startswith(PASSING):
-            return DisqueUnavailable(message, hint="Try again later.")
-        return BrokerError(message)
+        if advice := PASSING.get(name_of(error)):
+            return DisqueUnavailable(message, hint=advice)
+        is_other = "unknown command" in message
+        hint = "Q_CLUSTER['disque_nodes'] is to name servers of Disque."
+        return BrokerError(message, hint=hint if is_other else "")
 
 
 def connect(options: Options) -> Nodes:
@@ -169,13 +206,20 @@ def address_in(text: str) -> tuple[str, int]:
     host, colon, port = str(text).rpartition(":")
     if not colon or text.endswith("]"):
         host, port = text, str(DEFAULT_PORT)
-    try:
-        return host.strip("[]"), int(port)
-    except ValueError:
+    if not port.isascii() or not port.isdecimal() or int(port) > LAST_PORT or not host:
         message = f"Q_CLUSTER['disque_nodes']: {clean(text)!r} is not host:port."
-        raise ConfigurationError(message) from None
+        raise ConfigurationError(message)
+    return host.strip("[]"), int(port)
 
 
 def is_refused_password(error: RedisError) -> bool:
     said = str(error)
     return isinstance(error, AuthenticationError) or said.startswith("NOAUTH")
+
+
+def name_of(refusal: RedisError) -> str:
+    """The name of an error of Disque, with which its text begins."""
+    # The client cuts this one off, and makes it a class.
+    if isinstance(refusal, OutOfMemoryError):
+        return FULL
+    return str(refusal).partition(" ")[0]

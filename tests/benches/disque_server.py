@@ -1,8 +1,9 @@
-"""Disque for the tests: its protocol on a real socket, written from its documentation.
+"""Disque for the tests: its protocol on a real socket.
 
-It is no Disque. It knows the commands that the broker uses, with the limits and the errors
-that the documentation names; several nodes of one `Jobs` are as nodes that have told each
-other everything. Where a real server is installed, the same tests run on that as well.
+It is no Disque. It knows the commands that the broker uses, with the limits, the errors and
+the forms of its answers, as its documentation and its sources (1.0-rc1 and after) tell them;
+several nodes of one `Jobs` are as nodes that have told each other everything. Where a real
+server is installed, the same tests run on that as well.
 """
 
 from __future__ import annotations
@@ -23,9 +24,30 @@ ADDRESS = "127.0.0.1"
 DEFAULT_TTL = 24 * 3600
 LONGEST_DEFAULT_RETRY = 5 * 60
 
+ARGUMENTS = {
+    "AUTH": 1,
+    "TIME": 0,
+    "HELLO": 0,
+    "SHOW": 1,
+    "QLEN": 1,
+    "QPEEK": 2,
+    "WORKING": 1,
+    "ADDJOB": -3,
+    "GETJOB": -1,
+    "PAUSE": -2,
+}
+"""So many, or at least so many."""
+
 
 class Refusal(Exception):
     """An error that is sent: its first word is its name."""
+
+
+class Nothing:
+    """An answer: a string that is not there."""
+
+
+NOTHING = Nothing()
 
 
 class Status(str):
@@ -65,8 +87,14 @@ class Jobs:
     lock: threading.Condition = field(default_factory=threading.Condition)
     numbers: int = 0
     skipped: float = 0.0
+    size: int = 1
+    """Nodes that belong together."""
+
     reachable: int = 1
-    """Nodes that could have a copy."""
+    """Those of them that could have a copy."""
+
+    queues: set[str] = field(default_factory=set)
+    """Those that somebody has used."""
 
     def now(self) -> float:
         return time.time() + self.skipped  # noqa: TID251 - as its clients read it
@@ -96,6 +124,7 @@ class Jobs:
         if job.was_queued or nack:
             job.nacks += nack
             job.additional += not nack
+        self.queues.add(job.queue)
         job.was_queued = True
         job.state = "queued"
         job.queued_at = self.now() + job.retry if job.retry else None
@@ -118,9 +147,13 @@ class DisqueServer:
         self.jobs = jobs or Jobs()
         self.password = password
         self.leaving = False
+        self.refusal = ""
+        """What it says to everything that changes something, such as OOM."""
+        self.keeps_file = True
         self.deaf_to: set[str] = set()
         """Commands that are obeyed; then the line is cut instead of an answer."""
         self.said: list[list[str]] = []
+        self.is_stopped = False
         self._lines: set[socket.socket] = set()
         node = self
 
@@ -152,6 +185,7 @@ class DisqueServer:
 
     def stop(self) -> None:
         """As when it dies: nobody listens, and all lines are cut."""
+        self.is_stopped = True
         if self._thread.is_alive():
             self._listener.shutdown()
             self._thread.join()
@@ -173,7 +207,7 @@ class DisqueServer:
                         is_known = self._authenticate(words[1:])
                         answer: Any = Status("OK")
                     else:
-                        answer = self.obey(verb, words[1:], is_known)
+                        answer = self.obey(line, verb, words[1:], is_known)
                 except Refusal as refusal:
                     answer = refusal
                 if verb in self.deaf_to:
@@ -188,21 +222,21 @@ class DisqueServer:
     def _authenticate(self, words: Sequence[bytes]) -> bool:
         if not self.password:
             raise Refusal("ERR Client sent AUTH, but no password is set")
-        if len(words) != 1:
-            raise Refusal("ERR wrong number of arguments for 'auth' command")
+        check_number("AUTH", words)
         if words[0].decode() != self.password:
             raise Refusal("ERR invalid password")
         return True
 
-    def obey(self, verb: str, words: Sequence[bytes], is_known: bool) -> Any:
-        if not is_known:
-            raise Refusal("NOAUTH Authentication required.")
+    def obey(
+        self, line: socket.socket, verb: str, words: Sequence[bytes], is_known: bool
+    ) -> Any:
         commands: dict[str, Callable[..., Any]] = {
             "PING": lambda: Status("PONG"),
-            "INFO": lambda *_section: b"# Server\r\ndisque_version:1.0-rc1\r\n",
+            "INFO": self.info,
             "TIME": self.time,
+            "HELLO": self.hello,
             "ADDJOB": self.addjob,
-            "GETJOB": self.getjob,
+            "GETJOB": lambda *words: self.getjob(line, *words),
             "ACKJOB": self.ackjob,
             "FASTACK": self.ackjob,
             "DELJOB": self.ackjob,
@@ -219,6 +253,11 @@ class DisqueServer:
         command = commands.get(verb)
         if command is None:
             raise Refusal(f"ERR unknown command '{verb}'")
+        check_number(verb, words)
+        if not is_known:
+            raise Refusal("NOAUTH Authentication required.")
+        if self.refusal and verb in {"ADDJOB", "ENQUEUE", "NACK"}:
+            raise Refusal(self.refusal)
         with self.jobs.lock:
             self.jobs.turn()
             return command(*words)
@@ -229,8 +268,17 @@ class DisqueServer:
         seconds, rest = divmod(self.jobs.now(), 1)
         return [str(int(seconds)), str(int(rest * 1e6))]
 
+    def info(self, *_section: bytes) -> bytes:
+        facts = ["disque_version:1.0-rc1", f"aof_enabled:{int(self.keeps_file)}"]
+        return "\r\n".join(["# Server", *facts, ""]).encode()
+
+    def hello(self) -> list[Any]:
+        names = [f"{number:040x}" for number in range(1, self.jobs.size)]
+        nodes = [[name, ADDRESS, "7711", "1"] for name in names]
+        mine = [self.jobs.node, ADDRESS, str(self.port), "1"]
+        return [1, self.jobs.node, mine, *nodes]
+
     def addjob(self, queue: bytes, body: bytes, timeout: bytes, *words: bytes) -> Any:
-        whole(timeout, "timeout", 0)
         options = options_in(words, ("REPLICATE", "DELAY", "RETRY", "TTL", "MAXLEN"))
         ttl = whole(options.get("TTL", DEFAULT_TTL), "TTL", 1)
         delay = whole(options.get("DELAY", 0), "DELAY", 0)
@@ -239,8 +287,9 @@ class DisqueServer:
             "RETRY",
             0,
         )
-        usual = max(1, min(3, self.jobs.reachable))
+        usual = min(3, self.jobs.size)
         copies = whole(options.get("REPLICATE", usual), "REPLICATE", 1)
+        whole(timeout, "timeout", 0)
         if copies > 1 and retry == 0:
             raise Refusal("ERR With RETRY set to 0 please set REPLICATE to 1")
         if delay >= ttl:
@@ -272,7 +321,7 @@ class DisqueServer:
             jobs.put(job)
         return job
 
-    def getjob(self, *words: bytes) -> Any:
+    def getjob(self, line: socket.socket, *words: bytes) -> Any:
         upper = [word.upper() for word in words]
         if b"FROM" not in upper:
             raise Refusal("ERR syntax error")
@@ -281,20 +330,34 @@ class DisqueServer:
         flags = ("NOHANG", "WITHCOUNTERS")
         options = options_in(words[:at], ("TIMEOUT", "COUNT"), flags)
         count = whole(options.get("COUNT", 1), "COUNT", 1)
-        until = self.jobs.now() + int(options.get("TIMEOUT", 0)) / 1000
+        wait = whole(options.get("TIMEOUT", 0), "timeout", 0) / 1000 or float("inf")
         with_counters = "WITHCOUNTERS" in options
+        self.jobs.queues.update(names)
         taken = self._take(names, count)
         if not taken and "NOHANG" not in options:
             if self.leaving:
-                raise Refusal("LEAVING this node is leaving the cluster.")
-            while not (taken := self._take(names, 1)) and self.jobs.now() < until:
-                self.jobs.lock.wait(min(0.1, max(0.001, until - self.jobs.now())))
-                self.jobs.turn()
+                raise Refusal("LEAVING This node is leaving the cluster")
+            taken = self._wait_for(line, names, wait)
         rows = [
             [j.queue, j.id, j.body, *(j.counters() if with_counters else ())]
             for j in taken
         ]
         return rows or None
+
+    def _wait_for(
+        self, line: socket.socket, queues: Sequence[str], wait: float
+    ) -> list[Job]:
+        """A single job, for as long as somebody is there to take it."""
+        until = time.monotonic() + wait
+        while is_whole(line) and not self.is_stopped:
+            if taken := self._take(queues, 1):
+                return taken
+            rest = until - time.monotonic()
+            if rest <= 0:
+                return []
+            self.jobs.lock.wait(min(0.02, rest))
+            self.jobs.turn()
+        raise ConnectionAbortedError
 
     def _take(self, queues: Sequence[str], count: int) -> list[Job]:
         found = [
@@ -326,20 +389,22 @@ class DisqueServer:
         [job] = known
         if self.jobs.now() - job.born > job.ttl / 2:
             raise Refusal("TOOLATE Half of job TTL already elapsed")
-        job.state = "active"
+        if job.state == "queued":
+            job.state = "active"
         if job.retry and job.queued_at is not None:
             job.queued_at = self.jobs.now() + job.retry
         return job.retry
 
     def qpeek(self, queue: bytes, count: bytes) -> list[Any]:
-        number = int(count)
+        number = whole(count, "value", -(2**63))
         found = self.jobs.waiting(queue.decode())
         chosen = found[:number] if number >= 0 else found[::-1][:-number]
         return [[job.queue, job.id, job.body] for job in chosen]
 
     def qscan(self, *words: bytes) -> Any:
-        names = sorted({job.queue for job in self.jobs.jobs.values()})
-        return page(names, words, ("COUNT", "MINLEN", "MAXLEN", "IMPORTRATE"))
+        return page(
+            sorted(self.jobs.queues), words, ("COUNT", "MINLEN", "MAXLEN", "IMPORTRATE")
+        )
 
     def jscan(self, *words: bytes) -> Any:
         known = ("COUNT", "QUEUE", "REPLY")
@@ -347,7 +412,7 @@ class DisqueServer:
         queues = [w.decode() for flag, w in pairwise(words) if flag == b"QUEUE"]
         in_full = [w.upper() for w in words].count(b"ALL") > 0
         found = [
-            self.facts(job) if in_full else job.id
+            self.facts(job) if in_full else Status(job.id)
             for job in self.jobs.jobs.values()
             if (not states or job.state in states)
             and (not queues or job.queue in queues)
@@ -356,33 +421,51 @@ class DisqueServer:
 
     def show(self, name: bytes) -> Any:
         known = self._known([name])
-        return self.facts(known[0]) if known else None
+        return self.facts(known[0]) if known else NOTHING
 
     def facts(self, job: Job) -> list[Any]:
+        now = self.jobs.now()
+        due = None if job.queued_at is None else int(1000 * (job.queued_at - now))
         facts: list[Any] = ["id", job.id, "queue", job.queue, "state", job.state]
-        facts += ["ttl", max(0, int(job.born + job.ttl - self.jobs.now()))]
-        facts += [
-            "ctime",
-            int(job.born * 1e9),
-            "delay",
-            job.delay,
-            "retry",
-            job.retry,
-            *job.counters(),
-        ]
+        facts += ["repl", 1, "ttl", max(0, int(job.born + job.ttl - now))]
+        facts += ["ctime", int(job.born * 1e9), "delay", job.delay, "retry", job.retry]
+        facts += [*job.counters(), "nodes-delivered", [self.jobs.node]]
+        facts += ["nodes-confirmed", []]
+        for name in ("next-requeue-within", "next-awake-within"):
+            facts += [name, NOTHING if due is None else max(0, due)]
         return [*facts, "body", job.body]
 
-    def pause(self, queue: bytes, *words: bytes) -> bytes:
-        said = {word.decode().lower() for word in words}
-        if said - {"in", "out", "all", "none", "state", "bcast"}:
-            raise Refusal("ERR syntax error")
-        name = queue.decode()
-        if said & {"in", "out", "all", "none"}:
-            both = {"in", "out"}
-            self.jobs.paused[name] = both if "all" in said else said & both
+    def pause(self, queue: bytes, *words: bytes) -> Status:
+        name, state, is_new = queue.decode(), set[str](), False
+        meanings = {"in": {"in"}, "out": {"out"}, "all": {"in", "out"}}
+        for word in (word.decode().lower() for word in words):
+            if word not in {*meanings, "none", "state", "bcast"}:
+                raise Refusal("ERR syntax error")
+            is_new = is_new or word not in {"state", "bcast"}
+            state = set() if word == "none" else state | meanings.get(word, set())
+        if is_new:
+            self.jobs.queues.add(name)
+            self.jobs.paused[name] = state
+            self.jobs.lock.notify_all()
         state = self.jobs.paused.get(name, set())
-        self.jobs.lock.notify_all()
-        return b"all" if len(state) == 2 else "".join(state or {"none"}).encode()
+        return Status("all" if len(state) == 2 else "".join(state or {"none"}))
+
+
+def check_number(verb: str, words: Sequence[bytes]) -> None:
+    number = ARGUMENTS.get(verb)
+    if number is None:
+        return
+    if len(words) < abs(number) or 0 <= number < len(words):
+        problem = "ERR wrong number of arguments for"
+        raise Refusal(f"{problem} '{verb.lower()}' command")
+
+
+def is_whole(line: socket.socket) -> bool:
+    """Whether the other side may still say something; else its commands are forgotten."""
+    try:
+        return bool(line.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except BlockingIOError:
+        return True
 
 
 def ids(names: Sequence[bytes]) -> list[str]:
@@ -427,7 +510,7 @@ def page(found: Sequence[Any], words: Sequence[bytes], valued: Sequence[str]) ->
         if word.decode().upper() in valued:
             next(rest, None)
         else:
-            cursor = int(word)
+            cursor = whole(word, "cursor", 0)
     part = list(found[cursor : cursor + 2])
     following = cursor + 2 if cursor + 2 < len(found) else 0
     return [str(following), part]
@@ -445,8 +528,8 @@ def requests(stream: Any) -> Iterator[list[bytes]]:
 
 
 def encoded(answer: Any) -> bytes:
-    if answer is None:
-        return b"*-1\r\n"
+    if answer is None or answer is NOTHING:
+        return b"*-1\r\n" if answer is None else b"$-1\r\n"
     if isinstance(answer, Refusal | Status):
         mark = "-" if isinstance(answer, Refusal) else "+"
         return f"{mark}{answer}\r\n".encode()

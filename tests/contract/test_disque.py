@@ -1,8 +1,8 @@
 """The Disque broker keeps the contract of all brokers.
 
 There is no Disque to install. These tests talk to the server of
-tests/benches/disque_server.py, which speaks its protocol and was written from its
-documentation: a real server was not run. Where there is one, as `disque-server` on the
+tests/benches/disque_server.py, which speaks its protocol as the documentation and the
+sources of Disque tell it: a real server was not run. Where there is one, as `disque-server` on the
 path or as the program that DISQUE_SERVER names, they run on that as well, and take
 minutes: its time can't be moved on.
 """

@@ -6,21 +6,30 @@ On the server of tests/benches/disque_server.py; see tests/contract/test_disque.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import select
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from django_q.brokers import Broker, get_broker
+from django_q.brokers import Broker, disque, disque_call, get_broker
 from django_q.brokers.base import Consignment, Delivery
+from django_q.brokers.disque import LONGEST_DELAY, LONGEST_RETRY, Disque
 from django_q.brokers.disque import LONGEST_LIFE as MINUTES
-from django_q.brokers.disque import Disque
 from django_q.brokers.disque_client import address_in
 from django_q.brokers.front import in_service
-from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError
+from django_q.exceptions import (
+    BrokerError,
+    BrokerUnavailable,
+    ConfigurationError,
+    PackageTooLarge,
+)
 from tests.benches.disque_server import DisqueServer, Jobs
 from tests.servers import free_port
+from tests.waiting import wait_until
 
 LONGEST_LIFE = MINUTES * 60
 
@@ -82,9 +91,10 @@ def test_address_of_a_node_is_host_and_port(text: str, address: Any) -> None:
     assert address_in(text) == address
 
 
-def test_address_without_a_number_is_named() -> None:
-    with pytest.raises(ConfigurationError, match=r"'a:b' is not host:port"):
-        address_in("a:b")
+@pytest.mark.parametrize("text", ["a:b", "a:", ":7711", "a:65536", "a:-1", "a:¹"])
+def test_address_that_is_none_is_named(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"'{text}' is not host:port"):
+        address_in(text)
 
 
 def test_password_is_sent(node: DisqueServer, broker: Disque, q_settings: Any) -> None:
@@ -129,13 +139,44 @@ def test_retry_is_never_zero_which_would_be_at_most_once(
     assert int(options[options.index("RETRY") + 1]) >= 1
 
 
+def test_retry_is_shorter_than_the_life_of_a_job_however_long_it_is(
+    broker: Disque, node: DisqueServer, q_settings: Any
+) -> None:
+    q_settings(retry=LONGEST_LIFE * 2)
+    broker.enqueue("package")
+    options = said(node, "ADDJOB")[0]
+    assert options[options.index("RETRY") + 1] == str(LONGEST_RETRY)
+    [caution] = broker.cautions()
+    assert "'retry'] is longer than the 11 days" in caution
+
+
 def test_delay_is_less_than_the_life_however_long_it_is(
     broker: Disque, node: DisqueServer
 ) -> None:
-    broker.enqueue("package", delay=LONGEST_LIFE * 2 + 0.5)
+    broker.enqueue("package", delay=LONGEST_DELAY - 0.5)
     assert take(broker) == []
-    node.jobs.skip(LONGEST_LIFE * 2 + 1)
+    node.jobs.skip(LONGEST_DELAY + 1)
     assert take(broker)[0].package == "package"
+
+
+def test_delay_that_the_nodes_can_not_count_is_refused(broker: Disque) -> None:
+    with pytest.raises(BrokerError, match=f"{LONGEST_DELAY} are the most"):
+        broker.enqueue("package", delay=LONGEST_DELAY + 1)
+
+
+@pytest.mark.parametrize("queue", ["with blank", "FROM", "Käse 🧀", "a:b/{c}*", "0"])
+def test_queue_may_have_any_name(broker: Disque, queue: str) -> None:
+    with closing(Disque(queue)) as odd:
+        odd.enqueue("package")
+        assert odd.peek() == ["package"]
+        assert queue in broker.queues()
+        odd.pause()
+        assert take(odd) == []
+        odd.resume()
+        assert len(take(odd)) == 1
+        odd.enqueue("another")
+        odd.purge_queue()
+        assert (odd.queue_size(), odd.lock_size()) == (0, 0)
 
 
 def test_fetch_asks_for_so_many_with_their_counters(
@@ -255,6 +296,201 @@ def test_cluster_renews_and_does_not_wait_in_the_server(
     serving.enlist("0" * 32, 30)
     assert serving.dequeue(2) == []
     assert said(node, "GETJOB")[0][0] == "NOHANG"
+
+
+# -- an idle cluster
+
+
+@pytest.fixture
+def make_idle(q_settings: Any) -> Iterator[Callable[[], Disque]]:
+    """Clusters that have found nothing, and wait."""
+    made = []
+
+    def make() -> Disque:
+        made.append(Disque("shop"))
+        made[-1].enlist(uuid4().hex, 30)
+        assert take(made[-1], 5) == []
+        assert not made[-1].has_news()
+        return made[-1]
+
+    yield make
+    for idle in made:
+        idle.close()
+
+
+@pytest.fixture
+def idle(broker: Disque, make_idle: Callable[[], Disque]) -> Disque:
+    return make_idle()
+
+
+def is_readable(descriptor: int | None, within: float = 10) -> bool:
+    assert descriptor is not None
+    return bool(select.select([descriptor], [], [], within)[0])
+
+
+def test_idle_cluster_has_one_question_open_and_does_not_ask_again_and_again(
+    idle: Disque, node: DisqueServer
+) -> None:
+    wait_until(lambda: len(said(node, "GETJOB")) == 2)
+    for _ in range(20):
+        assert not idle.has_news()
+        assert take(idle, 5) == []
+    asked = said(node, "GETJOB")
+    assert [words[0] for words in asked] == ["NOHANG", "TIMEOUT"]
+    assert asked[1] == ["TIMEOUT", "15000", "WITHCOUNTERS", "FROM", "shop"]
+
+
+def test_idle_cluster_is_called_and_takes_all_that_has_come(
+    idle: Disque, broker: Disque
+) -> None:
+    descriptor = idle.news_fd()
+    assert not is_readable(descriptor, 0)
+    broker.enqueue_many([Consignment(str(n), "shop") for n in range(7)])
+    assert is_readable(descriptor)
+    assert idle.has_news()
+    assert [each.package for each in take(idle, 5)] == list("01234")
+    assert idle.has_news(), "it did not find all"
+    assert [each.package for each in take(idle, 5)] == list("56")
+
+
+def test_cluster_that_found_all_it_has_room_for_asks_for_no_more(
+    idle: Disque, broker: Disque, node: DisqueServer
+) -> None:
+    broker.enqueue("package")
+    wait_until(idle.has_news)
+    assert len(take(idle, 1)) == 1
+    asked = len(said(node, "GETJOB"))
+    assert idle.has_news()
+    assert idle.news_fd() is None
+    assert len(said(node, "GETJOB")) == asked
+
+
+def test_question_is_asked_again_when_nothing_came(
+    broker: Disque,
+    node: DisqueServer,
+    make_idle: Callable[[], Disque],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(disque_call, "LONGEST_WAIT", 0.02)
+    idle = make_idle()
+    wait_until(lambda: not idle.has_news() and len(said(node, "GETJOB")) > 3)
+
+
+def test_stopping_cluster_takes_its_question_back(idle: Disque, broker: Disque) -> None:
+    idle.close()
+    broker.enqueue("after the end")
+    assert broker.queue_size() == 1
+
+
+def test_answer_that_comes_at_the_end_is_given_back(
+    idle: Disque, broker: Disque
+) -> None:
+    broker.enqueue("at the end")
+    assert is_readable(idle.news_fd())
+    assert broker.queue_size() == 0
+    idle.close()
+    assert broker.queue_size() == 1
+
+
+def test_answer_that_was_heard_but_not_taken_is_given_back(
+    idle: Disque, broker: Disque
+) -> None:
+    broker.enqueue("at the end")
+    wait_until(idle.has_news)
+    idle.close()
+    assert broker.queue_size() == 1
+
+
+def test_answer_that_is_read_late_is_left_to_whoever_has_the_job_now(
+    idle: Disque,
+    broker: Disque,
+    node: DisqueServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever dies with an unread answer loses nothing either."""
+    broker.enqueue("slept over")
+    assert is_readable(idle.news_fd())
+    node.jobs.skip(31)
+    [delivery] = take(broker)
+    assert (delivery.package, delivery.deliveries) == ("slept over", 2)
+    monkeypatch.setattr(disque_call, "monotonic", lambda: time.monotonic() + 31)
+    assert idle.has_news()
+    assert take(idle) == []
+    idle.close()
+    assert broker.queue_size() == 0
+
+
+def test_taken_job_is_ours_from_the_call_on(
+    idle: Disque, broker: Disque, node: DisqueServer
+) -> None:
+    broker.enqueue("called for")
+    wait_until(idle.has_news)
+    assert len(take(idle)) == 1
+    node.jobs.skip(29)
+    assert take(broker) == []
+    assert len(said(node, "WORKING")) == 1
+
+
+def test_cluster_whose_node_dies_waits_at_another_one(
+    pair: list[DisqueServer],
+    make_idle: Callable[[], Disque],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(disque_call, "REST", 0)
+    idle = make_idle()
+    node, other = in_use(pair)
+    node.stop()
+    wait_until(lambda: take(idle) == [] and not idle.has_news())
+    with closing(Disque("shop")) as broker:
+        broker.enqueue("news")
+    assert is_readable(idle.news_fd())
+    assert said(other, "GETJOB")[-1][0] == "TIMEOUT"
+    assert take(idle)[0].package == "news"
+
+
+def test_cluster_whose_node_leaves_the_others_goes_as_well(
+    pair: list[DisqueServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disque_call, "REST", 0)
+    with closing(Disque("shop")) as broker:
+        broker.enlist(uuid4().hex, 30)
+        take(broker)
+        node, other = in_use(pair)
+        node.leaving = True
+
+        def waits_there() -> bool:
+            take(broker)
+            broker.has_news()
+            asked = said(other, "GETJOB")
+            return bool(asked) and asked[-1][0] == "TIMEOUT"
+
+        wait_until(waits_there)
+
+
+def test_cluster_looks_again_and_again_while_no_node_lets_it_wait(
+    idle: Disque, broker: Disque, node: DisqueServer
+) -> None:
+    node.leaving = True
+    idle.close()
+    assert take(idle) == []
+    wait_until(idle.has_news)
+    assert idle.news_fd() is None
+    assert idle.pulse() == 0.02
+    asked = len(said(node, "GETJOB"))
+    assert idle.has_news()
+    assert len(said(node, "GETJOB")) == asked, "it rests"
+    broker.enqueue("all the same")
+    assert len(take(idle)) == 1
+
+
+def test_nobody_is_called_while_the_queue_is_paused(
+    idle: Disque, broker: Disque
+) -> None:
+    broker.pause()
+    broker.enqueue("meanwhile")
+    assert not idle.has_news()
+    broker.resume()
+    assert is_readable(idle.news_fd())
 
 
 # -- the queue as a whole
@@ -377,7 +613,111 @@ def test_node_that_leaves_is_left(pair: list[DisqueServer]) -> None:
         assert other.said
 
 
+def test_refusal_of_one_node_is_no_refusal_of_the_others(
+    pair: list[DisqueServer],
+) -> None:
+    with closing(Disque("shop")) as broker:
+        broker.ping()
+        node, other = in_use(pair)
+        node.refusal = "OOM command not allowed when used memory > 'maxmemory'."
+        assert broker.enqueue("package")
+        assert said(other, "ADDJOB")
+        assert broker.queue_size() == 1
+
+
+def test_full_node_is_not_left_with_the_jobs_that_it_knows(
+    pair: list[DisqueServer],
+) -> None:
+    with closing(Disque("shop")) as broker:
+        broker.enqueue("package")
+        receipts = receipts_in(take(broker))
+        node, other = in_use(pair)
+        node.refusal = "OOM command not allowed when used memory > 'maxmemory'."
+        with pytest.raises(BrokerUnavailable, match="maxmemory"):
+            broker.release(receipts, failed=True)
+        assert broker.renew(receipts) == set(receipts)
+        assert not other.said
+
+
+def test_many_packages_of_which_one_is_refused_go_to_no_other_node(
+    pair: list[DisqueServer],
+) -> None:
+    """Those that were not refused are on the queue."""
+    with closing(Disque("shop")) as broker:
+        broker.ping()
+        node, other = in_use(pair)
+        node.refusal = "MISCONF Errors writing to the AOF file: No space left on device"
+        with pytest.raises(BrokerUnavailable, match="look after its disk"):
+            broker.enqueue_many([Consignment("package", "shop")])
+        assert not said(other, "ADDJOB")
+
+
+def test_all_nodes_that_are_down_are_named(pair: list[DisqueServer]) -> None:
+    for node in pair:
+        node.stop()
+    broker = Disque("shop")
+    with closing(broker), pytest.raises(BrokerUnavailable) as caught:
+        broker.enqueue("package")
+    assert all(node.address in str(caught.value) for node in pair)
+
+
 # -- refusals
+
+
+@pytest.mark.parametrize(
+    ("refusal", "advice"),
+    [
+        ("OOM command not allowed when used memory > 'maxmemory'.", "`maxmemory`"),
+        ("MISCONF Errors writing to the AOF file: full", "look after its disk"),
+    ],
+)
+def test_refusal_that_may_pass_says_what_to_do(
+    broker: Disque, node: DisqueServer, refusal: str, advice: str
+) -> None:
+    node.refusal = refusal
+    with pytest.raises(BrokerUnavailable, match=advice):
+        broker.enqueue("package")
+
+
+def test_nodes_that_are_missing_for_the_copies_are_to_be_started_or_forgotten(
+    broker: Disque, node: DisqueServer
+) -> None:
+    node.jobs.size = 2
+    with pytest.raises(BrokerUnavailable, match=r"NOREPL.*CLUSTER FORGET"):
+        broker.enqueue("package")
+
+
+def test_server_that_is_no_disque_is_named_with_the_setting(broker: Disque) -> None:
+    hint = r"unknown command.*'disque_nodes'\] is to name servers of Disque"
+    with pytest.raises(BrokerError, match=hint):
+        broker.connection.execute_command("BRPOP", "shop", 0)
+
+
+def test_package_that_is_too_large_is_not_sent(
+    broker: Disque, node: DisqueServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disque, "LARGEST_JOB", 10)
+    broker.enqueue("x" * 10)
+    with pytest.raises(PackageTooLarge, match=r"11 bytes.*10 at most"):
+        broker.enqueue("x" * 11)
+    assert len(said(node, "ADDJOB")) == 1
+
+
+@pytest.mark.parametrize(("size", "keeps_file"), [(1, True), (2, False)])
+def test_jobs_that_outlive_a_node_are_no_cause_for_caution(
+    broker: Disque, node: DisqueServer, size: int, keeps_file: bool
+) -> None:
+    node.jobs.size, node.keeps_file = size, keeps_file
+    assert broker.cautions() == []
+
+
+def test_single_node_that_keeps_no_file_is_cautioned_about(
+    broker: Disque, node: DisqueServer
+) -> None:
+    node.keeps_file = False
+    [caution] = broker.cautions()
+    assert "a restart loses them all" in caution
+    assert "`appendonly`" in caution
 
 
 def test_server_that_is_down_is_named_with_the_setting(q_settings: Any) -> None:
