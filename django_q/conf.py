@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import fields
 from os import environ, getppid
 from typing import Any, Final
@@ -27,9 +29,11 @@ __all__ = [
     "get_ppid",
     "load_options",
     "logger",
+    "options_for",
     "prometheus_multiprocess",
     "psutil",
     "resource",
+    "seen_as",
     "setproctitle",
 ]
 
@@ -96,9 +100,13 @@ def load_options(
 
 
 def _in_force(raw: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
-    """Q_CLUSTER, and over it what ALT_CLUSTERS says about the chosen cluster."""
+    """Q_CLUSTER as the cluster that the environment names reads it."""
+    return _as_read_by(environment.get("Q_CLUSTER_NAME"), raw)
+
+
+def _as_read_by(wanted: str | None, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Q_CLUSTER, and over it what ALT_CLUSTERS says about a cluster."""
     given = dict(raw)
-    wanted = environment.get("Q_CLUSTER_NAME")
     name = given.get("name") or "default"
     if wanted and wanted not in (name, given.get("cluster_name")):
         given |= _overrides(raw, wanted)
@@ -111,11 +119,15 @@ def _overrides(raw: Mapping[str, Any], cluster: str) -> dict[str, Any]:
 
     What is no mapping counts as empty here as well, and the checks say so.
     """
-    alternatives = raw.get("ALT_CLUSTERS")
-    found = alternatives.get(cluster) if isinstance(alternatives, Mapping) else None
+    found = _alternatives(raw).get(cluster)
     if not isinstance(found, Mapping):
         return {}
     return {k: v for k, v in found.items() if k not in ("name", "cluster_name")}
+
+
+def _alternatives(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = raw.get("ALT_CLUSTERS")
+    return found if isinstance(found, Mapping) else {}
 
 
 def _make_options(given: Mapping[str, Any], time_zone: str | None) -> Options:
@@ -160,7 +172,7 @@ class LiveConf:
     STOPPING = _("Stopping")
 
     def __init__(self) -> None:
-        vars(self).update(_adopted=None, _options=None, _reporter=None)
+        vars(self).update(_adopted=None, _options=None, _reporter=None, _others={})
 
     def __getattr__(self, name: str) -> Any:
         """Whatever was not assigned: that would be found before this is asked."""
@@ -190,14 +202,40 @@ class LiveConf:
     @property
     def options(self) -> Options:
         """The present Options, with everything that was assigned here."""
+        return _seen.get() or self.own
+
+    @property
+    def own(self) -> Options:
+        """Those of this process, also where `seen_as` shows others."""
         options: Options | None = self._options
         if options is None:
             options = vars(self)["_options"] = self._load()
         return options
 
+    def of_cluster(self, name: str) -> Options:
+        """The Options of the cluster with this name, with what was assigned here.
+
+        One that ALT_CLUSTERS does not name has the settings of the base.
+        """
+        if name == self.own.queue:
+            return self.own
+        raw = _raw_settings()
+        key = name if name in _alternatives(raw) else None
+        others: dict[str | None, Options] = self._others
+        if key not in others:
+            others[key] = self._amended(_as_read_by(key, raw))
+        return others[key]
+
+    @property
+    def clusters(self) -> list[str]:
+        """The clusters that the settings name: this one, the base, the alternatives."""
+        raw = _raw_settings()
+        names = [self.own.queue, self.of_cluster("").queue, *_alternatives(raw)]
+        return list(dict.fromkeys(names))
+
     def reload(self) -> None:
         """Read settings and environment anew at the next use."""
-        vars(self).update(_options=None, _reporter=None)
+        vars(self).update(_options=None, _reporter=None, _others={})
 
     @property
     def assigned(self) -> dict[str, Any]:
@@ -220,6 +258,10 @@ class LiveConf:
     def _load(self) -> Options:
         adopted: dict[str, Any] | None = self._adopted
         given = _in_force(_raw_settings(), environ) if adopted is None else adopted
+        return self._amended(given)
+
+    def _amended(self, given: Mapping[str, Any]) -> Options:
+        """These settings, and over them what was assigned."""
         for name, value in self.assigned.items():
             key = option_of(name)
             if key is not None:
@@ -270,12 +312,29 @@ DERIVED: Final[Mapping[str, Any]] = {
 }
 """Names in Conf whose value is worked out from the options or the settings."""
 
+_seen: Final[ContextVar[Options | None]] = ContextVar("seen", default=None)
+
 Conf: Final = LiveConf()
 
 
 def get_options() -> Options:
     """The settings in force. Cheap: kept until a setting changes."""
     return Conf.options
+
+
+def options_for(queue: str) -> Options:
+    """The settings that the cluster of this queue reads. As cheap."""
+    return Conf.of_cluster(queue)
+
+
+@contextmanager
+def seen_as(options: Options) -> Iterator[None]:
+    """Show other settings to all who ask in this thread, or coroutine, meanwhile."""
+    token = _seen.set(options)
+    try:
+        yield
+    finally:
+        _seen.reset(token)
 
 
 def _settings_changed(*, setting: str, **_kwargs: Any) -> None:

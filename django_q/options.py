@@ -10,6 +10,22 @@ from urllib.parse import unquote
 LEASE_LIMIT: Final = 30.0
 """Seconds: no lease is longer, so that a dead host's tasks run again soon."""
 
+PLACE: Final = (
+    "broker_class",
+    "iron_mq",
+    "sqs",
+    "orm",
+    "mongo",
+    "mongo_db",
+    "redis",
+    "django_redis",
+    "disque_nodes",
+    "disque_auth",
+    "disque_fastack",
+    "cache",
+)
+"""Settings that choose the broker, and the place of what it does not keep itself."""
+
 NEGATIVE_IS_MEANT: Final = frozenset({"save_limit", "recycle"})
 """Settings that have a meaning below zero: keep no success, never recycle."""
 
@@ -181,6 +197,11 @@ class Options:
     def mongo_database(self) -> str:
         """Database of the MongoDB broker: the one named, else that of the URI."""
         return self.mongo_db or _database_in(self.mongo or {}) or "django-q"
+
+    @property
+    def place(self) -> tuple[Any, ...]:
+        """Where the queue is, and vital signs are posted: comparable, no more."""
+        return tuple(getattr(self, name) for name in PLACE)
 
     @property
     def keeps_successes(self) -> bool:

@@ -6,7 +6,7 @@ import pickle
 import socket
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, TypedDict, Unpack
+from typing import Any, Final, NamedTuple, TypedDict, Unpack
 from uuid import UUID
 
 from django.core.cache import BaseCache
@@ -14,8 +14,10 @@ from django.utils.functional import Promise
 from django.utils.translation import override
 
 from django_q.brokers import Broker, get_broker, signboard
+from django_q.brokers.signboard import Gap
 from django_q.clock import now
 from django_q.conf import Conf, get_options
+from django_q.logs import clean, logger
 from django_q.signing import BadSignature, SignedPackage
 
 __all__ = ["Stat", "Status", "Vitals"]
@@ -181,23 +183,60 @@ class Stat(Status):
     def get(
         pid: int, cluster_id: UUID | str, broker: Broker | None = None
     ) -> Status | None:
-        """A cluster's Stat; a stopped Status if it is unknown; None if it was forged."""
+        """A cluster's Stat; a stopped Status if it is unknown; None if it was forged.
+
+        Without a broker, every broker of the settings is asked.
+        """
         key = Stat.get_key(cluster_id)
-        package = signboard.look(broker or get_broker(), key)
+        if broker is None:
+            found = signboard.ask_everywhere(lambda each: [signboard.look(each, key)])
+            package = next(iter(found.found), None)
+        else:
+            package = signboard.look(broker, key)
         return _opened(package) if package else Status(pid, cluster_id)
 
     @staticmethod
     def get_all(broker: Broker | None = None) -> list[Stat]:
-        """The vital signs of all living clusters of this site."""
-        packages = signboard.look_all(broker or get_broker(), Stat.get_key("*"))
-        found: dict[UUID | str, Stat] = {}
-        for stat in map(_opened, packages):
-            if isinstance(stat, Stat):
-                found.setdefault(stat.cluster_id, stat)
-        return list(found.values())
+        """The vital signs of all living clusters of this site; with a broker, of those
+        that post theirs there.
+
+        Where the settings name several brokers, one that can't be asked is a line in
+        the log. Raises what a broker raises when there is no other.
+        """
+        stats, gaps = survey(broker)
+        for gap in gaps:
+            queues = clean(", ".join(gap.queues))
+            text = "clusters of the queues %s are not known: %s"
+            logger.warning(text, queues, clean(gap.error))
+        return stats
 
     def _sealed(self) -> str:
         return SignedPackage.dumps(self, True)
+
+
+class Survey(NamedTuple):
+    """What is known of the clusters of this site."""
+
+    stats: list[Stat]
+    gaps: list[Gap]
+
+
+def survey(broker: Broker | None = None) -> Survey:
+    """All living clusters, and the brokers that can't be asked about theirs.
+
+    Raises what they raise when that is all of them.
+    """
+    pattern = Stat.get_key("*")
+    if broker is None:
+        view = signboard.ask_everywhere(lambda each: signboard.look_all(each, pattern))
+        packages, gaps = view
+    else:
+        packages, gaps = signboard.look_all(broker, pattern), []
+    found: dict[UUID | str, Stat] = {}
+    for stat in map(_opened, packages):
+        if isinstance(stat, Stat):
+            found.setdefault(stat.cluster_id, stat)
+    return Survey(list(found.values()), gaps)
 
 
 def _opened(package: str) -> Stat | None:

@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 from django.utils.module_loading import import_string
 
 from django_q.brokers.base import Broker
-from django_q.conf import get_options
+from django_q.brokers.elsewhere import open_elsewhere
+from django_q.conf import Conf, get_options, options_for
 from django_q.exceptions import ConfigurationError
 from django_q.options import Options
 
@@ -88,11 +89,44 @@ KINDS: Final = (
 def get_broker(list_key: str | None = None) -> Broker:
     """A broker for the queue `list_key`; without it, for this process's own queue.
 
-    Raises ConfigurationError.
+    It is the broker that the cluster of this queue uses, and works by the settings of
+    that: where ALT_CLUSTERS names another broker for it, that one. Raises
+    ConfigurationError.
     """
     options = get_options()
-    path = options.broker_class or choose(options).path
-    return load(path)(list_key=list_key)
+    wanted = options_for(list_key) if list_key else options
+    if reaches(options, wanted):
+        return load(path_of(options))(list_key=list_key)
+    return open_elsewhere(load(path_of(wanted)), list_key or wanted.queue, wanted)
+
+
+def reaches(ours: Options, theirs: Options) -> bool:
+    """Whether packages that are sent by our settings arrive as by theirs: on the same
+    broker, which is told the same about them.
+    """
+    return ours is theirs or (ours.place, ours.retry) == (theirs.place, theirs.retry)
+
+
+def is_elsewhere(queue: str) -> bool:
+    """Whether another broker than this process's own has this queue."""
+    return not reaches(get_options(), options_for(queue))
+
+
+def path_of(options: Options) -> str:
+    """Dotted path of the broker class that the settings ask for."""
+    return options.broker_class or choose(options).path
+
+
+def places() -> dict[str, list[str]]:
+    """The clusters that the settings name, by their brokers: each broker under the first
+    of its queues, this process's own first.
+    """
+    found: dict[str, list[str]] = {}
+    for name in Conf.clusters:
+        place = options_for(name).place
+        known = (first for first in found if options_for(first).place == place)
+        found.setdefault(next(known, name), []).append(name)
+    return found
 
 
 def choose(options: Options) -> Kind:

@@ -7,8 +7,9 @@ what is shared between processes is repeated in the cache, and looked for there 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from typing import NamedTuple, TypeVar
 
 from django.apps import apps
 from django.core.cache import BaseCache
@@ -16,13 +17,30 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
 
 from django_q.brokers import stats
 from django_q.brokers.base import Broker
-from django_q.brokers.registry import load
+from django_q.brokers.elsewhere import Elsewhere, open_elsewhere, options_of
+from django_q.brokers.registry import get_broker, load, places
 from django_q.exceptions import DjangoQError
 
 Answer = TypeVar("Answer")
 
 UNUSABLE = (DatabaseError, DjangoQError, LookupError)
 """Without the table, or on a database that the queue knows nothing of."""
+
+
+class Gap(NamedTuple):
+    """A broker of this site that can't be asked."""
+
+    queues: list[str]
+    """Queues that the settings put there."""
+
+    error: Exception
+
+
+class View(NamedTuple):
+    """What hangs on all boards of this site."""
+
+    found: list[str]
+    gaps: list[Gap]
 
 
 def post(broker: Broker, key: str, value: str, seconds: float) -> None:
@@ -61,6 +79,23 @@ def look_all(broker: Broker, pattern: str) -> list[str]:
     return own + (others or [])
 
 
+def ask_everywhere(question: Callable[[Broker], Iterable[str | None]]) -> View:
+    """Ask the boards of all brokers that the settings name; this process's own first.
+
+    Raises what that one raises where none of them can be asked.
+    """
+    view, boards = View([], []), places()
+    for first, queues in boards.items():
+        try:
+            with closing(get_broker(first)) as broker:
+                view.found.extend(filter(None, question(broker)))
+        except Exception as error:  # noqa: BLE001 - the others are to be seen
+            view.gaps.append(Gap(queues, error))
+    if len(view.gaps) == len(boards):
+        raise view.gaps[0].error
+    return view
+
+
 def _has_own(broker: Broker) -> bool:
     return type(broker).set_stat is not Broker.set_stat
 
@@ -68,7 +103,11 @@ def _has_own(broker: Broker) -> bool:
 def _database(broker: Broker) -> Broker:
     """The store in the database. Raises one of UNUSABLE."""
     # By its path: whoever only reads vital signs imports no model.
-    store = load("django_q.brokers.orm.ORM")(broker.list_key)
+    kind = load("django_q.brokers.orm.ORM")
+    if isinstance(broker, Elsewhere):
+        store = open_elsewhere(kind, broker.list_key, options_of(broker))
+    else:
+        store = kind(broker.list_key)
     _find_table(store.database or DEFAULT_DB_ALIAS)
     return store
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.checks import CheckMessage, register
 
-from django_q.checks import clients, meaning, values
+from django_q.checks import alternatives, clients, meaning, values
 from django_q.checks.messages import Site, error, warning
 from django_q.conf import Conf
 
@@ -52,6 +52,7 @@ def find_problems(site: Site) -> list[CheckMessage]:
     return [
         *values.judge_keys(raw, "Q_CLUSTER"),
         *values.judge_alternatives(raw.get("ALT_CLUSTERS")),
+        *alternatives.judge_brokers(raw, site.databases),
         *meaning.judge_brokers(raw),
         *clients.judge_client(raw),
         *clients.judge_redis(raw),

@@ -15,23 +15,26 @@ from django_q.checks.meaning import named_brokers
 from django_q.checks.messages import error, warning
 
 
-def judge_client(raw: Mapping[str, Any]) -> Iterator[CheckMessage]:
+def judge_client(raw: Mapping[str, Any], where: str = "") -> Iterator[CheckMessage]:
     """The client library of the broker that the settings name."""
     kind = _named_kind(raw)
     if kind is not None and kind.package and find_spec(kind.package) is None:
-        yield error("E006", kind.lacks_package, kind.remedy)
+        told = f"{where}: {kind.lacks_package}" if where else kind.lacks_package
+        yield error("E006", told, kind.remedy)
 
 
-def judge_redis(raw: Mapping[str, Any]) -> Iterator[CheckMessage]:
+def judge_redis(
+    raw: Mapping[str, Any], where: str = "Q_CLUSTER"
+) -> Iterator[CheckMessage]:
     """A way to the server that leads nowhere, and two ways to the same one."""
     way = raw.get("redis")
     if isinstance(way, str) and _split(way) is None:
         # Not a word of it: it may have a password.
         hint = "Write it like redis://localhost:6379/0. In a password, quote what is special in URLs."
-        yield error("E006", "Q_CLUSTER['redis'] is not a valid URL.", hint)
+        yield error("E006", f"{where}['redis'] is not a valid URL.", hint)
     if raw.get("redis") and raw.get("django_redis"):
         message = (
-            "Q_CLUSTER['redis'] and 'django_redis' are both set: the second is used."
+            f"{where}['redis'] and 'django_redis' are both set: the second is used."
         )
         yield warning("W015", message, "Keep one of them.")
 

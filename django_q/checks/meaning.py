@@ -31,17 +31,19 @@ KEY_LETTERS: Final = 5
 """A SECRET_KEY with less is weak in the eyes of Django's own check as well."""
 
 
-def judge_brokers(raw: Mapping[str, Any]) -> Iterator[CheckMessage]:
+def judge_brokers(
+    raw: Mapping[str, Any], where: str = "Q_CLUSTER"
+) -> Iterator[CheckMessage]:
     """More than one broker, or a class of the project's own that can't be used."""
     named = named_brokers(raw)
     if len(named) > 1:
         count = "two" if len(named) == 2 else str(len(named))
         *first, last = map(repr, named)
         listed = f"{', '.join(first)} and {last}"
-        message = f"Q_CLUSTER names {count} brokers: {listed}. {named[0]!r} is used."
+        message = f"{where} names {count} brokers: {listed}. {named[0]!r} is used."
         yield warning("W013", message, "Keep one of them.")
     if isinstance(raw.get("broker_class"), str) and raw["broker_class"]:
-        yield from _judge_broker_class(raw)
+        yield from _judge_broker_class(raw, where)
 
 
 def named_brokers(raw: Mapping[str, Any]) -> list[str]:
@@ -57,25 +59,25 @@ def _names_broker(key: str, value: Any) -> bool:
     return bool(value) or (key == "sqs" and isinstance(value, dict))
 
 
-def _judge_broker_class(raw: Mapping[str, Any]) -> Iterator[CheckMessage]:
+def _judge_broker_class(raw: Mapping[str, Any], where: str) -> Iterator[CheckMessage]:
     path = raw["broker_class"]
     try:
         broker_class = import_string(path)
     except Exception as problem:  # noqa: BLE001 - whatever a module raises is the news
-        message = f"Q_CLUSTER['broker_class'] {path!r} cannot be imported."
+        message = f"{where}['broker_class'] {path!r} cannot be imported."
         yield error("E007", message, _reason(problem))
         return
     flags = ("supports_leases", "supports_renewal")
     if not any(getattr(broker_class, flag, False) for flag in flags):
-        yield from _judge_retry(raw.get("retry") or 60, raw.get("timeout"))
+        yield from _judge_retry(raw.get("retry") or 60, raw.get("timeout"), where)
 
 
-def _judge_retry(retry: Any, timeout: Any) -> Iterator[CheckMessage]:
+def _judge_retry(retry: Any, timeout: Any, where: str) -> Iterator[CheckMessage]:
     """Only for a broker that can't keep a package from others while its task runs."""
     are_numbers = isinstance(retry, int | float) and isinstance(timeout, int | float)
     if not are_numbers or retry > timeout:
         return
-    message = f"Q_CLUSTER['retry'] ({retry}) should be longer than 'timeout'"
+    message = f"{where}['retry'] ({retry}) should be longer than 'timeout'"
     hint = f"Set 'retry' to {timeout + 60} or more, or tasks that take longer than"
     yield warning("W012", f"{message} ({timeout}).", f"{hint} {retry} s run twice.")
 
@@ -103,13 +105,13 @@ def _similar_module(missing: str) -> str | None:
 
 
 def judge_database(
-    raw: Mapping[str, Any], databases: Mapping[str, Any]
+    raw: Mapping[str, Any], databases: Mapping[str, Any], where: str = "Q_CLUSTER"
 ) -> Iterator[CheckMessage]:
     """The database that holds the queue."""
     alias = raw.get("orm")
     if not alias or not isinstance(alias, str) or alias in databases:
         return
-    message = f"Q_CLUSTER['orm'] names the database {alias!r}, which DATABASES lacks."
+    message = f"{where}['orm'] names the database {alias!r}, which DATABASES lacks."
     yield error("E008", message, f"Known databases: {', '.join(sorted(databases))}.")
 
 

@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 from django.db import InterfaceError, OperationalError
 
 from django_q import results
-from django_q.brokers import Consignment
 from django_q.brokers.front import in_service
+from django_q.cluster.abroad import Abroad, Unsent, links_in
 from django_q.cluster.board import Word, mark_of
 from django_q.cluster.chronicle import Chronicle
 from django_q.cluster.frames import (
@@ -95,6 +95,7 @@ class Monitor(Role):
         self.trouble = Trouble()
         self.refusals = Trouble()
         self.chronicle = Chronicle()
+        self.abroad = Abroad()
 
     def setup(self) -> None:
         self.broker = in_service(self.launch.broker)
@@ -115,6 +116,7 @@ class Monitor(Role):
 
     def teardown(self) -> None:
         self.broker.close()
+        self.abroad.close()
         if self.refused:
             text = "%s: %s results were refused to the end; their tasks run again"
             logger.error(text, self.title, len(self.refused))
@@ -227,8 +229,22 @@ class Monitor(Role):
     # -- saving
 
     def settle(self, batch: Sequence[Ended]) -> None:
+        """Those whose chain goes on at another broker by themselves: when that can't be
+        reached, the others need not wait for it.
+        """
+        ways: dict[str | None, list[Ended]] = defaultdict(list)
+        for ended in batch:
+            ways[self.abroad.way_of(ended.record)].append(ended)
+        for way, group in ways.items():
+            if not self.trouble.rest:
+                self._settle(group, way)
+
+    def _settle(self, batch: Sequence[Ended], way: str | None) -> None:
         try:
-            late = self.save(batch)
+            late = self.save(batch, way)
+        except Unsent as error:
+            for ended in batch:
+                self._put_off(ended, error)
         except OUTAGES as error:
             what = f"{len(self._in_hand)} results wait for the database"
             self.trouble.begin(what, error)
@@ -277,14 +293,17 @@ class Monitor(Role):
         timely = [e.record for e in batch if e.report.receipt not in late]
         self.chronicle.record(timely, monotonic())
 
-    def save(self, batch: Sequence[Ended]) -> set[str]:
-        """Make a batch durable. Gives the receipts of those that came too late."""
-        if self.broker.database == self.database:
+    def save(self, batch: Sequence[Ended], way: str | None = None) -> set[str]:
+        """Make a batch durable. Gives the receipts of those that came too late.
+
+        `way`: the queue on another broker where all their chains go on.
+        """
+        if way is None and self.broker.database == self.database:
             with writing(self.database, patient=True):
                 late = self.acknowledge(batch)
                 self.write(batch, late)
             return late
-        self.write(batch, set())
+        self.write(batch, set(), way)
         return self.acknowledge(batch)
 
     def acknowledge(self, batch: Sequence[Ended]) -> set[str]:
@@ -307,7 +326,9 @@ class Monitor(Role):
         back = self.broker.release([receipt], delay=pause, failed=True)
         return {receipt} - back
 
-    def write(self, batch: Sequence[Ended], late: set[str]) -> None:
+    def write(
+        self, batch: Sequence[Ended], late: set[str], way: str | None = None
+    ) -> None:
         """Write the rows, then the next links: after a crash in between they are
         written again, under the same ids.
         """
@@ -316,12 +337,10 @@ class Monitor(Role):
         if kept:
             results.save(kept, using=self.database)
         results.save_attempts(timely, using=self.database)
-        links = [
-            Consignment(r.link, r.link_queue or self.broker.short_key, r.link_id)
-            for r in timely
-            if r.link
-        ]
-        if links:
+        links = links_in(timely, self.broker.short_key)
+        if way is not None:
+            self.abroad.send(way, links)
+        elif links:
             self.broker.enqueue_many(links)
 
     def _say_late(self, batch: Sequence[Ended], late: set[str]) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
 from collections import Counter, deque
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
@@ -17,19 +16,19 @@ from django.db.models.signals import post_save, pre_save
 
 from django_q import clock, tasks
 from django_q.brokers import Broker
+from django_q.brokers.registry import is_elsewhere
+from django_q.cluster.abroad import Unsent
+from django_q.cluster.slots import moment_of, rhythm_of, slot_id, slot_of
 from django_q.exceptions import NothingFollows
 from django_q.humanhash import humanize
 from django_q.logs import clean, logger
 from django_q.models import Schedule, ScheduleNote, Task
 from django_q.models.schedule import is_fired_by
 from django_q.options import Options
-from django_q.recurrence import ONCE, Recurrence, Slot
+from django_q.recurrence import ONCE
 from django_q.task_options import TASK_OPTIONS, check_options, split_options
-from django_q.tasks.enqueue import sending_at_once
+from django_q.tasks.enqueue import keep_broker, sending_at_once
 from django_q.transactions import writing
-
-SLOTS: Final = uuid.UUID("0b5d8a1c-6f0e-5c52-9d0f-6d1f7f4f9a35")
-"""Namespace of the ids of scheduled tasks."""
 
 LONGEST_PASS: Final = 2.0
 """Seconds after which a pass ends, so that the heartbeat goes on; more slots may wait."""
@@ -172,6 +171,10 @@ class Scheduler:
         try:
             firing = self._plan(schedule, now)
             return firing if self._fire(firing) else None
+        except Unsent as error:
+            self._show_error(schedule, error)
+            self._set_back(schedule, PAUSE_AFTER_OUTAGE)
+            return None
         except OUTAGES:
             self._set_back(schedule, PAUSE_AFTER_OUTAGE)
             raise
@@ -261,7 +264,8 @@ class Scheduler:
 
         While it waits or runs, the broker knows its id.
         """
-        if self.broker.database == self.database:
+        given, cluster = map(firing.options.get, ("broker", "cluster"))
+        if (given or keep_broker(cluster)).database == self.database:
             return False
         results = Task.objects.using(router.db_for_write(Task))
         return results.filter(pk=firing.task_id).exists()
@@ -283,13 +287,19 @@ class Scheduler:
 
     def _enqueue(self, firing: Firing) -> None:
         # Looked up at the door at call time: applications patch it there.
-        with sending_at_once():
-            returned = tasks.async_task(
-                firing.schedule.func,
-                *firing.args,
-                **firing.kwargs,
-                q_options=dict(firing.options),
-            )
+        try:
+            with sending_at_once():
+                returned = tasks.async_task(
+                    firing.schedule.func,
+                    *firing.args,
+                    **firing.kwargs,
+                    q_options=dict(firing.options),
+                )
+        except OUTAGES as error:
+            queue = firing.options.get("cluster")
+            if queue and "broker" not in firing.options and is_elsewhere(queue):
+                raise Unsent(queue, error) from error
+            raise
         if returned != firing.task_id:
             self._rows().filter(task=firing.task_id).update(task=returned)
 
@@ -307,7 +317,7 @@ class Scheduler:
 
     def _show_error(self, schedule: Schedule, error: Exception) -> None:
         """Write the error into the row; into the log only when it is a new one."""
-        expected = isinstance(error, (ValueError, TypeError))
+        expected = isinstance(error, (ValueError, TypeError, Unsent))
         kind = "" if expected else f"{type(error).__name__}: "
         text = clean(f"{kind}{clean(error, 1000)}", limit=1000)
         if schedule.error == text:
@@ -337,41 +347,6 @@ class Scheduler:
                 del self._setbacks[pk]
             elif self._is_set_back(schedule):
                 yield clock.now() + timedelta(seconds=setback.until - monotonic())
-
-
-def rhythm_of(schedule: Schedule) -> Recurrence:
-    """When a schedule runs."""
-    return Recurrence(
-        schedule_type=schedule.schedule_type,
-        minutes=schedule.minutes,
-        cron=schedule.cron,
-        zone=clock.zone(),
-    )
-
-
-def slot_of(schedule: Schedule) -> Slot:
-    """The slot that a schedule's row stands at."""
-    meant = datetime.fromisoformat(schedule.anchor) if schedule.anchor else None
-    return Slot(moment_of(schedule), meant)
-
-
-def moment_of(schedule: Schedule) -> datetime:
-    """The next run of a row that has one, in UTC; naive where USE_TZ is False."""
-    moment = schedule.next_run
-    if moment is None:
-        message = "It has no next run."
-        raise ValueError(message)
-    return moment if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def slot_id(schedule: Schedule) -> str:
-    """The id of the task of this slot: the same whoever asks, and how often.
-
-    The task before is part of it, so that a slot that somebody sets a second time is
-    a second task.
-    """
-    text = f"{schedule.pk}:{moment_of(schedule).isoformat()}:{schedule.task or ''}"
-    return uuid.uuid5(SLOTS, text).hex
 
 
 def pop_options(kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from typing import Final
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from django_q.brokers import Broker, get_broker
+from django_q.brokers import Broker
 from django_q.clock import now
 from django_q.conf import get_options, psutil
+from django_q.dashboard.carriers import carriers, running_clusters
 from django_q.dashboard.sheet import (
     Column,
     Line,
@@ -28,9 +29,8 @@ from django_q.dashboard.sheet import (
     quiet,
     rule,
 )
-from django_q.dashboard.snapshot import ping, running_clusters
 from django_q.dashboard.terminal import Output, Programme, show
-from django_q.dashboard.wording import fit, number
+from django_q.dashboard.wording import cut, fit, number
 from django_q.logs import clean
 from django_q.status import Stat
 
@@ -77,6 +77,8 @@ class MemorySnapshot:
     name: str
     broker: str
     footprints: tuple[Footprint, ...]
+    complaints: tuple[str, ...] = ()
+    """Of brokers of this site that do not answer, a line each."""
 
     @property
     def clusters(self) -> tuple[Stat, ...]:
@@ -116,13 +118,14 @@ def get_process_mb(pid: int) -> float | None:
 
 def take_memory(broker: Broker | None = None) -> MemorySnapshot:
     """Measure now. Raises one of NO_ANSWER where nothing can be known."""
-    chosen = broker or get_broker()
-    ping(chosen)
+    with carriers(broker) as asked:
+        clusters = running_clusters(broker)
     return MemorySnapshot(
         at=now(),
         name=get_options().name,
-        broker=chosen.info(),
-        footprints=tuple(map(measure, running_clusters(chosen))),
+        broker=asked[0].info,
+        complaints=tuple(each.complaint for each in asked if each.error is not None),
+        footprints=tuple(map(measure, clusters)),
     )
 
 
@@ -181,6 +184,7 @@ def lay_out(snapshot: MemorySnapshot, size: Size, *, workers: bool = False) -> S
     return Sheet(
         top=[
             header(snapshot.name, snapshot.at, width),
+            *([Span(cut(f" ▲ {text}", width), "warn")] for text in snapshot.complaints),
             rule(width),
             FOOTPRINTS.captions(width),
         ],

@@ -12,9 +12,16 @@ from typing import Any, Final, Generic, TypeVar
 from django.db import DatabaseError, close_old_connections, connections
 from django.db.models import Avg, Count, DurationField, ExpressionWrapper, F, Min, Q
 
-from django_q.brokers import Broker, get_broker
+from django_q.brokers import Broker
 from django_q.clock import now
 from django_q.conf import get_options
+from django_q.dashboard.carriers import (
+    Carrier,
+    carrier_of,
+    carriers,
+    count,
+    running_clusters,
+)
 from django_q.exceptions import BrokerError
 from django_q.models import Schedule, Task
 from django_q.status import Stat
@@ -33,14 +40,17 @@ class QueueFigures:
     """One queue."""
 
     name: str
-    waiting: int
-    """Due, on the broker."""
+    waiting: int | None
+    """Due, on the broker; None: that does not answer."""
 
-    locked: int
+    locked: int | None
     """Delayed, or handed out and not yet acknowledged."""
 
     clusters: tuple[Stat, ...]
     """The clusters that serve it."""
+
+    broker: str = ""
+    """Where it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,14 +80,16 @@ class Snapshot:
     name: str
     broker: str
     broker_kind: str
-    latency: float
-    """Seconds that the broker took to answer."""
+    latency: float | None
+    """Seconds that the broker took to answer; None: it does not."""
 
     clusters: tuple[Stat, ...]
     queues: tuple[QueueFigures, ...]
     tasks: TaskFigures
     schedules: int
     next_run: datetime | None
+    silent: tuple[Carrier, ...] = ()
+    """Brokers of this site that do not answer, while another one does."""
 
     @property
     def workers(self) -> int:
@@ -95,69 +107,68 @@ class Snapshot:
 
     @property
     def waiting(self) -> int:
-        return sum(queue.waiting for queue in self.queues)
+        return sum(queue.waiting or 0 for queue in self.queues)
 
     @property
     def locked(self) -> int:
-        return sum(queue.locked for queue in self.queues)
+        return sum(queue.locked or 0 for queue in self.queues)
 
     @property
     def unserved(self) -> list[QueueFigures]:
         """Queues that no cluster serves; none while a cluster does not tell its queue."""
         if any(stat.queue is None for stat in self.clusters):
             return []
-        return [queue for queue in self.queues if not queue.clusters]
+        known = [queue for queue in self.queues if queue.waiting is not None]
+        return [queue for queue in known if not queue.clusters]
 
 
 def take_snapshot(broker: Broker | None = None) -> Snapshot:
-    """Collect every figure now. Raises one of NO_ANSWER where nothing can be known."""
+    """Collect every figure now; without a broker, of all that the settings name.
+
+    Raises one of NO_ANSWER where nothing can be known.
+    """
     options = get_options()
-    chosen = broker or get_broker()
-    queue = broker.short_key if broker else options.queue
-    latency = ping(chosen)
-    clusters = running_clusters(chosen)
+    own = broker.short_key if broker else options.queue
+    with carriers(broker) as asked:
+        clusters = running_clusters(broker)
+        queues = tuple(_queues(asked, own, clusters))
+    first = asked[0]
     going_on = Min("next_run", filter=~Q(repeats=0))
     schedules = Schedule.objects.aggregate(count=Count("pk"), next=going_on)
     return Snapshot(
         at=now(),
         name=options.name,
-        broker=chosen.info(),
-        broker_kind=type(chosen).__name__.lower(),
-        latency=latency,
+        broker=first.info,
+        broker_kind=first.kind,
+        latency=first.latency,
+        silent=tuple(carrier for carrier in asked if carrier.error is not None),
         clusters=tuple(clusters),
-        queues=tuple(_queues(chosen, queue, clusters)),
+        queues=queues,
         tasks=_tasks(now()),
         schedules=schedules["count"],
         next_run=schedules["next"],
     )
 
 
-def running_clusters(broker: Broker) -> list[Stat]:
-    """The clusters in the order in which every screen shows them."""
-    return sorted(Stat.get_all(broker), key=lambda stat: (stat.host, stat.pid))
-
-
-def ping(broker: Broker) -> float:
-    """Seconds until the broker answered; raises BrokerError if it doesn't."""
-    asked = monotonic()
-    if not broker.ping():
-        message = f"The broker ({broker.info()}) doesn't answer."
-        raise BrokerError(message)
-    return monotonic() - asked
-
-
 def _queues(
-    broker: Broker, own: str, clusters: Sequence[Stat]
+    asked: Sequence[Carrier], own: str, clusters: Sequence[Stat]
 ) -> Iterator[QueueFigures]:
-    """The broker's own queue and those that a running cluster serves."""
+    """This process's own queue, those that a running cluster serves, and of those that
+    the settings name the ones that hold something.
+    """
     served = {stat.queue for stat in clusters if stat.queue}
-    for name in sorted({own} | served):
-        line = broker if name == own else get_broker(name)
+    named = {name for carrier in asked for name in carrier.queues}
+    for name in sorted({own} | served | named):
+        carrier = carrier_of(name, asked)
+        sizes = count(name, carrier)
+        if name != own and name not in served and sizes == (0, 0):
+            continue
+        waiting, locked = sizes or (None, None)
         yield QueueFigures(
             name=name,
-            # Brokers of older projects may answer None.
-            waiting=line.queue_size() or 0,
-            locked=line.lock_size() or 0,
+            waiting=waiting,
+            locked=locked,
+            broker=carrier.info,
             clusters=tuple(stat for stat in clusters if stat.queue == name),
         )
 

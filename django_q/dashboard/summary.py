@@ -64,7 +64,8 @@ def get_ids(broker: Broker | None = None, *, stream: Writable | None = None) -> 
 
 def find_alerts(snapshot: Snapshot) -> list[Alert]:
     """What is wrong at this moment, worst first."""
-    return [
+    silent = [Alert("no_broker", c.queues[0], c.complaint) for c in snapshot.silent]
+    return silent + [
         Alert("no_cluster", queue.name, _unserved(queue)) for queue in snapshot.unserved
     ]
 
@@ -95,8 +96,8 @@ def as_json(snapshot: Snapshot) -> str:
         "broker": {
             "kind": snapshot.broker_kind,
             "info": snapshot.broker,
-            "reachable": True,
-            "latency_s": round(snapshot.latency, 6),
+            "reachable": snapshot.latency is not None,
+            "latency_s": _rounded(snapshot.latency),
         },
         "totals": _totals(snapshot),
         "queues": [_queue(queue) for queue in snapshot.queues],
@@ -166,8 +167,11 @@ def _queue_table(snapshot: Snapshot) -> Iterator[str]:
     yield _row(_("QUEUE"), captions, width)
     for queue in snapshot.queues:
         figures = (len(queue.clusters), queue.waiting, queue.locked)
-        note = "  " + _("no cluster") if queue in snapshot.unserved else ""
-        yield _row(queue.name, tuple(map(number, figures)), width) + note
+        notes = [_("no cluster")] if queue in snapshot.unserved else []
+        if queue.waiting is not None and queue.broker not in ("", snapshot.broker):
+            notes.append(_("on %(broker)s") % {"broker": clean(queue.broker)})
+        row = _row(queue.name, tuple(map(number, figures)), width)
+        yield "  ".join([row, *notes])
 
 
 def _row(name: str, cells: tuple[str, ...], width: int) -> str:
@@ -178,6 +182,10 @@ def _row(name: str, cells: tuple[str, ...], width: int) -> str:
 def _unserved(queue: QueueFigures) -> str:
     message = _("%(queue)s has no cluster. Start one: python manage.py qcluster")
     return message % {"queue": clean(queue.name)}
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 6)
 
 
 def _totals(snapshot: Snapshot) -> dict[str, Any]:
@@ -205,6 +213,7 @@ def _totals(snapshot: Snapshot) -> dict[str, Any]:
 def _queue(queue: QueueFigures) -> dict[str, Any]:
     return {
         "name": queue.name,
+        "broker": queue.broker,
         "paused": None,
         "waiting": queue.waiting,
         "locked": queue.locked,

@@ -21,6 +21,7 @@ from django.db import connection, transaction
 from django.test import override_settings
 
 from django_q.brokers import get_broker
+from django_q.brokers.memory import Memory
 from django_q.checks import Site, find_problems
 from django_q.cluster import Cluster
 from django_q.cluster.affinity import choose_processors, restrict_to_share
@@ -30,7 +31,7 @@ from django_q.cluster.lines import Line
 from django_q.cluster.scheduling import Scheduler
 from django_q.cluster.sentinel import Sentinel
 from django_q.conf import Conf, get_options, load_options
-from django_q.models import Schedule, Task
+from django_q.models import OrmQ, Schedule, Task
 from django_q.options import Options, count_processors
 from django_q.tasks import async_task
 from tests.house import rooms
@@ -165,12 +166,16 @@ def test_an_alternative_that_is_no_dictionary_is_told_by_the_check(
 
 
 @pytest.mark.django_db
-def test_who_enqueues_for_another_cluster_uses_its_own_broker(settings: Any) -> None:
+def test_who_enqueues_for_another_cluster_uses_the_broker_of_that(
+    settings: Any,
+) -> None:
     settings.Q_CLUSTER = TWO
     async_task("a.b", cluster="long")
     queue = get_broker("long")
-    assert queue.database == "default"
+    assert isinstance(queue, Memory)
     assert queue.queue_size() == 1
+    assert not OrmQ.objects.exists()
+    queue.purge_queue()
 
 
 # -- checks

@@ -1,0 +1,42 @@
+"""Alternative clusters that have a broker of their own: the same as for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from django.core.checks import CheckMessage
+
+from django_q.checks import clients, meaning
+from django_q.checks.messages import warning
+from django_q.options import PLACE
+
+CHOOSING: Final = frozenset(PLACE) - {"cache"}
+
+
+def judge_brokers(
+    raw: Mapping[str, Any], databases: Mapping[str, Any]
+) -> Iterator[CheckMessage]:
+    """The broker of each cluster that overrides a setting of it."""
+    found = raw.get("ALT_CLUSTERS")
+    for cluster, overrides in dict(found if isinstance(found, Mapping) else {}).items():
+        if isinstance(overrides, Mapping) and CHOOSING & overrides.keys():
+            where = f"Q_CLUSTER['ALT_CLUSTERS'][{cluster!r}]"
+            merged = {**raw, **overrides}
+            yield from _judge_effect(overrides, merged, where)
+            times = {key: raw.get(key) for key in ("retry", "timeout")}
+            yield from meaning.judge_brokers({**times, **overrides}, where)
+            yield from clients.judge_client(merged, where)
+            yield from clients.judge_redis(merged, where)
+            yield from meaning.judge_database(merged, databases, where)
+
+
+def _judge_effect(
+    overrides: Mapping[str, Any], merged: Mapping[str, Any], where: str
+) -> Iterator[CheckMessage]:
+    """A broker that is named in vain: another one of the base settings wins."""
+    wins = meaning.named_brokers(merged)[:1]
+    named = meaning.named_brokers(overrides)
+    if named and wins[0] not in overrides:
+        message = f"{where} names {named[0]!r}, but {wins[0]!r} of Q_CLUSTER is used."
+        yield warning("W013", message, f"Write {wins[0]!r}: None beside it.")
