@@ -37,7 +37,7 @@ from django_q.brokers.sqs_messages import (
 )
 from django_q.brokers.sqs_poll import Poll
 from django_q.conf import get_options
-from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError
+from django_q.exceptions import BrokerError, BrokerUnavailable
 from django_q.logs import clean
 
 LONGEST_KEPT: Final = 14 * 24 * 60 * 60
@@ -368,7 +368,7 @@ class Sqs(Broker):
         if queue not in self._urls:
             check_name(queue)
             try:
-                answer = self.client.get_queue_url(QueueName=queue)
+                answer = self.client.get_queue_url(**self._account.name_of(queue))
             except ClientError as error:
                 if not is_without_queue(error):
                     raise
@@ -377,9 +377,9 @@ class Sqs(Broker):
         return self._urls[queue]
 
     def _create(self, queue: str) -> Mapping[str, str]:
-        if not self._account.create_queue:
-            message = f"Amazon SQS has no queue {queue!r}, and 'create_queue' is off."
-            raise ConfigurationError(message, hint="Create it, or correct the name.")
+        forbidden = self._account.forbids_making(queue)
+        if forbidden is not None:
+            raise forbidden
         attributes = {"MessageRetentionPeriod": str(LONGEST_KEPT)}
         if queue.endswith(FIFO):
             attributes["FifoQueue"] = "true"

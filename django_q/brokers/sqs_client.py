@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any, Final, Self
 
@@ -32,7 +32,9 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 
+from django_q import clock
 from django_q.brokers.registry import USE_THE_DATABASE
+from django_q.brokers.sqs_messages import moment_of
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError
 from django_q.logs import clean
 
@@ -63,8 +65,11 @@ CHECK_THE_WAY: Final = (
     "Check aws_region and endpoint_url in Q_CLUSTER['sqs'], and the way there."
 )
 CHECK_THE_KEYS: Final = (
-    "Check the keys of Q_CLUSTER['sqs'], and that the clock of this host is right."
+    "Check the keys of Q_CLUSTER['sqs'], and the clock of this machine."
 )
+CLOCK_MAY_DIFFER: Final = 5 * 60.0
+"""Seconds; Amazon refuses what was signed a quarter of an hour ago, or later than now."""
+
 ALLOW: Final = (
     "Allow sqs:GetQueueUrl, CreateQueue, SendMessage, ReceiveMessage, DeleteMessage,"
     " ChangeMessageVisibility and GetQueueAttributes for this queue."
@@ -78,8 +83,10 @@ BAD_KEYS: Final = frozenset(
         "InvalidAccessKeyId",
         "InvalidClientTokenId",
         "InvalidSecurity",
+        "InvalidSignatureException",
         "MissingAuthenticationToken",
         "RequestExpired",
+        "RequestTimeTooSkewed",
         "SignatureDoesNotMatch",
         "UnrecognizedClientException",
     }
@@ -110,8 +117,14 @@ class Account:
     endpoint_url: str | None = None
     role_arn: str | None = None
 
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Keywords of botocore.config.Config, which win over ours."""
+
     create_queue: bool = True
     """A queue that is not there is made."""
+
+    queue_owner: str | None = None
+    """Number of the account whose queues they are; None: our own."""
 
     message_group_id: str | None = None
     """One group for all tasks of a FIFO queue; None: each task is one of its own."""
@@ -131,8 +144,8 @@ class Account:
                 "Q_CLUSTER['sqs']['receive_message_wait_time_seconds'] must be a whole"
                 f" number from 0 to {LONGEST_WAIT}, not {wait!r}."
             )
-        ours = ("endpoint_url", "role_arn", "create_queue", "message_group_id")
-        said = {key: rest.pop(key) for key in ours if key in rest}
+        ours = {each.name for each in fields(cls)} - {"wait", "session"}
+        said = {key: rest.pop(key) for key in ours & rest.keys()}
         return cls(wait=wait, session=rest, **said)
 
     def open_session(self) -> boto3.Session:
@@ -150,20 +163,42 @@ class Account:
         """A client. Where SQS may take `wait` seconds for an answer, who waits asks again
         anyway: then the client does not.
         """
-        config = Config(
-            connect_timeout=CONNECTS_WITHIN,
-            read_timeout=ANSWERS_WITHIN + wait,
-            retries={"mode": "standard", "total_max_attempts": 1 if wait else 2},
-            tcp_keepalive=True,
-        )
+        retries = {"mode": "standard", "total_max_attempts": 2}
+        words = {
+            "connect_timeout": CONNECTS_WITHIN,
+            "read_timeout": ANSWERS_WITHIN,
+            "retries": retries,
+            "tcp_keepalive": True,
+            **self.config,
+        }
+        if wait:
+            words["read_timeout"] += wait
+            words["retries"] = {**retries, "total_max_attempts": 1}
         try:
             with plain_words():
+                config = Config(**words)
                 return session.client(
                     "sqs", config=config, endpoint_url=self.endpoint_url
                 )
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             message = f"Q_CLUSTER['sqs'] can't be used: {error}."
             raise ConfigurationError(message, hint=CHECK_THE_WAY) from error
+
+    def name_of(self, queue: str) -> dict[str, str]:
+        """By what SQS finds a queue."""
+        owner = {"QueueOwnerAWSAccountId": str(self.queue_owner)}
+        return {"QueueName": queue, **(owner if self.queue_owner else {})}
+
+    def forbids_making(self, queue: str) -> ConfigurationError | None:
+        """Why a queue that is not there is not made."""
+        if self.queue_owner:
+            message = f"Account {self.queue_owner} has no queue {queue!r} at Amazon SQS"
+            hint = "Have it made there, or correct 'queue_owner' and the name."
+            return ConfigurationError(f"{message}, or does not show it.", hint=hint)
+        if self.create_queue:
+            return None
+        message = f"Amazon SQS has no queue {queue!r}, and 'create_queue' is off."
+        return ConfigurationError(message, hint="Create it, or correct the name.")
 
 
 class RoleProvider(CredentialProvider):  # type: ignore[misc]
@@ -243,10 +278,21 @@ def translated(error: ClientError, queue: str) -> BrokerError | ConfigurationErr
     if status >= 500 or code in THROTTLES:
         return BrokerUnavailable(message, hint="It may be over soon; we go on trying.")
     if code in BAD_KEYS:
-        return ConfigurationError(message, hint=CHECK_THE_KEYS)
+        hint = about_clock(error) or CHECK_THE_KEYS
+        return ConfigurationError(message, hint=hint)
     if status == 403 or code.startswith("AccessDenied"):
         return ConfigurationError(message, hint=ALLOW)
     return BrokerError(message)
+
+
+def about_clock(error: ClientError) -> str:
+    """What to do about a clock that is so wrong that no signature of ours is good."""
+    skew = clock.now().timestamp() - moment_of(error.response).timestamp()
+    if abs(skew) < CLOCK_MAY_DIFFER:
+        return ""
+    minutes, way = round(abs(skew) / 60), "ahead of" if skew > 0 else "behind"
+    said = f"The clock of this machine is {minutes} minutes {way} that of Amazon"
+    return f"{said}: set it, and let NTP keep it."
 
 
 def code_of(error: ClientError) -> str:

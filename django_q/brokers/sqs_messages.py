@@ -23,6 +23,9 @@ LARGEST_LOAD: Final = 256 * 1024
 
 LARGEST_MESSAGE: Final = 1024 * 1024
 
+ATTRIBUTE: Final = 30
+"""Bytes of the attribute of a message that waits."""
+
 LONGEST_DELAY: Final = 900
 LONGEST_LEASE: Final = 12 * 60 * 60 - 10 * 60
 """Seconds that SQS agrees to; for a lease it is 12 hours, which began a while ago."""
@@ -47,7 +50,8 @@ class Letter(NamedTuple):
 
     @property
     def size(self) -> int:
-        return len(self.package.encode())
+        """Bytes, as SQS counts them: with what else the message may have."""
+        return len(self.package.encode()) + (ATTRIBUTE if self.delay else 0)
 
     def words(self, queue: str, group: str | None) -> dict[str, Any]:
         """The letter as SQS wants it; `group` is for a FIFO queue, which knows no delay."""

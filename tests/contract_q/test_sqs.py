@@ -7,11 +7,14 @@ import select
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from django_q import clock
 from django_q.brokers import Broker, get_broker
 from django_q.brokers.base import Consignment, Delivery
 from django_q.brokers.front import in_service
@@ -186,7 +189,86 @@ def test_role_is_taken_on(
     assert take_one(broker).package == "by the role"
 
 
+def test_role_is_taken_on_again_before_it_ends(
+    use: Use, sqs_server: SqsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", sqs_server.url)
+    broker = use(role_arn="arn:aws:iam::123456789012:role/shop")
+    keys = broker.connection.get_credentials()
+    first = keys.get_frozen_credentials()
+    assert keys.get_frozen_credentials() == first
+
+    def later() -> datetime:
+        return clock.now() + timedelta(minutes=46)
+
+    monkeypatch.setattr(keys, "_time_fetcher", later)
+    monkeypatch.setattr("botocore.credentials._local_now", later)
+    broker.enqueue("by the role, which was asked for again")
+    assert keys.get_frozen_credentials() != first
+
+
+CONFIG = """
+[profile keys]
+aws_access_key_id = from-a-file
+aws_secret_access_key = from-a-file
+
+[profile shop]
+role_arn = arn:aws:iam::123456789012:role/shop
+source_profile = keys
+region = ap-south-1
+endpoint_url = {url}
+"""
+
+
+def test_profile_gives_region_endpoint_and_role(
+    use: Use, sqs_server: SqsServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "config"
+    file.write_text(CONFIG.format(url=sqs_server.url))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
+    broker = use(only={"profile_name": "shop"})
+    assert broker.connection.region_name == "ap-south-1"
+    broker.enqueue("by the role of the profile")
+    keys = broker.connection.get_credentials()
+    assert (keys.method, bool(keys.token)) == ("assume-role", True)
+    assert take_one(broker).package == "by the role of the profile"
+
+
+def test_config_of_the_client_wins_over_ours(use: Use) -> None:
+    theirs = {"retries": {"total_max_attempts": 5}, "connect_timeout": 1}
+    broker = use(config={**theirs, "read_timeout": 3})
+    config = broker.client.meta.config
+    assert config.retries["total_max_attempts"] == 5
+    assert (config.connect_timeout, config.read_timeout) == (1, 3)
+    waiting = broker._account.open_client(broker.connection, wait=20)  # noqa: SLF001
+    # Who waits asks again anyway, and does not give up before SQS answers.
+    assert waiting.meta.config.retries["total_max_attempts"] == 1
+    assert waiting.meta.config.read_timeout == 23
+    assert use().client.meta.config.read_timeout == 10
+
+
+def test_config_that_the_client_does_not_know_is_named(use: Use) -> None:
+    with pytest.raises(ConfigurationError, match="conect_timeout"):
+        use(config={"conect_timeout": 1}).ping()
+
+
 # -- the queue
+
+
+def test_queue_of_another_account_is_asked_for_and_never_made(
+    use: Use, name: str
+) -> None:
+    broker = use(queue_owner="210987654321")
+    asked: list[Any] = []
+    broker.client.meta.events.register(
+        "provide-client-params.sqs.GetQueueUrl",
+        lambda params, **_rest: asked.append(dict(params)),
+    )
+    with pytest.raises(ConfigurationError, match=r"Account 210987654321 has no queue"):
+        broker.enqueue("x")
+    address(broker.client, name)
+    assert broker.enqueue("x")
+    assert asked[0] == {"QueueName": name, "QueueOwnerAWSAccountId": "210987654321"}
 
 
 def test_queue_has_the_name_of_the_cluster_and_keeps_for_two_weeks(
@@ -297,6 +379,9 @@ def test_package_that_is_too_large_names_its_task_and_the_limit(broker: Any) -> 
     assert "Amazon SQS takes 1048576 bytes at most" in str(caught.value)
     with pytest.raises(PackageTooLarge, match="Task big has a package of 1048577"):
         broker.enqueue("x" * 1_048_577, task_id="big")
+    with pytest.raises(PackageTooLarge, match="a package of 1048606 bytes"):
+        # What says that it is to wait is part of the message.
+        broker.enqueue("x" * 1_048_576, delay=901)
     assert broker.queue_size() == 0
 
 
@@ -516,7 +601,9 @@ def test_unknown_profile_is_named(use: Use) -> None:
     [
         (403, "AccessDeniedException", ConfigurationError, "Allow sqs:GetQueueUrl"),
         (403, "InvalidClientTokenId", ConfigurationError, "Check the keys"),
-        (403, "SignatureDoesNotMatch", ConfigurationError, "clock of this host"),
+        (403, "SignatureDoesNotMatch", ConfigurationError, "clock of this machine"),
+        (403, "RequestTimeTooSkewed", ConfigurationError, "clock of this machine"),
+        (403, "InvalidSignatureException", ConfigurationError, "clock of this machine"),
         (400, "SomethingElse", BrokerError, "refuses GetQueueAttributes"),
     ],
 )
