@@ -1,12 +1,15 @@
 """moto's server, whose clock can be put forward: `python -m tests.moto_server PORT FILE`.
 
 The file has the seconds by which it is later here than elsewhere. So a test need not
-wait until a message is visible again.
+wait until a message is visible again. It also says whether the server looks at when a
+request was signed, as the real one does.
 """
 
 from __future__ import annotations
 
+import json
 import sys
+from datetime import datetime
 from mmap import mmap
 from pathlib import Path
 from struct import Struct
@@ -21,7 +24,9 @@ from moto.moto_server.werkzeug_app import (
 from moto.sqs import models
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-AHEAD = Struct("d")
+FACTS = Struct("d?")
+PATIENCE = 15 * 60.0
+"""Seconds by which the clock of a client may be wrong."""
 
 
 class Clock:
@@ -29,18 +34,46 @@ class Clock:
 
     def __init__(self, file: Path) -> None:
         with file.open("r+b") as opened:
-            self.memory = mmap(opened.fileno(), AHEAD.size)
+            self.memory = mmap(opened.fileno(), FACTS.size)
 
     @property
     def ahead(self) -> float:
-        seconds: float = AHEAD.unpack(self.memory)[0]
+        seconds: float = FACTS.unpack(self.memory)[0]
         return seconds
+
+    @property
+    def is_strict(self) -> bool:
+        return bool(FACTS.unpack(self.memory)[1])
+
+    def refuses(self, signed: str) -> bool:
+        """Whether a request is refused that was signed then."""
+        if not self.is_strict or not signed:
+            return False
+        moment = datetime.strptime(signed, "%Y%m%dT%H%M%S%z")
+        return abs(time_ns() / 1e9 - moment.timestamp()) > PATIENCE
 
     def shift(self, module: Any) -> None:
         """Let a module of moto see this clock."""
         seconds, millis = module.unix_time, module.unix_time_millis
         module.unix_time = lambda: seconds() + self.ahead
         module.unix_time_millis = lambda: millis() + 1000 * self.ahead
+
+
+def strict(app: Any, clock: Clock) -> Any:
+    """The same service, which looks at when a request was signed."""
+
+    def serve(environ: Any, start_response: Any) -> Any:
+        signed = environ.get("HTTP_X_AMZ_DATE", "")
+        if not clock.refuses(signed):
+            return app(environ, start_response)
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        kind = [("Content-Type", "application/x-amz-json-1.0")]
+        start_response("403 Forbidden", kind)
+        message = f"Signature not valid now: {signed} is too far away"
+        name = "com.amazon.coral.service#InvalidSignatureException"
+        return [json.dumps({"__type": name, "message": message}).encode()]
+
+    return serve
 
 
 def handler(clock: Clock) -> type[WSGIRequestHandler]:
@@ -82,7 +115,7 @@ def main(port: str, file: str) -> None:
     clock = Clock(Path(file))
     clock.shift(models)
     one_at_a_time(models)
-    app = DomainDispatcherApplication(create_backend_app)
+    app = strict(DomainDispatcherApplication(create_backend_app), clock)
     server = make_server(
         "127.0.0.1", int(port), app, threaded=True, request_handler=handler(clock)
     )

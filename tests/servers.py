@@ -427,7 +427,7 @@ class SqsServer(Server):
     def prepare(self) -> None:
         self.clock = self.data / "clock"
         self.data.mkdir()
-        self.clock.write_bytes(struct.pack("d", 0))
+        self.clock.write_bytes(struct.pack("d?", 0, False))
 
     def command(self) -> list[str]:
         return [
@@ -457,9 +457,15 @@ class SqsServer(Server):
     def pass_time(self, seconds: float) -> None:
         """From now on it is so much later."""
         with self.clock.open("r+b") as clock:
-            [ahead] = struct.unpack("d", clock.read())
+            [ahead] = struct.unpack_from("d", clock.read())
             clock.seek(0)
             clock.write(struct.pack("d", ahead + seconds))
+
+    def be_strict(self, is_strict: bool) -> None:
+        """Refuse what was signed at another time, as Amazon does, or do not."""
+        with self.clock.open("r+b") as clock:
+            clock.seek(struct.calcsize("d"))
+            clock.write(struct.pack("?", is_strict))
 
     @property
     def url(self) -> str:

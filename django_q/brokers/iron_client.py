@@ -11,6 +11,7 @@ from time import monotonic, sleep
 from typing import Any, Final
 from urllib.parse import quote
 
+from django_q.brokers.advice import about_certificate
 from django_q.brokers.registry import USE_THE_DATABASE
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError
 from django_q.logs import clean
@@ -130,7 +131,8 @@ class Iron:
         message = (
             f"Can't reach the IronMQ broker at {self.host}:{self.port} ({reason})."
         )
-        hint = f"Check 'host' in Q_CLUSTER['iron_mq']. {USE_THE_DATABASE}"
+        hint = about_certificate(reason) or "Check 'host' in Q_CLUSTER['iron_mq']."
+        hint = f"{hint} {USE_THE_DATABASE}"
         return BrokerUnavailable(message, hint=hint)
 
     def _refused(self, status: int, said: Mapping[str, Any]) -> Refused:

@@ -8,6 +8,7 @@ from math import ceil
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
+from django_q.brokers.advice import odd_name
 from django_q.brokers.base import Broker, Consignment, Delivery
 from django_q.brokers.iron_client import Iron, Refused
 from django_q.conf import get_options
@@ -147,6 +148,7 @@ class IronMQBroker(Broker):
         return [message["body"] for message in found.get("messages") or []]
 
     def ping(self) -> bool:
+        path_of(self.list_key)
         try:
             self.connection.ask("GET", "/queues?per_page=1")
         except BrokerUnavailable as error:
@@ -257,6 +259,9 @@ class IronMQBroker(Broker):
 
 
 def path_of(queue: str) -> str:
+    """Raises ConfigurationError for a name that would lead elsewhere in a path."""
+    if queue in {".", ".."}:
+        raise odd_name("IronMQ", queue, "it means another place in a URL")
     return f"/queues/{quote(queue, safe='')}"
 
 

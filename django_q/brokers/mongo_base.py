@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pymongo import MongoClient
 
 from django_q.brokers import mongo_documents as documents
+from django_q.brokers.advice import odd_name
 from django_q.brokers.base import Broker
 from django_q.brokers.contact import Contact
 from django_q.brokers.mongo_client import Document, connect
@@ -25,6 +26,8 @@ class MongoBase(Broker):
 
     def __init__(self, list_key: str | None = None) -> None:
         super().__init__(list_key)
+        if self.list_key == SIGNS:
+            raise odd_name("MongoDB", SIGNS, "the vital signs of clusters are there")
         self._prepare()
 
     def __setstate__(self, state: tuple[str, str | None]) -> None:

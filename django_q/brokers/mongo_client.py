@@ -11,6 +11,7 @@ from pymongo import errors as mongo_errors
 from pymongo.collection import Collection
 from pymongo.database import Database
 
+from django_q.brokers.advice import about_certificate, odd_name
 from django_q.brokers.registry import USE_THE_DATABASE
 from django_q.exceptions import (
     BrokerError,
@@ -34,6 +35,9 @@ half a minute for a server and for ever for an answer.
 
 FORBIDDEN: Final = frozenset({13, 18, 8000})
 """Codes of a server that does not know us, or that does not allow it."""
+
+LONGEST_NAME: Final = 255
+"""Bytes of a collection's name with that of its database."""
 
 DUPLICATE: Final = 11000
 
@@ -90,13 +94,23 @@ def open_database(
 
 def open_collection(database: Database[Document], queue: str) -> Collection[Document]:
     """The collection that is called like the queue."""
+    reason = what_is_odd(f"{database.name}.{queue}", queue)
     try:
-        return database[queue]
+        collection = database[queue]
     except mongo_errors.InvalidName as error:
-        message = f"MongoDB can't have a queue {queue!r}: {clean(error)}."
-        raise ConfigurationError(message, hint="Give the cluster another name.") from (
-            error
-        )
+        raise odd_name("MongoDB", queue, clean(error)) from error
+    if reason:
+        raise odd_name("MongoDB", queue, reason)
+    return collection
+
+
+def what_is_odd(whole_name: str, queue: str) -> str:
+    """What the server would refuse, or take for something else, and the client lets pass."""
+    if "$" in queue or queue.startswith("system."):
+        return "the server keeps such names for itself"
+    if len(whole_name.encode()) > LONGEST_NAME:
+        return f"with the database it has more than {LONGEST_NAME} bytes"
+    return ""
 
 
 def address_of(options: Options) -> str:
@@ -135,7 +149,8 @@ def translated(error: mongo_errors.PyMongoError, options: Options) -> Exception:
     address = address_of(options)
     if is_outage(error):
         message = f"Can't reach the MongoDB broker at {address} ({reason_of(error)})."
-        hint = f"Check that MongoDB runs and that Q_CLUSTER['mongo'] is right. {USE_THE_DATABASE}"
+        hint = "Check that MongoDB runs and that Q_CLUSTER['mongo'] is right."
+        hint = f"{about_certificate(str(error)) or hint} {USE_THE_DATABASE}"
         return MongoUnavailable(message, hint=hint)
     if code_of(error) in FORBIDDEN:
         message = f"MongoDB at {address} does not let us in ({reason_of(error)})."

@@ -9,10 +9,12 @@ from typing import Any, Final
 import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AuthenticationError,
     BusyLoadingError,
     ClusterDownError,
     ConnectionError,  # noqa: A004 - the client's name for it
     MasterDownError,
+    NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -22,6 +24,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from django_q.brokers.advice import about_certificate
 from django_q.brokers.registry import USE_THE_DATABASE
 from django_q.exceptions import BrokerError, BrokerUnavailable
 from django_q.logs import clean
@@ -47,6 +50,12 @@ OUTAGES: Final = (
 
 SICK: Final = ("MISCONF", "NOREPLICAS", "BUSY ")
 """The same, where the client has no class for it."""
+
+
+SAY_WHO_WE_ARE: Final = "Set username and password in Q_CLUSTER['redis']."
+ALLOW: Final = (
+    "Allow it to the user that Q_CLUSTER['redis'] names, on the keys django_q:*."
+)
 
 
 class RedisUnavailable(BrokerUnavailable, ConnectionError):
@@ -129,12 +138,19 @@ def plain_words(client: redis.Redis) -> Iterator[None]:
 
 def translated(error: RedisError, client: redis.Redis) -> BrokerError:
     """The error of ours that stands for this one."""
-    address = address_of(client)
+    address, reason = address_of(client), reason_of(error)
+    if isinstance(error, AuthenticationError):
+        message = f"Redis at {address} does not let us in ({reason.rstrip('.')})."
+        # It may be over too: users and passwords are changed on one side first.
+        return RedisUnavailable(message, hint=SAY_WHO_WE_ARE)
     if is_outage(error):
-        message = f"Can't reach the Redis broker at {address} ({reason_of(error)})."
-        hint = f"Check that Redis runs and that Q_CLUSTER['redis'] is right. {USE_THE_DATABASE}"
+        message = f"Can't reach the Redis broker at {address} ({reason})."
+        hint = "Check that Redis runs and that Q_CLUSTER['redis'] is right."
+        hint = f"{about_certificate(reason) or hint} {USE_THE_DATABASE}"
         return RedisUnavailable(message, hint=hint)
-    return BrokerError(f"Redis at {address} refuses: {clean(error)}")
+    message = f"Redis at {address} refuses: {clean(error)}"
+    hint = ALLOW if isinstance(error, NoPermissionError) else ""
+    return BrokerError(message, hint=hint)
 
 
 def is_outage(error: RedisError) -> bool:

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from django.utils.module_loading import import_string
 
+from django_q.brokers.advice import check_text
 from django_q.brokers.base import Broker
 from django_q.brokers.elsewhere import open_elsewhere
 from django_q.conf import Conf, get_options, options_for
@@ -94,6 +95,7 @@ def get_broker(list_key: str | None = None) -> Broker:
     ConfigurationError.
     """
     options = get_options()
+    check_text(list_key or options.queue)
     wanted = options_for(list_key) if list_key else options
     if reaches(options, wanted):
         return load(path_of(options))(list_key=list_key)

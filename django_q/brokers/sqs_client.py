@@ -33,6 +33,7 @@ from botocore.exceptions import (
 )
 
 from django_q import clock
+from django_q.brokers.advice import about_certificate
 from django_q.brokers.registry import USE_THE_DATABASE
 from django_q.brokers.sqs_messages import moment_of
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError
@@ -257,7 +258,7 @@ def explained(error: BotoCoreError) -> BrokerError | ConfigurationError:
     """What kept the client from asking, in our words."""
     said = clean(error).rstrip(".")
     if isinstance(error, OUTAGES):
-        hint = f"{CHECK_THE_WAY} {USE_THE_DATABASE}"
+        hint = f"{about_certificate(said) or CHECK_THE_WAY} {USE_THE_DATABASE}"
         return BrokerUnavailable(f"Can't reach Amazon SQS: {said}.", hint=hint)
     hint = ""
     if isinstance(error, NO_KEYS):

@@ -12,8 +12,9 @@ from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
 from django_q import clock
+from django_q.brokers.advice import odd_name
 from django_q.brokers.base import Delivery
-from django_q.exceptions import ConfigurationError, PackageTooLarge
+from django_q.exceptions import PackageTooLarge
 
 AT_ONCE: Final = 10
 """Messages in one question."""
@@ -133,6 +134,5 @@ def mark_of(text: str) -> str:
 def check_name(queue: str) -> None:
     """Raises ConfigurationError for what can't be the name of a queue."""
     if NAME.fullmatch(queue) is None:
-        message = f"Amazon SQS can't have a queue that is called {queue!r}."
-        hint = "Take up to 80 letters, digits, '-' and '_'; '.fifo' may be the end."
-        raise ConfigurationError(message, hint=hint)
+        names = "names have up to 80 letters, digits, '-' and '_'; '.fifo' may end them"
+        raise odd_name("Amazon SQS", queue, names)
