@@ -8,43 +8,26 @@ from typing import Any, Final
 
 from django_q.brokers.base import Broker, Consignment, Delivery
 from django_q.brokers.disque_call import Call
-from django_q.brokers.disque_client import Nodes, connect
+from django_q.brokers.disque_client import Ask, Nodes, connect
+from django_q.brokers.disque_jobs import (
+    LONGEST_DELAY,
+    LONGEST_RETRY,
+    Jobs,
+    addition,
+    deliver,
+    facts_in,
+    failures_in,
+    job_of,
+)
 from django_q.conf import get_options
-from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
+from django_q.exceptions import BrokerError, BrokerUnavailable
 from django_q.logs import logger
-
-LONGEST_LIFE: Final = 0xFFFF
-"""Minutes that a job lives unless it is done: as many as its id can tell, in its last four
-digits. (The server's own default is a day.)"""
-
-MOST_FAILURES: Final = 1000
-"""Failed runs that a job which was put off can tell of: it lives two minutes less for each,
-so that one finds them in its id. Two, for that number is always odd."""
-
-LONGEST_RETRY: Final = 11 * 24 * 3600
-"""Seconds; a quarter of a job's life, for in the second half it can't be kept."""
-
-LONGEST_DELAY: Final = 0xFFFFFFFF // 1000
-"""Seconds. The copies on other nodes have no room for more milliseconds than that, and
-would be handed out too early.
-"""
-
-LARGEST_JOB: Final = 512 * 1024 * 1024
-"""Bytes; the server breaks the connection when more are announced."""
-
-REPLICATES_WITHIN: Final = 5_000
-"""Milliseconds for the other nodes to have their copies."""
-
-ID_LENGTH: Final = 40
 
 MOST_AT_ONCE: Final = 500
 """Commands that travel in one go."""
 
 GONE: Final = ("NOJOB", "ACKED")
 """What WORKING answers when the job has been acknowledged, or is not on this node."""
-
-Jobs = list[Sequence[Any]]
-"""As GETJOB gives them: queue, id, package, and the names and values of counters."""
 
 
 class Disque(Broker):
@@ -133,23 +116,27 @@ class Disque(Broker):
     # -- the queue as a whole
 
     def queue_size(self) -> int:
-        """Jobs that wait on the node that we talk to."""
-        return int(self.connection.execute_command("QLEN", self.list_key))
+        """Jobs that wait, on all nodes that can be reached."""
+        nodes = self.connection.ask_all(lambda ask: int(ask("QLEN", self.list_key)))
+        return sum(nodes)
 
     def lock_size(self) -> int:
-        """Jobs that this node knows and does not offer: handed out, delayed, or elsewhere."""
-        return sum(1 for _job in self._jobs("active"))
+        """Jobs that no node offers: handed out, or delayed."""
+        # What one node offers is known to others, which hold it back.
+        offered = self._jobs("queued") if self.connection.are_several else set[str]()
+        return len(self._jobs("active") - offered)
 
     def purge_queue(self) -> None:
         # DELJOB would leave the copies on other nodes, and these would bring it back.
-        self._in_loads("FASTACK", list(dict.fromkeys(self._jobs("active", "queued"))))
+        self._in_loads("FASTACK", sorted(self._jobs("active", "queued")))
 
     delete_queue = purge_queue
 
     def peek(self, count: int = 10) -> list[str]:
         """The next packages, without taking them; with a negative count the latest."""
-        jobs = self.connection.execute_command("QPEEK", self.list_key, count)
-        return [job[2].decode(errors="replace") for job in jobs]
+        nodes = self.connection.ask_all(lambda ask: ask("QPEEK", self.list_key, count))
+        jobs = {job[1]: job[2] for node in nodes for job in node}
+        return [body.decode(errors="replace") for body in jobs.values()][: abs(count)]
 
     def pause(self) -> None:
         self.pause_as("out")
@@ -170,9 +157,9 @@ class Disque(Broker):
         return said.decode()
 
     def queues(self) -> list[str]:
-        """The queues that this node knows."""
+        """The queues that the nodes know."""
         found = self._scan("QSCAN", "COUNT", MOST_AT_ONCE)
-        return sorted({name.decode(errors="replace") for name in found})
+        return sorted(name.decode(errors="replace") for name in found)
 
     def ping(self) -> bool:
         try:
@@ -285,21 +272,7 @@ class Disque(Broker):
     def _addition(
         self, queue: str, package: str, delay: float = 0, failures: int = 0
     ) -> list[Any]:
-        """The command that queues a package. DELAY must be less than TTL."""
-        body, pause = package.encode(), ceil(delay)
-        if len(body) > LARGEST_JOB:
-            message = f"A task has a package of {len(body)} bytes; Disque takes "
-            hint = "Pass a file name or an id instead."
-            raise PackageTooLarge(f"{message}{LARGEST_JOB} at most.", hint=hint)
-        if pause > LONGEST_DELAY:
-            message = f"Disque can't keep a task waiting for {pause} seconds; "
-            raise BrokerError(f"{message}{LONGEST_DELAY} are the most.")
-        life = 60 * (LONGEST_LIFE - 2 * min(failures, MOST_FAILURES))
-        if pause > life / 2:
-            life += pause
-        words = ["ADDJOB", queue, body, REPLICATES_WITHIN]
-        words += ["RETRY", int(self.lease_length), "TTL", life]
-        return [*words, "DELAY", pause] if pause else words
+        return addition(queue, package, int(self.lease_length), delay, failures)
 
     def _put_off(self, receipt: str, delay: float, *, failed: bool) -> bool:
         """Queue the package anew, for later, and only then be done with the former job."""
@@ -320,25 +293,16 @@ class Disque(Broker):
         answers = self._each(commands, refusals=True)
         return dict(zip(receipts, answers, strict=True))
 
-    def _jobs(self, *states: str) -> Iterator[str]:
-        """The ids of the jobs of this queue; some may come twice."""
-        for job in self._scan("JSCAN", *self._which(*states)):
-            yield job.decode()
-
-    def _which(self, *states: str) -> list[Any]:
-        """The jobs of this queue, as JSCAN is asked for them."""
+    def _jobs(self, *states: str) -> set[str]:
+        """The ids of the jobs of this queue that are in one of these states somewhere."""
         words: list[Any] = ["QUEUE", self.list_key, "COUNT", MOST_AT_ONCE]
         for state in states:
             words += ["STATE", state]
-        return words
+        return {job.decode() for job in self._scan("JSCAN", *words)}
 
-    def _scan(self, verb: str, *words: Any) -> Iterator[Any]:
-        cursor = b"0"
-        while True:
-            cursor, found = self.connection.execute_command(verb, cursor, *words)
-            yield from found
-            if int(cursor) == 0:
-                return
+    def _scan(self, verb: str, *words: Any) -> set[bytes]:
+        nodes = self.connection.ask_all(lambda ask: set(scan(ask, verb, *words)))
+        return set().union(*nodes)
 
     def _in_loads(self, verb: str, jobs: Sequence[str]) -> None:
         """A verb that takes many ids, and may be said again."""
@@ -362,29 +326,11 @@ class Disque(Broker):
         return answers
 
 
-def deliver(job: Sequence[Any]) -> Delivery:
-    """A job as it is handed out. Its counters say why it was queued again."""
-    _queue, name, body, *pairs = job
-    counted = facts_in(pairs)
-    failures = int(counted.get("nacks", 0)) + failures_in(name.decode())
-    earlier = failures + int(counted.get("additional-deliveries", 0))
-    receipt, package = f"{name.decode()}.{earlier}", body.decode(errors="replace")
-    return Delivery(receipt, package, deliveries=1 + earlier, attempts=failures)
-
-
-def failures_in(receipt: str) -> int:
-    """Failed runs of the jobs in whose place this one was put."""
-    life = int(receipt[ID_LENGTH - 4 : ID_LENGTH], 16)
-    failures = (LONGEST_LIFE - life) // 2
-    return failures if failures <= MOST_FAILURES else 0
-
-
-def facts_in(pairs: Sequence[Any]) -> dict[str, Any]:
-    """Names and values, in turn, as Disque tells them."""
-    names = [name.decode() for name in pairs[::2]]
-    return dict(zip(names, pairs[1::2], strict=True))
-
-
-def job_of(receipt: str) -> str:
-    """The id of the job that a receipt was given for."""
-    return receipt[:ID_LENGTH]
+def scan(ask: Ask, verb: str, *words: Any) -> Iterator[bytes]:
+    """What a node gives page by page; some may come twice."""
+    cursor = b"0"
+    while True:
+        cursor, found = ask(verb, cursor, *words)
+        yield from found
+        if int(cursor) == 0:
+            return

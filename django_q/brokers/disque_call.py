@@ -117,7 +117,7 @@ class Call:
         self._hang_up()
         self._rests_until = monotonic() + REST
         if isinstance(error, RedisError) and name_of(error) in USELESS:
-            self._nodes.close()
+            self._nodes.leave()
 
     def _hang_up(self) -> None:
         if self._line is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any, Final, TypeVar
 
 import redis
@@ -29,7 +30,13 @@ ANSWERS_WITHIN: Final = 10.0
 
 CONNECTS_WITHIN: Final = 5.0
 
+PASSED_OVER: Final = 30.0
+"""Seconds for which a node that can't be reached is not asked what it has."""
+
 T = TypeVar("T")
+
+Ask = Callable[..., Any]
+"""Takes the words of a command, and gives what a node answers."""
 
 DEFAULT_PORT: Final = 7711
 
@@ -68,6 +75,9 @@ class Nodes:
         self.addresses = [address_in(text) for text in addresses]
         self._password = password
         self._client: redis.Redis | None = None
+        self._clients: dict[tuple[str, int], redis.Redis] = {}
+        self._asked_from: dict[tuple[str, int], float] = {}
+        """When a node that could not be reached is asked again."""
 
     def execute_command(
         self, *words: Any, again: bool = True, is_new: bool = False
@@ -104,6 +114,28 @@ class Nodes:
 
         return self._talk(ask, again=again, leave_at=USELESS if again else ())
 
+    def ask_all(self, ask: Callable[[Ask], T]) -> list[T]:
+        """What each node that can be reached has to say, since each knows its own queue.
+
+        `ask` is called with the means to ask one of them.
+        """
+        if not self.are_several:
+            return [ask(self.execute_command)]
+        answers: list[T] = []
+        failed: RedisError | None = None
+        with self._plain_words():
+            for address in dict.fromkeys(self.addresses):
+                try:
+                    if self._asked_from.get(address, 0.0) <= monotonic():
+                        answers.append(ask(self._client_of(address).execute_command))
+                except (ConnectionError, TimeoutError) as error:
+                    self._pass_over(address)
+                    failed = error
+            if not answers:
+                self._asked_from.clear()
+                raise failed or ConnectionError("no node answers")
+        return answers
+
     def open_line(self) -> Any:
         """Another connection to the node that is talked to, for a command that waits."""
 
@@ -119,10 +151,16 @@ class Nodes:
     def are_several(self) -> bool:
         return len(self.addresses) > 1
 
-    def close(self) -> None:
+    def leave(self) -> None:
+        """Begin with another node next time."""
         client, self._client = self._client, None
         if client is not None:
             client.close()
+
+    def close(self) -> None:
+        self.leave()
+        while self._clients:
+            self._clients.popitem()[1].close()
 
     def _talk(
         self, ask: Callable[[redis.Redis], T], *, again: bool, leave_at: Sequence[str]
@@ -137,30 +175,18 @@ class Nodes:
                 try:
                     return ask(node)
                 except (ConnectionError, TimeoutError):
-                    self.close()
+                    self.leave()
                     if not (again and untried):
                         raise
                 except ResponseError as error:
                     if name_of(error) not in leave_at or not untried:
                         raise
-                    self.close()
+                    self.leave()
 
     def _connect(self, untried: list[tuple[str, int]]) -> redis.Redis:
         """A client of the first of these that answers; those tried are taken away."""
         while True:
-            host, port = untried.pop()
-            client = redis.Redis(
-                host=host,
-                port=port,
-                password=self._password or None,
-                # Its HELLO is another command than that of Redis.
-                protocol=2,
-                socket_timeout=ANSWERS_WITHIN,
-                socket_connect_timeout=CONNECTS_WITHIN,
-                socket_keepalive=True,
-                # We know better which commands may be repeated.
-                retry=Retry(NoBackoff(), 0),
-            )
+            client = self._open(untried.pop())
             try:
                 client.ping()
             except RedisError as error:
@@ -170,6 +196,31 @@ class Nodes:
             else:
                 self._client = client
                 return client
+
+    def _client_of(self, address: tuple[str, int]) -> redis.Redis:
+        if address not in self._clients:
+            self._clients[address] = self._open(address)
+        return self._clients[address]
+
+    def _pass_over(self, address: tuple[str, int]) -> None:
+        self._clients.pop(address).close()
+        self._asked_from[address] = monotonic() + PASSED_OVER
+
+    def _open(self, address: tuple[str, int]) -> redis.Redis:
+        """A client of this node, which connects with the first command."""
+        host, port = address
+        return redis.Redis(
+            host=host,
+            port=port,
+            password=self._password or None,
+            # Its HELLO is another command than that of Redis.
+            protocol=2,
+            socket_timeout=ANSWERS_WITHIN,
+            socket_connect_timeout=CONNECTS_WITHIN,
+            socket_keepalive=True,
+            # We know better which commands may be repeated.
+            retry=Retry(NoBackoff(), 0),
+        )
 
     @contextmanager
     def _plain_words(self) -> Iterator[None]:

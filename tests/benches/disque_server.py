@@ -2,8 +2,9 @@
 
 It is no Disque. It knows the commands that the broker uses, with the limits, the errors and
 the forms of its answers, as its documentation and its sources (1.0-rc1 and after) tell them;
-several nodes of one `Jobs` are as nodes that have told each other everything. Where a real
-server is installed, the same tests run on that as well.
+several nodes of one `Jobs` have copies of every job, and one of them has it in its queue; a
+node that has none is given those of the others at once. Where a real server is installed,
+the same tests run on that as well.
 """
 
 from __future__ import annotations
@@ -66,9 +67,11 @@ class Job:
     ttl: int
     retry: int
     delay: int
-    state: str = "active"
     queued_at: float | None = None
     """When it is queued next, unless it is done; None: never again."""
+    offered_by: DisqueServer | None = None
+    """The node that has it in its queue."""
+
     was_queued: bool = False
     nacks: int = 0
     additional: int = 0
@@ -87,6 +90,7 @@ class Jobs:
     lock: threading.Condition = field(default_factory=threading.Condition)
     numbers: int = 0
     skipped: float = 0.0
+    nodes: list[DisqueServer] = field(default_factory=list)
     size: int = 1
     """Nodes that belong together."""
 
@@ -104,36 +108,38 @@ class Jobs:
             self.skipped += seconds
             self.lock.notify_all()
 
-    def turn(self) -> None:
-        """What the server does by itself: expire, and queue what nobody acknowledged."""
+    def turn(self, node: DisqueServer) -> None:
+        """What a node does by itself: expire, and queue what nobody acknowledged."""
         now = self.now()
         for job in list(self.jobs.values()):
             if now >= job.born + job.ttl:
                 del self.jobs[job.id]
             elif job.queued_at is not None and job.queued_at <= now:
-                if job.state == "queued" or (
-                    "in" in self.paused.get(job.queue, ()) and job.retry
-                ):
+                is_offered = job.offered_by and not job.offered_by.is_stopped
+                if is_offered or ("in" in self.paused.get(job.queue, ()) and job.retry):
                     job.queued_at = now + job.retry
                 else:
-                    self.put(job)
+                    self.put(job, node)
 
-    def put(self, job: Job, *, nack: bool = False) -> bool:
-        if job.state == "queued" or job.queued_at is None:
+    def put(self, job: Job, node: DisqueServer, *, nack: bool = False) -> bool:
+        if job.queued_at is None or (job.offered_by and not job.offered_by.is_stopped):
             return False
         if job.was_queued or nack:
             job.nacks += nack
             job.additional += not nack
         self.queues.add(job.queue)
         job.was_queued = True
-        job.state = "queued"
+        job.offered_by = node
         job.queued_at = self.now() + job.retry if job.retry else None
         self.lock.notify_all()
         return True
 
-    def waiting(self, queue: str) -> list[Job]:
+    def waiting(self, queue: str, *nodes: DisqueServer) -> list[Job]:
+        """The jobs in the queues of these nodes."""
         found = [
-            j for j in self.jobs.values() if (j.queue, j.state) == (queue, "queued")
+            job
+            for job in self.jobs.values()
+            if job.queue == queue and job.offered_by in nodes
         ]
         return sorted(found, key=lambda job: job.number)
 
@@ -145,6 +151,7 @@ class DisqueServer:
         self, jobs: Jobs | None = None, *, password: str = "", port: int = 0
     ) -> None:
         self.jobs = jobs or Jobs()
+        self.jobs.nodes.append(self)
         self.password = password
         self.leaving = False
         self.refusal = ""
@@ -243,7 +250,7 @@ class DisqueServer:
             "NACK": self.nack,
             "ENQUEUE": self.enqueue,
             "WORKING": self.working,
-            "QLEN": lambda queue: len(self.jobs.waiting(queue.decode())),
+            "QLEN": lambda queue: len(self.jobs.waiting(queue.decode(), self)),
             "QPEEK": self.qpeek,
             "QSCAN": self.qscan,
             "JSCAN": self.jscan,
@@ -259,7 +266,7 @@ class DisqueServer:
         if self.refusal and verb in {"ADDJOB", "ENQUEUE", "NACK"}:
             raise Refusal(self.refusal)
         with self.jobs.lock:
-            self.jobs.turn()
+            self.jobs.turn(self)
             return command(*words)
 
     # -- commands
@@ -297,9 +304,8 @@ class DisqueServer:
         if copies > self.jobs.reachable:
             raise Refusal("NOREPL Not enough reachable nodes")
         name = queue.decode()
-        if "MAXLEN" in options and len(self.jobs.waiting(name)) >= int(
-            options["MAXLEN"]
-        ):
+        length = len(self.jobs.waiting(name, self))
+        if "MAXLEN" in options and length >= int(options["MAXLEN"]):
             raise Refusal("MAXLEN Queue is already longer")
         if "in" in self.jobs.paused.get(name, ()):
             raise Refusal("PAUSED Queue paused in input, try later")
@@ -318,7 +324,7 @@ class DisqueServer:
         job.queued_at = now + (job.delay or job.retry)
         jobs.jobs[name] = job
         if not job.delay:
-            jobs.put(job)
+            jobs.put(job, self)
         return job
 
     def getjob(self, line: socket.socket, *words: bytes) -> Any:
@@ -356,28 +362,31 @@ class DisqueServer:
             if rest <= 0:
                 return []
             self.jobs.lock.wait(min(0.02, rest))
-            self.jobs.turn()
+            self.jobs.turn(self)
         raise ConnectionAbortedError
 
     def _take(self, queues: Sequence[str], count: int) -> list[Job]:
+        living = [node for node in self.jobs.nodes if not node.is_stopped]
         found = [
             job
             for queue in queues
             if "out" not in self.jobs.paused.get(queue, ())
-            for job in self.jobs.waiting(queue)
+            for job in self.jobs.waiting(queue, self)
+            or self.jobs.waiting(queue, *living)
         ]
         for job in found[:count]:
-            job.state = "active"
+            job.offered_by = None
         return found[:count]
 
     def ackjob(self, *names: bytes) -> int:
         return sum(self.jobs.jobs.pop(n, None) is not None for n in ids(names))
 
     def nack(self, *names: bytes) -> int:
-        return sum(self.jobs.put(job, nack=True) for job in self._known(names))
+        known = self._known(names)
+        return sum(self.jobs.put(job, self, nack=True) for job in known)
 
     def enqueue(self, *names: bytes) -> int:
-        return sum(self.jobs.put(job) for job in self._known(names))
+        return sum(self.jobs.put(job, self) for job in self._known(names))
 
     def _known(self, names: Sequence[bytes]) -> list[Job]:
         return [self.jobs.jobs[name] for name in ids(names) if name in self.jobs.jobs]
@@ -389,15 +398,14 @@ class DisqueServer:
         [job] = known
         if self.jobs.now() - job.born > job.ttl / 2:
             raise Refusal("TOOLATE Half of job TTL already elapsed")
-        if job.state == "queued":
-            job.state = "active"
+        job.offered_by = None
         if job.retry and job.queued_at is not None:
             job.queued_at = self.jobs.now() + job.retry
         return job.retry
 
     def qpeek(self, queue: bytes, count: bytes) -> list[Any]:
         number = whole(count, "value", -(2**63))
-        found = self.jobs.waiting(queue.decode())
+        found = self.jobs.waiting(queue.decode(), self)
         chosen = found[:number] if number >= 0 else found[::-1][:-number]
         return [[job.queue, job.id, job.body] for job in chosen]
 
@@ -414,7 +422,7 @@ class DisqueServer:
         found = [
             self.facts(job) if in_full else Status(job.id)
             for job in self.jobs.jobs.values()
-            if (not states or job.state in states)
+            if (not states or self.state_of(job) in states)
             and (not queues or job.queue in queues)
         ]
         return page(found, words, (*known, "STATE"))
@@ -426,7 +434,8 @@ class DisqueServer:
     def facts(self, job: Job) -> list[Any]:
         now = self.jobs.now()
         due = None if job.queued_at is None else int(1000 * (job.queued_at - now))
-        facts: list[Any] = ["id", job.id, "queue", job.queue, "state", job.state]
+        facts: list[Any] = ["id", job.id, "queue", job.queue]
+        facts += ["state", self.state_of(job)]
         facts += ["repl", 1, "ttl", max(0, int(job.born + job.ttl - now))]
         facts += ["ctime", int(job.born * 1e9), "delay", job.delay, "retry", job.retry]
         facts += [*job.counters(), "nodes-delivered", [self.jobs.node]]
@@ -434,6 +443,10 @@ class DisqueServer:
         for name in ("next-requeue-within", "next-awake-within"):
             facts += [name, NOTHING if due is None else max(0, due)]
         return [*facts, "body", job.body]
+
+    def state_of(self, job: Job) -> str:
+        """What others offer is held back here."""
+        return "queued" if job.offered_by is self else "active"
 
     def pause(self, queue: bytes, *words: bytes) -> Status:
         name, state, is_new = queue.decode(), set[str](), False

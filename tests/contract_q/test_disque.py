@@ -15,11 +15,18 @@ from uuid import uuid4
 
 import pytest
 
-from django_q.brokers import Broker, disque, disque_call, get_broker
+from django_q.brokers import (
+    Broker,
+    disque_call,
+    disque_client,
+    disque_jobs,
+    get_broker,
+)
 from django_q.brokers.base import Consignment, Delivery
-from django_q.brokers.disque import LONGEST_DELAY, LONGEST_RETRY, Disque
-from django_q.brokers.disque import LONGEST_LIFE as MINUTES
+from django_q.brokers.disque import Disque
 from django_q.brokers.disque_client import address_in
+from django_q.brokers.disque_jobs import LONGEST_DELAY, LONGEST_RETRY
+from django_q.brokers.disque_jobs import LONGEST_LIFE as MINUTES
 from django_q.brokers.front import in_service
 from django_q.exceptions import (
     BrokerError,
@@ -564,6 +571,8 @@ def test_another_node_goes_on_when_one_dies(pair: list[DisqueServer]) -> None:
     with closing(Disque("shop")) as broker:
         broker.enqueue("package")
         in_use(pair)[0].stop()
+        assert take(broker) == []
+        pair[0].jobs.skip(31)
         [receipt] = receipts_in(take(broker))
         assert broker.renew([receipt]) == {receipt}
         broker.acknowledge(receipt)
@@ -598,10 +607,86 @@ def test_what_may_be_said_twice_is_said_to_another_node(
 ) -> None:
     with closing(Disque("shop")) as broker:
         broker.enqueue("package")
-        node, _other = in_use(pair)
-        node.deaf_to.update({"GETJOB", "QLEN"})
-        assert broker.queue_size() == 1
+        node, other = in_use(pair)
+        node.deaf_to.add("PAUSE")
+        assert broker.is_paused() is False
         assert len(take(broker)) == 1
+        assert said(other, "GETJOB")
+
+
+def test_job_whose_delivery_was_lost_comes_back(pair: list[DisqueServer]) -> None:
+    with closing(Disque("shop")) as broker:
+        broker.enqueue("package")
+        node, _other = in_use(pair)
+        node.deaf_to.add("GETJOB")
+        assert take(broker) == []
+        assert broker.lock_size() == 1
+        pair[0].jobs.skip(31)
+        assert len(take(broker)) == 1
+
+
+def at_each(pair: list[DisqueServer], q_settings: Any) -> None:
+    """Queue a job at each node, and a delayed one."""
+    for node in pair:
+        q_settings(orm=None, disque_nodes=[node.address], retry=30, poll=0.02)
+        with closing(Disque("shop")) as broker:
+            broker.enqueue(node.address)
+            broker.enqueue("later", delay=60)
+    nodes = [node.address for node in pair]
+    q_settings(orm=None, disque_nodes=nodes, retry=30, poll=0.02)
+
+
+def test_what_waits_at_any_node_is_counted_and_shown_once(
+    pair: list[DisqueServer], q_settings: Any
+) -> None:
+    at_each(pair, q_settings)
+    with closing(Disque("shop")) as broker:
+        assert (broker.queue_size(), broker.lock_size()) == (2, 2)
+        assert broker.peek() == [node.address for node in pair]
+        assert len(broker.peek(1)) == 1
+        assert broker.queues() == ["shop"]
+        assert len(take(broker, 5)) == 1, "first those of the own node"
+        assert (broker.queue_size(), broker.lock_size()) == (1, 3)
+
+
+def test_queue_is_emptied_on_all_nodes(
+    pair: list[DisqueServer], q_settings: Any
+) -> None:
+    at_each(pair, q_settings)
+    with closing(Disque("shop")) as broker:
+        broker.purge_queue()
+    assert pair[0].jobs.jobs == {}
+
+
+def test_sizes_are_those_of_the_nodes_that_can_be_reached(
+    pair: list[DisqueServer], q_settings: Any
+) -> None:
+    at_each(pair, q_settings)
+    with closing(Disque("shop")) as broker:
+        pair[1].stop()
+        assert [broker.queue_size() for _ in range(2)] == [1, 1]
+        pair[0].stop()
+        with pytest.raises(BrokerUnavailable, match="Can't reach"):
+            broker.queue_size()
+
+
+def test_node_that_is_back_is_counted_again(
+    pair: list[DisqueServer], q_settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_each(pair, q_settings)
+    down = f"127.0.0.1:{free_port()}"
+    q_settings(disque_nodes=[pair[0].address, down])
+    with closing(Disque("shop")) as broker:
+        assert broker.queue_size() == 1
+        jobs = pair[0].jobs
+        with DisqueServer(jobs, port=int(down.partition(":")[2])) as back:
+            jobs.skip(61)
+            assert broker.queue_size() == 3
+            assert not back.said
+            later = time.monotonic() + 31
+            monkeypatch.setattr(disque_client, "monotonic", lambda: later)
+            assert broker.queue_size() == 3
+            assert said(back, "QLEN")
 
 
 def test_node_that_leaves_is_left(pair: list[DisqueServer]) -> None:
@@ -696,7 +781,7 @@ def test_server_that_is_no_disque_is_named_with_the_setting(broker: Disque) -> N
 def test_package_that_is_too_large_is_not_sent(
     broker: Disque, node: DisqueServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(disque, "LARGEST_JOB", 10)
+    monkeypatch.setattr(disque_jobs, "LARGEST_JOB", 10)
     broker.enqueue("x" * 10)
     with pytest.raises(PackageTooLarge, match=r"11 bytes.*10 at most"):
         broker.enqueue("x" * 11)
