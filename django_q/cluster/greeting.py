@@ -20,7 +20,7 @@ from django_q.options import Options
 
 def greeting(options: Options, broker: Broker) -> list[str]:
     """Broker and queue, workers and limits, schedules: a line each."""
-    lines = [broker_line(options, broker), workers_line(options)]
+    lines = [broker_line(options, broker), workers_line(options, broker)]
     if options.scheduler:
         lines.append(schedules_line(options))
     return lines
@@ -40,12 +40,13 @@ def broker_line(options: Options, broker: Broker) -> str:
     return f"  broker    {clean(name):<37} queue   {clean(options.queue)}"
 
 
-def workers_line(options: Options) -> str:
+def workers_line(options: Options, broker: Broker) -> str:
     limit = options.recycle
     recycled = f"recycled after {limit} tasks" if limit > 0 else "kept"
     workers = f"{options.worker_count}, {recycled}"
     timeout = "none" if options.timeout is None else f"{options.timeout:g} s"
-    retry = f"{options.retry:g} s, renewed while running"
+    kept = ", renewed while running" if broker.can_renew else ", then a task runs again"
+    retry = f"{options.retry:g} s{kept if broker.supports_receipts else ''}"
     return f"  workers   {workers:<37} timeout {timeout}   retry {retry}"
 
 

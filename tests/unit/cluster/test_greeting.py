@@ -12,7 +12,8 @@ from django.db import connection
 
 import django_q
 from django_q import clock
-from django_q.brokers import get_broker
+from django_q.brokers import Broker, get_broker
+from django_q.brokers.memory import Memory
 from django_q.cluster.greeting import (
     broker_line,
     duration,
@@ -35,14 +36,24 @@ def test_workers_and_limits() -> None:
     options = Options(workers=4, recycle=500, timeout=None, retry=60)
     limits = "timeout none   retry 60 s, renewed while running"
     shown = f"{'4, recycled after 500 tasks':<37}"
-    assert workers_line(options) == f"  workers   {shown} {limits}"
+    assert workers_line(options, Memory()) == f"  workers   {shown} {limits}"
 
 
 def test_workers_that_are_kept() -> None:
     options = Options(workers=2, recycle=-1, timeout=1.5, retry=90.5)
-    line = workers_line(options)
+    line = workers_line(options, Memory())
     assert line.startswith("  workers   2, kept   ")
     assert line.endswith(" timeout 1.5 s   retry 90.5 s, renewed while running")
+
+
+@pytest.mark.parametrize(
+    ("has_receipts", "end"),
+    [(True, "retry 60 s, then a task runs again"), (False, "retry 60 s")],
+)
+def test_broker_that_cannot_renew(has_receipts: bool, end: str) -> None:
+    broker = Broker("own")
+    broker.supports_receipts = has_receipts
+    assert workers_line(Options(workers=1), broker).endswith(end)
 
 
 @pytest.mark.django_db
