@@ -70,6 +70,7 @@ def find_risks(site: Site) -> list[CheckMessage]:
     raw = site.raw if isinstance(site.raw, Mapping) else {}
     risks = list(meaning.judge_locking(raw, site.databases))
     risks += clients.judge_exposure(raw, site.caches)
+    risks += alternatives.judge_exposure(raw, site.caches)
     if meaning.is_weak(site.secret_key):
         message = "SECRET_KEY is weak and also protects task packages."
         hint = "Anyone who guesses it can run code on your workers. "

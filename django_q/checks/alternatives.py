@@ -18,17 +18,33 @@ def judge_brokers(
     raw: Mapping[str, Any], databases: Mapping[str, Any]
 ) -> Iterator[CheckMessage]:
     """The broker of each cluster that overrides a setting of it."""
+    times = {key: raw.get(key) for key in ("retry", "timeout")}
+    for where, overrides in _with_brokers(raw):
+        merged = {**raw, **overrides}
+        yield from _judge_effect(overrides, merged, where)
+        yield from meaning.judge_brokers({**times, **overrides}, where)
+        yield from clients.judge_client(merged, where)
+        yield from clients.judge_redis(overrides, where)
+        yield from meaning.judge_database(merged, databases, where)
+
+
+def judge_exposure(
+    raw: Mapping[str, Any], caches: Mapping[str, Any]
+) -> Iterator[CheckMessage]:
+    """The way to it, on a machine that serves the public."""
+    for where, overrides in _with_brokers(raw):
+        yield from clients.judge_exposure({**raw, **overrides}, caches, where)
+
+
+def _with_brokers(
+    raw: Mapping[str, Any],
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The overrides that choose or reach a broker, and where they stand."""
     found = raw.get("ALT_CLUSTERS")
-    for cluster, overrides in dict(found if isinstance(found, Mapping) else {}).items():
+    alternatives = found if isinstance(found, Mapping) else {}
+    for cluster, overrides in alternatives.items():
         if isinstance(overrides, Mapping) and CHOOSING & overrides.keys():
-            where = f"Q_CLUSTER['ALT_CLUSTERS'][{cluster!r}]"
-            merged = {**raw, **overrides}
-            yield from _judge_effect(overrides, merged, where)
-            times = {key: raw.get(key) for key in ("retry", "timeout")}
-            yield from meaning.judge_brokers({**times, **overrides}, where)
-            yield from clients.judge_client(merged, where)
-            yield from clients.judge_redis(merged, where)
-            yield from meaning.judge_database(merged, databases, where)
+            yield f"Q_CLUSTER['ALT_CLUSTERS'][{cluster!r}]", overrides
 
 
 def _judge_effect(

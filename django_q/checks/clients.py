@@ -40,7 +40,7 @@ def judge_redis(
 
 
 def judge_exposure(
-    raw: Mapping[str, Any], caches: Mapping[str, Any]
+    raw: Mapping[str, Any], caches: Mapping[str, Any], where: str = ""
 ) -> Iterator[CheckMessage]:
     """A server on another host that anybody may talk to, or listen to."""
     kind = _named_kind(raw)
@@ -57,6 +57,7 @@ def judge_exposure(
         and not options.get("PASSWORD")
     ):
         message = "Task packages travel to the broker without TLS or password."
+        message = f"{where}: {message}" if where else message
         hint = "Use rediss:// and a password, or keep the broker on a private network."
         yield warning("W006", message, hint)
 
