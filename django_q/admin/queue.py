@@ -13,6 +13,7 @@ from django.db.models.functions import Length
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from django_q.brokers.registry import is_elsewhere
 from django_q.conf import Conf, get_options
 from django_q.exceptions import BrokerError
 from django_q.models import OrmQ, glance
@@ -46,12 +47,12 @@ class QueueForm(QueueModelForm):
 
 
 def known_queues() -> set[str]:
-    """Queues that the settings name or a running cluster serves."""
+    """Queues of this broker that the settings name or a running cluster serves."""
     options = get_options()
     names = {options.name, options.queue, *(Conf.conf.get("ALT_CLUSTERS") or {})}
     with suppress(BrokerError, OSError):
         names |= {stat.queue for stat in Stat.get_all() if stat.queue}
-    return names
+    return {name for name in names if not is_elsewhere(name)}
 
 
 class QueueAdmin(QueueModelAdmin):

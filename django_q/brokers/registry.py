@@ -106,7 +106,17 @@ def reaches(ours: Options, theirs: Options) -> bool:
     """Whether packages that are sent by our settings arrive as by theirs: on the same
     broker, which is told the same about them.
     """
-    return ours is theirs or (ours.place, ours.retry) == (theirs.place, theirs.retry)
+    if ours is theirs:
+        return True
+    same_retry = ours.retry == theirs.retry or not _hears_retry(ours)
+    return ours.place == theirs.place and same_retry
+
+
+def _hears_retry(options: Options) -> bool:
+    """Whether producers say with each package how long it may be away: those of Disque
+    do, and of a class of the project's own nobody knows.
+    """
+    return bool(options.broker_class) or choose(options).setting == "disque_nodes"
 
 
 def is_elsewhere(queue: str) -> bool:

@@ -191,7 +191,8 @@ class Cluster:
     @property
     def stat(self) -> Any:
         """The cluster's vital signs; a plain Status when there are none."""
-        return Stat.get(pid=os.getpid(), cluster_id=self.cluster_id)
+        own = self._own_broker()
+        return Stat.get(pid=os.getpid(), cluster_id=self.cluster_id, broker=own)
 
     @property
     def is_starting(self) -> bool:

@@ -12,11 +12,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from django_q.conf import Conf
+from django_q.tasks import async_task
 from tests.functions import log, words
 
 ONE_MINUTE_IN_C = 5 * 10**9
@@ -187,3 +188,9 @@ def start_a_process() -> int | None:
     process.start()
     process.join()
     return process.exitcode
+
+
+def order(queues: Sequence[str], group: str) -> None:
+    """Queue a task for each of them."""
+    for queue in queues:
+        async_task("tests.functions.add", 1, 1, cluster=queue, group=group)

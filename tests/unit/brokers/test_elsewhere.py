@@ -205,11 +205,17 @@ def test_a_broker_of_an_application_gets_what_it_knows() -> None:
     assert Plain.sent == ["plain by 8"]
 
 
-def test_the_same_broker_with_other_times_is_told_them() -> None:
-    """Some tell the server with each package how long it may be away."""
+def test_the_same_broker_with_other_times_is_told_them(q_settings: Any) -> None:
+    """Where producers say with each package how long it may be away."""
+    times = {"long": {"retry": 900, "timeout": 800}, "short": {"timeout": 5}}
+    q_settings(ALT_CLUSTERS=times)
     assert not is_elsewhere("long")
-    assert not is_elsewhere("any other")
-    assert is_elsewhere("curious")
+    q_settings(orm=None, disque_nodes=["127.0.0.1:7711"])
+    assert is_elsewhere("long")
+    assert not is_elsewhere("short")
+    q_settings(orm=None, disque_nodes=None, broker_class=MEMORY)
+    assert is_elsewhere("long")
+    assert get_broker("long").lease_length == 30
 
 
 # -- producers
