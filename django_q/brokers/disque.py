@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import ceil
+from shlex import quote
 from typing import Any, Final
 
 from django_q.brokers.base import Broker, Consignment, Delivery
@@ -178,7 +179,9 @@ class Disque(Broker):
         said = []
         if (state := self.pause_as("state")) != "none":
             which = f"The queue {self.list_key!r} of Disque is paused ({state})"
-            said.append(f"{which}: send PAUSE {self.list_key} none bcast to go on.")
+            said.append(
+                f"{which}: send PAUSE {quote(self.list_key)} none bcast to go on."
+            )
         about = self.connection.execute_command("INFO")
         _version, _name, *nodes = self.connection.execute_command("HELLO")
         if len(nodes) == 1 and not about.get("aof_enabled"):

@@ -104,6 +104,7 @@ class Call:
         """Say that no more is to come from us, and hear what the node still says.
 
         When it reads that, it forgets the question; if it had answered, that comes first.
+        An answer that meets our goodbye half-way may be dropped: then the job comes back.
         """
         sock = getattr(self._line, "_sock", None)
         if sock is None:

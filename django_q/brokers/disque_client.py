@@ -42,6 +42,8 @@ DEFAULT_PORT: Final = 7711
 
 LAST_PORT: Final = 65_535
 
+WITHOUT_ONE: Final = "no password is set"
+
 USELESS: Final = ("LEAVING", "MISCONF")
 """Refusals of a node that others are to be asked instead of."""
 
@@ -233,6 +235,9 @@ class Nodes:
     def _translated(self, error: RedisError) -> BrokerError:
         where = ", ".join(f"{host}:{port}" for host, port in self.addresses)
         if is_refused_password(error):
+            if WITHOUT_ONE in str(error):
+                message = f"Disque at {where} wants no password ({clean(error)})."
+                return BrokerError(message, hint="Remove Q_CLUSTER['disque_auth'].")
             message = f"Disque at {where} wants another password ({clean(error)})."
             return BrokerError(message, hint="Set Q_CLUSTER['disque_auth'].")
         if isinstance(error, ConnectionError | TimeoutError):

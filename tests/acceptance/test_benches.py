@@ -1,6 +1,7 @@
 """Whole clusters on Disque and IronMQ: nothing is lost, and long tasks run once.
 
-On the servers of tests/benches, which only speak their protocols.
+On the servers of tests/benches, which only speak their protocols; on a real Disque where
+there is one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tests.acceptance.conftest import Runner
 from tests.acceptance.harness import Diary, RunningCluster
 from tests.benches.disque_server import DisqueServer
 from tests.benches.iron_server import IronServer
+from tests.benches.real_disque import PROGRAM, RealDisque
 
 LEASE = 2
 WORKERS = 2
@@ -49,13 +51,15 @@ def starting(new_cluster: Runner, q_settings: Any, **chosen: Any) -> Start:
 
 
 @pytest.fixture
-def node() -> Iterator[DisqueServer]:
-    with DisqueServer() as node:
+def node() -> Iterator[DisqueServer | RealDisque]:
+    with RealDisque() if PROGRAM else DisqueServer() as node:
         yield node
 
 
 @pytest.fixture
-def on_disque(node: DisqueServer, new_cluster: Runner, q_settings: Any) -> Start:
+def on_disque(
+    node: DisqueServer | RealDisque, new_cluster: Runner, q_settings: Any
+) -> Start:
     return starting(new_cluster, q_settings, disque_nodes=[node.address])
 
 

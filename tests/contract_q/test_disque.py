@@ -125,6 +125,15 @@ def test_wrong_password_says_which_setting_and_not_what_it_is(
     assert "falsch" not in str(caught.value)
 
 
+def test_password_that_nobody_wants_is_to_be_removed(
+    broker: Disque, q_settings: Any
+) -> None:
+    q_settings(disque_auth="geheim")
+    hint = r"Remove Q_CLUSTER\['disque_auth'\]"
+    with closing(Disque("shop")) as knowing, pytest.raises(BrokerError, match=hint):
+        knowing.ping()
+
+
 # -- what is asked for
 
 
