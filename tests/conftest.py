@@ -11,6 +11,7 @@ import pytest
 from django.db import connection
 from django.test import TransactionTestCase
 
+from tests.redis_servers import RedisClusterServer, RedisWithTls, WatchedRedis
 from tests.servers import RedisServer, SqsServer
 
 
@@ -68,6 +69,29 @@ def redis_server() -> Iterator[RedisServer]:
     if RedisServer.programs() is None:
         pytest.skip(f"sudo apt install {' '.join(RedisServer.packages)}")
     with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(redis_server: RedisServer) -> Iterator[RedisClusterServer]:
+    """Three nodes of a Redis Cluster."""
+    with RedisClusterServer() as nodes:
+        yield nodes
+
+
+@pytest.fixture(scope="module")
+def watched_redis(redis_server: RedisServer) -> Iterator[WatchedRedis]:
+    """A Redis with a replica and a Sentinel. Of each module its own, after a failover."""
+    with WatchedRedis() as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def redis_with_tls(redis_server: RedisServer) -> Iterator[RedisWithTls]:
+    """A Redis that asks for a certificate."""
+    if not RedisWithTls.can_talk():
+        pytest.skip("this redis-server was built without TLS")
+    with RedisWithTls() as server:
         yield server
 
 

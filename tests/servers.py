@@ -5,6 +5,7 @@ Only the standard library, so that tests/run.py can use it before anything is in
 
 On a desk, for one database:  python -m tests.servers postgres -- pytest -m database
 Redis is started by the tests that need it: the fixture `redis_server` of tests/conftest.py.
+Another one than that of the path:  REDIS_SERVER=/opt/valkey/bin/valkey-server pytest …
 """
 
 from __future__ import annotations
@@ -343,7 +344,10 @@ class MariaDB(Server):
 
 
 class RedisServer(Server):
-    """Redis, which writes nothing to disk but when it is asked to."""
+    """Redis, which writes nothing to disk but when it is asked to.
+
+    The environment variable REDIS_SERVER may name another program.
+    """
 
     title = "Redis"
     database = "redis"
@@ -352,7 +356,9 @@ class RedisServer(Server):
 
     @classmethod
     def programs(cls) -> dict[str, Path] | None:
-        server = first_program("redis-server", "valkey-server")
+        server = first_program(
+            os.environ.get("REDIS_SERVER") or "redis-server", "valkey-server"
+        )
         return None if server is None else {"server": server}
 
     @classmethod
@@ -373,26 +379,36 @@ class RedisServer(Server):
         self.data.mkdir()
         self.give_away(self.data)
 
-    def command(self) -> list[str]:
-        settings = {
+    def settings(self) -> dict[str, str]:
+        return {
             "bind": ADDRESS,
             "port": str(self.port),
             "dir": str(self.data),
+            "unixsocket": str(self.socket),
             # A restart in order finds everything again.
             "appendonly": "yes",
             "appendfsync": "no",
             "save": "",
+            # A replica is served at once.
+            "repl-diskless-sync-delay": "0",
         }
-        said = [word for key, value in settings.items() for word in (f"--{key}", value)]
+
+    def command(self) -> list[str]:
+        settings = self.settings().items()
+        said = [word for key, value in settings for word in (f"--{key}", value)]
         return [str(self.program("server")), *said]
 
     def answers(self) -> bool:
         try:
             with socket.create_connection((ADDRESS, self.port), timeout=1) as line:
                 line.sendall(b"PING\r\n")
-                return line.recv(5) == b"+PONG"
+                return line.recv(5) in {b"+PONG", b"-NOAU"}
         except OSError:
             return False
+
+    @property
+    def socket(self) -> Path:
+        return self.data / "socket"
 
     def restart(self) -> None:
         """Stop it, and start it again where it was, with all that it had."""

@@ -11,13 +11,16 @@ from math import inf
 from time import monotonic, sleep, time_ns
 from typing import Any, Final
 
-import redis
 from redis.exceptions import ConnectionError  # noqa: A004 - the client's name for it
 
 from django_q.brokers.base import Broker, Consignment, Delivery
 from django_q.brokers.contact import Contact
 from django_q.brokers.redis_call import Call
-from django_q.brokers.redis_client import cautions, connect, plain_words
+from django_q.brokers.redis_cautions import cautions
+from django_q.brokers.redis_client import at_home, connect, plain_words, version_of
+from django_q.brokers.redis_cluster import is_cluster
+from django_q.brokers.redis_keys import key_of, queue_of
+from django_q.brokers.redis_rights import require_rights
 from django_q.brokers.redis_scripts import (
     ACKNOWLEDGE,
     ENQUEUE,
@@ -38,9 +41,6 @@ from django_q.conf import get_options
 from django_q.exceptions import BrokerUnavailable
 from django_q.humanhash import humanize
 from django_q.logs import logger
-
-PREFIX: Final = "django_q:"
-SUFFIX: Final = ":q"
 
 LARGEST_LOAD: Final = 16 * 1024 * 1024
 """Bytes of packages that travel in one go, or one package that is larger."""
@@ -65,10 +65,12 @@ class Redis(Broker):
     supports_bulk = True
     supports_news = True
 
-    connection: redis.Redis
+    connection: Any
 
     def __init__(self, list_key: str | None = None) -> None:
-        super().__init__(key_of(list_key or get_options().queue))
+        queue = list_key or get_options().queue
+        super().__init__(key_of(queue))
+        self.list_key = key_of(queue, is_cluster=is_cluster(self.connection))
         self._prepare()
 
     def __setstate__(self, state: tuple[str, str | None]) -> None:
@@ -76,6 +78,7 @@ class Redis(Broker):
         self._prepare()
 
     def _prepare(self) -> None:
+        self.connection = at_home(self.connection, self.list_key)
         self._holder: str | None = None
         self._contact = Contact(float(get_options().retry))
         self._call: Call | None = None
@@ -83,13 +86,13 @@ class Redis(Broker):
         self._unheard: dict[str, float] = {}
 
     @staticmethod
-    def get_connection(list_key: str | None = None) -> redis.Redis:
+    def get_connection(list_key: str | None = None) -> Any:
         """A client; it connects with its first command, and in each process anew."""
         return connect(get_options())
 
     @property
     def short_key(self) -> str:
-        return self.list_key.removeprefix(PREFIX).removesuffix(SUFFIX)
+        return queue_of(self.list_key, is_cluster=is_cluster(self.connection))
 
     # -- producing and consuming
 
@@ -108,7 +111,7 @@ class Redis(Broker):
     def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
         by_key = defaultdict(list)
         for package, queue, task_id, *_ in consignments:
-            key = self.list_key if queue == self.short_key else key_of(queue)
+            key = key_of(queue, is_cluster=is_cluster(self.connection))
             by_key[key].append((task_id, package))
         for key, entries in by_key.items():
             for load in loads(entries):
@@ -147,16 +150,17 @@ class Redis(Broker):
 
     def ping(self) -> bool:
         try:
-            return bool(self._ask("PING"))
+            answered = bool(self._ask("PING"))
+            require_rights(self._run)
         except BrokerUnavailable as error:
             logger.error("%s", error)
             raise
+        return answered
 
     def info(self) -> str:
         if self._info is None:
             with plain_words(self.connection):
-                about = self.connection.info("server")
-            self._info = f"Redis {about['redis_version']}"
+                self._info = f"Redis {version_of(self.connection)}".strip()
         return self._info
 
     def cautions(self) -> list[str]:
@@ -348,11 +352,6 @@ class Redis(Broker):
     @property
     def _lease_length(self) -> int:
         return int(self._contact.lease * 1000)
-
-
-def key_of(queue: str) -> str:
-    """The list of a queue."""
-    return f"{PREFIX}{queue}{SUFFIX}"
 
 
 def new_token() -> str:

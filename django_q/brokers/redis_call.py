@@ -6,17 +6,16 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
 
-from redis import Redis
 from redis.exceptions import RedisError, ResponseError, TimeoutError  # noqa: A004
 
-from django_q.brokers.redis_client import is_outage
-from django_q.brokers.redis_scripts import RENEW
+from django_q.brokers.redis_client import ANSWERS_WITHIN, is_outage
+from django_q.brokers.redis_scripts import RENEW, ask
 from django_q.logs import clean, logger
 
-LONGEST_WAIT: Final = 5.0
+LONGEST_WAIT: Final = 3.0
 """Seconds that Redis lets us wait; then we ask again."""
 
-PATIENCE: Final = 5.0
+PATIENCE: Final = 3.0
 """Seconds after that, in which the answer must have come."""
 
 
@@ -30,7 +29,7 @@ class Call:
     the lease does. So whatever happens to us, what was moved is rescued.
     """
 
-    def __init__(self, client: Redis, ready: str, cluster: str, lease: float) -> None:
+    def __init__(self, client: Any, ready: str, cluster: str, lease: float) -> None:
         self._client = client
         self._ready = ready
         self._move = f"{ready.removesuffix(':q')}:move:{cluster}"
@@ -73,17 +72,20 @@ class Call:
         """Stop waiting. What was moved goes back to the head of the list."""
         with suppress(RedisError):
             if self._answer_by is not None:
-                self._client.client_unblock(self._id)
+                ask(self._client, "CLIENT UNBLOCK", self._id)
                 self._own.read_response()
         self._hang_up()
         with suppress(RedisError):
-            while self._client.rpoplpush(self._move, self._ready):
+            while ask(self._client, "RPOPLPUSH", self._move, self._ready):
                 pass
 
     def _connect(self) -> None:
         """Not one of the pool's: the settings may allow that a single one."""
         pool = self._client.connection_pool
         self._own = pool.connection_class(**pool.connection_kwargs)
+        self._own.socket_timeout = self._own.socket_timeout or ANSWERS_WITHIN
+        # Behind Sentinels, this asks them where the master is; sending would not.
+        self._own.connect()
         self._own.send_command("CLIENT", "ID")
         self._id = self._own.read_response()
 

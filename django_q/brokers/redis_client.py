@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 import redis
+from django.utils.module_loading import import_string
 from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     BusyLoadingError,
     ClusterDownError,
     ConnectionError,  # noqa: A004 - the client's name for it
     MasterDownError,
+    MovedError,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -23,20 +29,28 @@ from redis.exceptions import (
     TryAgainError,
 )
 from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from django_q.brokers.advice import about_certificate
+from django_q.brokers.redis_cluster import BETWEEN, ClusterClient, is_cluster
+from django_q.brokers.redis_rights import refused_command
+from django_q.brokers.redis_way import ENTRIES, WHERE, Address, Way, wrong
 from django_q.brokers.registry import USE_THE_DATABASE
-from django_q.exceptions import BrokerError, BrokerUnavailable
+from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError
 from django_q.logs import clean
 from django_q.optional import find_optional
 from django_q.options import Options
 
-ANSWERS_WITHIN: Final = 10.0
+ANSWERS_WITHIN: Final = 8.0
 """Seconds after which a connection that says nothing is given up."""
 
 CONNECTS_WITHIN: Final = 5.0
 
+ONE_OF_SEVERAL: Final = {"socket_timeout": 5.0, "socket_connect_timeout": 2.0}
+"""The same for a server after which others are asked."""
+
 OUTAGES: Final = (
+    AskError,
     ConnectionError,
     TimeoutError,
     BusyLoadingError,
@@ -48,8 +62,18 @@ OUTAGES: Final = (
 )
 """What passes when the server is well again; the rest is a refusal."""
 
-SICK: Final = ("MISCONF", "NOREPLICAS", "BUSY ")
+SICK: Final = ("MISCONF", "NOREPLICAS", "BUSY ", "UNBLOCKED")
 """The same, where the client has no class for it."""
+
+OF_CLUSTERS: Final = frozenset(
+    {
+        "address_remap",
+        "dynamic_startup_nodes",
+        "reinitialize_steps",
+        "require_full_coverage",
+    }
+)
+"""Keywords of its client that a single server's does not have."""
 
 
 SAY_WHO_WE_ARE: Final = "Set username and password in Q_CLUSTER['redis']."
@@ -62,16 +86,31 @@ class RedisUnavailable(BrokerUnavailable, ConnectionError):
     """Redis can't be reached. Also the client's own error, which projects catch."""
 
 
-def connect(options: Options) -> redis.Redis:
+def connect(options: Options) -> Any:
     """A client that has not connected yet."""
     if options.django_redis:
         client = _borrow(options.django_redis)
         if client is not None:
             return client
-    settings = options.redis or {}
-    if isinstance(settings, str):
-        return redis.Redis.from_url(settings, **_patience(settings))
-    return redis.StrictRedis(**{**_patience(), **settings})
+    way = Way.of(options.redis or {})
+    if way.client is not None:
+        return _own(way.client)
+    with plain_settings():
+        if way.is_cluster:
+            return _cluster(way)
+        return _master(way) if way.sentinels else _server(way)
+
+
+def at_home(client: Any, key: str) -> Any:
+    """The same client, which asks the node of this key where there are several."""
+    if isinstance(client, redis.RedisCluster):
+        client = ClusterClient.around(client)
+    if isinstance(client, ClusterClient):
+        client.home = key
+    return client
+
+
+# -- how each is made
 
 
 def _borrow(alias: str) -> redis.Redis | None:
@@ -81,7 +120,70 @@ def _borrow(alias: str) -> redis.Redis | None:
     return client
 
 
-def _patience(url: str = "") -> dict[str, Any]:
+def _own(client: Callable[[], Any] | str) -> Any:
+    """What the project's own function gives."""
+    if not isinstance(client, str):
+        return client()
+    try:
+        make = import_string(client)
+    except ImportError as error:
+        message = f"{WHERE}['client'] {client!r} cannot be imported."
+        raise wrong(message, clean(error)) from error
+    return make()
+
+
+def _server(way: Way) -> redis.Redis:
+    if not way.url:
+        return redis.StrictRedis(**{**_patience(), **way.keywords})
+    limits = _patience(is_socket=way.url.startswith("unix:"))
+    client = redis.Redis.from_url(way.url, **{**limits, **way.keywords})
+    _rehearse(client)
+    return client
+
+
+def _master(way: Way) -> redis.Redis:
+    """Of the service that the Sentinels watch, whichever server that is."""
+    limits = {**_patience(), **way.keywords}
+    secrets = {**_patience(), **ONE_OF_SEVERAL, **way.sentinel_kwargs}
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        list(way.sentinels), way.min_other_sentinels, secrets, **limits
+    )
+    client: redis.Redis = sentinel.master_for(way.service_name)  # type: ignore[no-untyped-call]
+    _rehearse(client)
+    return client
+
+
+def _cluster(way: Way) -> ClusterClient:
+    keywords = {**_patience(), **ONE_OF_SEVERAL, **way.keywords}
+    # The client of a cluster ignores what it does not know.
+    keywords.pop("db", None)
+    usual = {key: keywords[key] for key in keywords.keys() - OF_CLUSTERS}
+    redis.Redis(**usual)
+    host, port = keywords.pop("host", "localhost"), keywords.pop("port", 6379)
+    if way.url:
+        address = redis.Redis.from_url(way.url).connection_pool
+        return ClusterClient(
+            partial(redis.RedisCluster.from_url, way.url, **keywords),
+            f"cluster of {_host_of(address)}",
+        )
+    nodes = way.nodes or ((host, int(port)),)
+    return ClusterClient(
+        lambda: redis.RedisCluster(startup_nodes=_nodes(nodes), **keywords),
+        "cluster of " + _listed(nodes),
+    )
+
+
+def _nodes(addresses: tuple[Address, ...]) -> list[ClusterNode]:
+    return [ClusterNode(host, port) for host, port in addresses]  # type: ignore[no-untyped-call]
+
+
+def _rehearse(client: redis.Redis) -> None:
+    """Make a connection without connecting it: it says whether it knows its keywords."""
+    pool = client.connection_pool
+    pool.connection_class(**pool.connection_kwargs)
+
+
+def _patience(*, is_socket: bool = False) -> dict[str, Any]:
     """What the client does not do by itself, unless the settings say otherwise.
 
     It is not to repeat a command whose answer it did not hear: we know better when
@@ -92,43 +194,63 @@ def _patience(url: str = "") -> dict[str, Any]:
         "socket_connect_timeout": CONNECTS_WITHIN,
         "retry": Retry(NoBackoff(), 0),
     }
-    if not url.startswith("unix:"):
+    if not is_socket:
         limits["socket_keepalive"] = True
     return limits
 
 
-def address_of(client: redis.Redis) -> str:
-    """Where the server is, without the password: cache.internal:6379/0."""
-    where = client.connection_pool.connection_kwargs
-    if where.get("path"):
-        return clean(where["path"])
-    host, port = where.get("host", "localhost"), where.get("port", 6379)
-    return clean(f"{host}:{port}/{where.get('db') or 0}")
-
-
-def cautions(client: redis.Redis) -> list[str]:
-    """What is set on the server so that it may lose a queue; nothing if it won't say."""
+@contextmanager
+def plain_settings() -> Iterator[None]:
+    """What the client does not take leaves as ConfigurationError."""
     try:
-        about = client.info()
+        yield
+    except (TypeError, ValueError, RedisError) as error:
+        found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if found is None:
+            raise wrong(f"{WHERE} can't be used: {clean(error)}.", "") from error
+        message = f"{WHERE} has the entry {found[1]!r}, which the client does not know."
+        hint = f"Ours are {', '.join(ENTRIES)}; the rest are keywords of redis.Redis."
+        raise ConfigurationError(message, hint=hint) from error
+
+
+# -- where it is
+
+
+def address_of(client: Any) -> str:
+    """Where the server is, without the password: cache.internal:6379/0."""
+    if isinstance(client, ClusterClient):
+        return clean(client.address)
+    pool = client.connection_pool
+    sentinel = getattr(pool, "sentinel_manager", None)
+    if sentinel is None:
+        where = pool.connection_kwargs
+        return clean(where.get("path") or f"{_host_of(pool)}/{where.get('db') or 0}")
+    several = ", ".join(_host_of(each.connection_pool) for each in sentinel.sentinels)
+    return clean(f"{pool.service_name} (Sentinels: {several})")
+
+
+def _host_of(pool: Any) -> str:
+    where = pool.connection_kwargs
+    return _listed([(where.get("host", "localhost"), where.get("port", 6379))])
+
+
+def _listed(addresses: Any) -> str:
+    return ", ".join(f"{host}:{port}" for host, port in addresses)
+
+
+def version_of(client: Any) -> str:
+    """Of the server; empty if it won't say."""
+    try:
+        return str(client.info("server")["redis_version"])
     except ResponseError:
-        return []
-    where, found = f"Redis at {address_of(client)}", []
-    policy = str(about.get("maxmemory_policy", ""))
-    if policy.startswith("allkeys"):
-        found.append(
-            f"{where} may throw queued tasks away when its memory is full:"
-            f" maxmemory-policy is {policy}. Set it to noeviction."
-        )
-    if not about.get("aof_enabled", True):
-        found.append(
-            f"{where} keeps what was queued since its last snapshot in memory only:"
-            " appendonly is off. Switch it on, or a crash of the server loses that."
-        )
-    return found
+        return ""
+
+
+# -- errors
 
 
 @contextmanager
-def plain_words(client: redis.Redis) -> Iterator[None]:
+def plain_words(client: Any) -> Iterator[None]:
     """Errors of the client leave as BrokerUnavailable or BrokerError."""
     try:
         yield
@@ -136,9 +258,12 @@ def plain_words(client: redis.Redis) -> Iterator[None]:
         raise translated(error, client) from error
 
 
-def translated(error: RedisError, client: redis.Redis) -> BrokerError:
+def translated(error: RedisError, client: Any) -> BrokerError:
     """The error of ours that stands for this one."""
     address, reason = address_of(client), reason_of(error)
+    if isinstance(error, MovedError) and not is_cluster(client):
+        hint = "Write Q_CLUSTER['redis'] with 'cluster': True."
+        return BrokerError(f"Redis at {address} is a node of a cluster.", hint=hint)
     if isinstance(error, AuthenticationError):
         message = f"Redis at {address} does not let us in ({reason.rstrip('.')})."
         # It may be over too: users and passwords are changed on one side first.
@@ -148,6 +273,9 @@ def translated(error: RedisError, client: redis.Redis) -> BrokerError:
         hint = "Check that Redis runs and that Q_CLUSTER['redis'] is right."
         hint = f"{about_certificate(reason) or hint} {USE_THE_DATABASE}"
         return RedisUnavailable(message, hint=hint)
+    if command := refused_command(error):
+        message = f"Redis at {address} refuses what a script needs: {command}."
+        return BrokerError(message, hint=ALLOW)
     message = f"Redis at {address} refuses: {clean(error)}"
     hint = ALLOW if isinstance(error, NoPermissionError) else ""
     return BrokerError(message, hint=hint)
@@ -155,7 +283,8 @@ def translated(error: RedisError, client: redis.Redis) -> BrokerError:
 
 def is_outage(error: RedisError) -> bool:
     """Whether it may be over when it is tried again."""
-    return isinstance(error, OUTAGES) or str(error).startswith(SICK)
+    said = str(error)
+    return isinstance(error, OUTAGES) or said.startswith(SICK) or BETWEEN in said
 
 
 def reason_of(error: BaseException) -> str:
@@ -163,4 +292,7 @@ def reason_of(error: BaseException) -> str:
     cause = error.__cause__ or error.__context__
     if isinstance(cause, OSError) and cause.strerror:
         return clean(cause.strerror).lower()
+    if isinstance(error, MasterNotFoundError):
+        # What each Sentinel said is too much for one line.
+        return clean(str(error).partition(" : ")[0]).lower()
     return clean(error) or type(error).__name__

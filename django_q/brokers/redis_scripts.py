@@ -30,6 +30,10 @@ local base = string.gsub(ready, ':q$', '')
 local later, clusters = base .. ':later', base .. ':clusters'
 local deliveries, ids = base .. ':deliveries', base .. ':ids'
 
+-- While the slot of the queue is on its way to another node of a Redis Cluster, a key that
+-- is nowhere is refused, and with it the script, before it has done anything.
+redis.call('LLEN', base .. ':nowhere')
+
 local function held(cluster) return base .. ':held:' .. cluster end
 local function move(cluster) return base .. ':move:' .. cluster end
 

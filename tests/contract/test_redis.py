@@ -14,17 +14,8 @@ from tests.contract.brokers import BrokerContract
 from tests.servers import RedisServer
 
 
-class TestRedis(BrokerContract):
-    @pytest.fixture(autouse=True)
-    def _server(self, redis_server: RedisServer, q_settings: Any) -> Iterator[None]:
-        self.server = redis_server
-        q_settings(redis=self.connection(), orm=None)
-        yield
-        with Client.from_url(redis_server.url) as client:
-            client.flushdb()
-
-    def connection(self) -> str | dict[str, Any]:
-        return self.server.url
+class RedisContract(BrokerContract):
+    """A subclass says where its server is, and empties it."""
 
     def make_broker(self, queue: str) -> Broker:
         return Redis(queue)
@@ -41,6 +32,19 @@ class TestRedis(BrokerContract):
         assert isinstance(broker, Redis)
         held = broker.connection.scan_iter(broker.list_key[:-1] + "held:*")
         return sum(broker.connection.hlen(key) for key in held)
+
+
+class TestRedis(RedisContract):
+    @pytest.fixture(autouse=True)
+    def _server(self, redis_server: RedisServer, q_settings: Any) -> Iterator[None]:
+        self.server = redis_server
+        q_settings(redis=self.connection(), orm=None)
+        yield
+        with Client.from_url(redis_server.url) as client:
+            client.flushdb()
+
+    def connection(self) -> str | dict[str, Any]:
+        return self.server.url
 
 
 class TestRedisThatDecodes(TestRedis):

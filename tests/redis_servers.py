@@ -1,0 +1,279 @@
+"""Redis in company: with TLS, as a cluster, and as a master behind a Sentinel."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+from redis import Redis as Client
+
+from tests.servers import ADDRESS, RedisServer, free_port
+from tests.waiting import wait_until
+
+SLOTS = 16384
+HIGHEST_PORT = 55_000
+"""The nodes of a cluster talk to each other on a port that is 10,000 higher."""
+
+
+class RedisWithTls(RedisServer):
+    """Talks to nobody without TLS and a certificate of its authority."""
+
+    @classmethod
+    def can_talk(cls) -> bool:
+        """Whether the program knows TLS; not every one was built with it."""
+        programs = cls.programs() or {}
+        said = subprocess.run(
+            [
+                programs["server"],
+                "--port",
+                "0",
+                "--tls-port",
+                "0",
+                "--tls-protocols",
+                "x",
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return "Bad directive" not in said.stdout + said.stderr
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.ca = self.folder / "ca.crt"
+        make_certificates(self.folder)
+        for file in self.folder.iterdir():
+            self.give_away(file)
+
+    def settings(self) -> dict[str, str]:
+        return super().settings() | {
+            "port": "0",
+            "tls-port": str(self.port),
+            "tls-cert-file": str(self.folder / "server.crt"),
+            "tls-key-file": str(self.folder / "server.key"),
+            "tls-ca-cert-file": str(self.ca),
+        }
+
+    def answers(self) -> bool:
+        context = ssl.create_default_context(cafile=self.ca)
+        context.load_cert_chain(self.folder / "client.crt", self.folder / "client.key")
+        try:
+            with (
+                socket.create_connection((ADDRESS, self.port), timeout=1) as line,
+                context.wrap_socket(line, server_hostname=ADDRESS) as safe,
+            ):
+                safe.sendall(b"PING\r\n")
+                return safe.recv(5) == b"+PONG"
+        except OSError:
+            return False
+
+    @property
+    def client(self) -> Client:
+        return Client(ADDRESS, self.port, ssl=True, **self.certificates)
+
+    @property
+    def certificates(self) -> dict[str, Any]:
+        """Keywords of the client."""
+        return {
+            "ssl_ca_certs": str(self.ca),
+            "ssl_certfile": str(self.folder / "client.crt"),
+            "ssl_keyfile": str(self.folder / "client.key"),
+        }
+
+
+def make_certificates(folder: Path) -> None:
+    """An authority, and certificates of it for a server and a client."""
+
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    openssl(
+        *("req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.crt"),
+        *("-days", "2", "-subj", "/CN=authority of the tests"),
+        *("-addext", "keyUsage=critical,keyCertSign"),
+    )
+    (folder / "extensions").write_text(
+        f"subjectAltName=IP:{ADDRESS},DNS:localhost\nauthorityKeyIdentifier=keyid\n"
+    )
+    for name in ("server", "client"):
+        openssl(
+            *("req", *new_key, "-keyout", f"{name}.key", "-out", f"{name}.csr"),
+            *("-subj", f"/CN={name}"),
+        )
+        openssl(
+            *("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.crt"),
+            *("-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial"),
+            *("-days", "2", "-extfile", "extensions"),
+        )
+
+
+class RedisNode(RedisServer):
+    """One node of a cluster."""
+
+    def launch(self) -> None:
+        self.within = min(self.within, 20)
+        for _ in range(20):
+            self.port = free_port()
+            if self.port < HIGHEST_PORT and self.runs():
+                return
+        super().launch()
+
+    def settings(self) -> dict[str, str]:
+        return super().settings() | {
+            "cluster-enabled": "yes",
+            "cluster-node-timeout": "1000",
+        }
+
+    @property
+    def client(self) -> Client:
+        return Client(host=ADDRESS, port=self.port)
+
+
+class RedisClusterServer:
+    """Three nodes that share the slots."""
+
+    def __init__(self, count: int = 3) -> None:
+        self.nodes = [RedisNode() for _ in range(count)]
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            for node in self.nodes:
+                stack.enter_context(node)
+            self._share_slots()
+            wait_until(self.is_whole, within=30)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stack.close()
+
+    def _share_slots(self) -> None:
+        size = SLOTS // len(self.nodes) + 1
+        for number, node in enumerate(self.nodes):
+            slots = range(number * size, min(SLOTS, (number + 1) * size))
+            with node.client as client:
+                client.execute_command("CLUSTER ADDSLOTS", *slots)
+                client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
+                client.execute_command("CLUSTER MEET", ADDRESS, self.nodes[0].port)
+
+    def is_whole(self) -> bool:
+        """Whether every node knows of all."""
+        return all(self._is_content(node) for node in self.nodes)
+
+    def _is_content(self, node: RedisNode) -> bool:
+        with node.client as client:
+            about: Any = client.execute_command("CLUSTER INFO")
+            known = int(about["cluster_known_nodes"])
+            return about["cluster_state"] == "ok" and known == len(self.nodes)
+
+    def flush(self) -> None:
+        for node in self.nodes:
+            with node.client as client:
+                client.flushall()
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        return [(ADDRESS, node.port) for node in self.nodes]
+
+
+class Replica(RedisServer):
+    """A server that copies another."""
+
+    def __init__(self, master: RedisServer) -> None:
+        super().__init__()
+        self.master = master
+
+    def settings(self) -> dict[str, str]:
+        return super().settings() | {
+            "replicaof": f"{ADDRESS} {self.master.port}",
+        }
+
+
+class SentinelServer(RedisServer):
+    """Watches a master; it alone decides on a failover."""
+
+    title = "Redis Sentinel"
+
+    def __init__(self, master: RedisServer, name: str) -> None:
+        super().__init__()
+        self.master = master
+        self.name = name
+
+    def command(self) -> list[str]:
+        configuration = self.data / "sentinel.conf"
+        configuration.write_text(
+            f"bind {ADDRESS}\n"
+            f"port {self.port}\n"
+            f"dir {self.data}\n"
+            f"sentinel monitor {self.name} {ADDRESS} {self.master.port} 1\n"
+            f"sentinel down-after-milliseconds {self.name} 500\n"
+            f"sentinel failover-timeout {self.name} 3000\n"
+        )
+        self.give_away(configuration)
+        return [str(self.program("server")), str(configuration), "--sentinel"]
+
+
+class WatchedRedis:
+    """A master, its replica, and the Sentinel that makes the one of the other."""
+
+    service = "the-queue"
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self.master: RedisServer = stack.enter_context(RedisServer())
+            self.replica = stack.enter_context(Replica(self.master))
+            # The Sentinel looks at both when it starts, and then seldom.
+            wait_until(self.has_copied, within=30)
+            self.sentinel = SentinelServer(self.master, self.service)
+            stack.enter_context(self.sentinel)
+            wait_until(self.knows_the_replica, within=30)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stack.close()
+
+    def ask(self, server: RedisServer, *words: Any) -> Any:
+        with Client(host=ADDRESS, port=server.port, decode_responses=True) as client:
+            return client.execute_command(*words)
+
+    def knows_the_replica(self) -> bool:
+        found: Sequence[Any] = self.ask(
+            self.sentinel, "SENTINEL REPLICAS", self.service
+        )
+        return any(self.is_well(each) for each in found)
+
+    def is_well(self, replica: Any) -> bool:
+        return bool(replica["master-link-status"] == "ok")
+
+    def has_copied(self) -> bool:
+        """Whether the replica has everything that the master has confirmed."""
+        master = self.ask(self.master, "INFO", "replication")
+        replica = self.ask(self.replica, "INFO", "replication")
+        return bool(
+            replica["master_link_status"] == "up"
+            and master["master_repl_offset"] == replica["slave_repl_offset"]
+        )
+
+    def fail_over(self) -> None:
+        """The master is killed; gives when the replica has taken over."""
+        wait_until(self.has_copied)
+        assert self.master.process is not None
+        self.master.process.kill()
+        wait_until(self.replica_is_master, within=30)
+
+    def replica_is_master(self) -> bool:
+        return bool(self.ask(self.replica, "ROLE")[0] == "master")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Q_CLUSTER['redis'] for it."""
+        sentinels = [(ADDRESS, self.sentinel.port)]
+        return {"sentinels": sentinels, "service_name": self.service}
