@@ -29,6 +29,10 @@ from pathlib import Path
 from typing import ClassVar, Self, TypedDict
 
 USER = "django_q"
+GUEST = "guest"
+"""Has a password, and no rights but those that a test gives."""
+
+GUESTS_WORD = "plain"
 ADDRESS = "127.0.0.1"
 
 
@@ -261,6 +265,9 @@ class PostgreSQL(Server):
             "--locale=C",
             "--no-sync",
         )
+        people = self.data / "pg_hba.conf"
+        known = f"host all {GUEST} {ADDRESS}/32 scram-sha-256\n"
+        people.write_text(known + people.read_text())
 
     def command(self) -> list[str]:
         settings = {
@@ -313,7 +320,8 @@ class MariaDB(Server):
         people = self.folder / "people.sql"
         people.write_text(
             f"CREATE USER '{USER}'@'{ADDRESS}';\n"
-            f"GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'{ADDRESS}';\n"
+            f"GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'{ADDRESS}' WITH GRANT OPTION;\n"
+            f"CREATE USER '{GUEST}'@'{ADDRESS}' IDENTIFIED BY '{GUESTS_WORD}';\n"
         )
         people.chmod(0o644)
 

@@ -8,10 +8,21 @@ from collections.abc import Callable
 from time import sleep
 from typing import Final, TypeVar
 
-from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+)
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_q.exceptions import BrokerError, BrokerUnavailable
+from django_q.exceptions import (
+    BrokerError,
+    BrokerUnavailable,
+    DjangoQError,
+    PackageTooLarge,
+)
+from django_q.logs import clean
 
 Value = TypeVar("Value")
 
@@ -21,7 +32,21 @@ PAUSES: Final = (0.005, 0.02, 0.08)
 DEADLOCKS: Final = frozenset({"40001", "40P01", 1213, 1020})
 LOST: Final = frozenset({2002, 2003, 2006, 2013, 2055, 1053, 1077, 1079, 1927, 4031})
 NO_TABLE: Final = frozenset({"42P01", "42703", 1146, 1054})
+FORBIDDEN: Final = frozenset(
+    {"28000", "28P01", "42501", 1044, 1045, 1142, 1143, 1227, 1698}
+)
 """SQLSTATEs of PostgreSQL and numbers of MySQL and MariaDB."""
+
+TOO_LARGE: Final = 1153
+
+REFUSALS: Final = ("authentication failed", "readonly database")
+"""The same in words, where there is no code for it."""
+
+ADVICE: Final = "Check DATABASES[{alias!r}], and that its server runs and lets us in."
+ADVICE_ON_RIGHTS: Final = (
+    "Check USER and PASSWORD in DATABASES[{alias!r}], and that this user may read and write"
+    " the tables of django_q."
+)
 
 
 class Mishap(enum.Enum):
@@ -32,6 +57,9 @@ class Mishap(enum.Enum):
     """The connection is gone."""
 
     NO_TABLE = enum.auto()
+    FORBIDDEN = enum.auto()
+    """The server does not know us, or does not allow it."""
+
     OTHER = enum.auto()
 
 
@@ -62,7 +90,7 @@ def attempt(
             elif isinstance(error, ProgrammingError) and mishap is Mishap.OTHER:
                 raise
             else:
-                raise told(error, connection.alias) from error
+                raise told(error, connection) from error
     raise AssertionError
 
 
@@ -73,23 +101,43 @@ def judge(error: DatabaseError | InterfaceError) -> Mishap:
         return Mishap.DEADLOCK
     if code in NO_TABLE or "no such" in str(error) or "has no column" in str(error):
         return Mishap.NO_TABLE
+    if code in FORBIDDEN or any(words in str(error) for words in REFUSALS):
+        return Mishap.FORBIDDEN
     if _is_lost(error, code):
         return Mishap.LOST
     return Mishap.OTHER
 
 
-def told(error: DatabaseError | InterfaceError, alias: str) -> BrokerError:
+def told(
+    error: DatabaseError | InterfaceError, connection: BaseDatabaseWrapper
+) -> DjangoQError:
     """The same error, in words that tell what to do."""
+    alias = connection.alias
     mishap = judge(error)
     if mishap is Mishap.NO_TABLE:
         message = (
             f"The tables of django_q are not (all) in database {alias!r}: {error}."
         )
         return BrokerError(message, hint="Run: python manage.py migrate")
-    reason = str(error).strip() or type(error).__name__
-    return BrokerUnavailable(
-        f"The queue in database {alias!r} can't be used: {reason}."
-    )
+    if _code_of(error) == TOO_LARGE:
+        message = f"Database {alias!r} takes no package of this size: {clean(error)}."
+        hint = "Pass a file name or an id instead, or raise max_allowed_packet."
+        return PackageTooLarge(message, hint=hint)
+    # Some say it in several lines.
+    reason = clean(" ".join(str(error).split()) or type(error).__name__, 300)
+    place = f"{alias!r} ({place_of(connection)})"
+    message = f"The queue in database {place} can't be used: {reason.rstrip('.')}."
+    advice = ADVICE_ON_RIGHTS if mishap is Mishap.FORBIDDEN else ADVICE
+    return BrokerUnavailable(message, hint=advice.format(alias=alias))
+
+
+def place_of(connection: BaseDatabaseWrapper) -> str:
+    """Where a database is, without user and password: db.internal:5432/shop."""
+    settings = connection.settings_dict
+    host, port = settings.get("HOST"), settings.get("PORT")
+    server = f"{host}:{port}" if host and port else host
+    name = str(settings.get("NAME") or "")
+    return clean(f"{server}/{name}" if server else name)
 
 
 def _code_of(error: Exception) -> str | int | None:

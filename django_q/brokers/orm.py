@@ -11,6 +11,7 @@ from django.db import connections, router
 from django.db.models import QuerySet
 
 from django_q import clock, humanhash
+from django_q.brokers.advice import odd_name
 from django_q.brokers.base import Broker, Consignment, Delivery
 from django_q.brokers.contact import Contact
 from django_q.brokers.mishaps import attempt
@@ -53,6 +54,7 @@ class ORM(Broker):
 
     def _prepare(self) -> None:
         self.database: str = _alias_of(self.connection)
+        check_key(self.list_key, self.database)
         self._holder: str | None = None
         self._lease = float(get_options().retry)
         self._contact = Contact(self._lease)
@@ -284,6 +286,16 @@ def _alias_of(connection: Any) -> str:
     """
     alias: str | None = getattr(connection, "db", None)
     return alias or get_options().orm or router.db_for_write(OrmQ)
+
+
+def check_key(key: str, alias: str) -> None:
+    """Raises ConfigurationError for a queue for which the table has no room."""
+    longest = OrmQ._meta.get_field("key").max_length or 0  # noqa: SLF001 - public
+    if "\0" in key:
+        raise odd_name("Databases", key, "it has a zero byte")
+    if len(key) > longest and connections[alias].vendor != "sqlite":
+        reason = f"it has more than {longest} characters"
+        raise odd_name(f"Database {alias!r}", key, reason)
 
 
 def deliver(row: Row) -> Delivery:

@@ -23,16 +23,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.core.cache import cache
 from django.utils import timezone
 
-from django_q.brokers import Broker, get_broker
 from django_q.brokers.registry import KINDS, Kind
 from django_q.exceptions import (
     BrokerError,
     BrokerUnavailable,
     ConfigurationError,
-    DjangoQError,
     PackageTooLarge,
 )
 from django_q.tasks import async_task
@@ -40,13 +37,22 @@ from tests.benches.disque_server import DisqueServer
 from tests.benches.iron_server import IronServer
 from tests.benches.mongo_server import MongoServer
 from tests.benches.mongo_server import Refusal as MongoRefusal
-from tests.contract.brokers import packages_of, take, take_one
+from tests.contract.brokers import packages_of, take
+from tests.integration.bad_input import (
+    NAMES,
+    SECRET,
+    Entries,
+    Use,
+    complaints,
+    keeps_time,
+    use,
+    wrong_clock,
+)
 from tests.servers import SqsServer, free_port
 
-SECRET = "geheim"
-HERE = "127.0.0.1"
+__all__ = ["use"]
 
-Entries = dict[str, Any]
+HERE = "127.0.0.1"
 
 
 @dataclass
@@ -173,43 +179,6 @@ def way(request: pytest.FixtureRequest) -> Iterator[Way]:
     yield from WAYS[request.param](request)
 
 
-@pytest.fixture
-def use(q_settings: Any) -> Iterator[Callable[..., Broker]]:
-    """The broker that `get_broker` gives with these entries."""
-    cache.clear()
-    opened: list[Broker] = []
-
-    def get(entries: Entries, queue: str | None = None) -> Broker:
-        q_settings(orm=None, retry=30, poll=0.02, **entries)
-        opened.append(get_broker(queue or f"bad-{uuid4().hex[:8]}"))
-        return opened[-1]
-
-    yield get
-    for broker in opened:
-        with suppress(DjangoQError):
-            broker.close()
-
-
-Use = Callable[..., Broker]
-
-
-def complaints(broker: Broker) -> list[str]:
-    """What a site, a cluster and a look at the broker are told, each of them."""
-    told = []
-    for verb in (
-        lambda: async_task("math.sqrt", 4, q_options={"broker": broker}),
-        lambda: broker.enqueue("package", task_id="1" * 32),
-        lambda: broker.dequeue(1),
-        broker.ping,
-    ):
-        with pytest.raises((BrokerError, ConfigurationError)) as caught:
-            verb()
-        told.append(str(caught.value))
-        assert SECRET not in told[-1]
-        assert "\n" not in told[-1]
-    return told
-
-
 # -- the way there
 
 
@@ -297,37 +266,6 @@ def test_missing_client_library_is_named_with_the_command(
 
 # -- names of queues
 
-NAMES = {
-    "blank": " ",
-    "plain": "a",
-    "capital": "A",
-    "accent": "ä",
-    "space behind": "a ",
-    "slash": "a/b",
-    "colon": "a:b",
-    "like a key of ours": "a:later",
-    "like another one": "a:q",
-    "like those of a cluster": "a:held:" + "0" * 32,
-    "dollar": "a$b",
-    "command": "$cmd",
-    "system": "system.users",
-    "vital signs": "django_q:signs",
-    "dots": "..",
-    "one dot": ".",
-    "dot in front": ".a",
-    "quotes": """a'b"c`d""",
-    "other alphabets": "Grüße, 世界, 🚀",
-    "line break": "a\nb",
-    "zero": "a\0b",
-    "pattern": "*?[ab]\\",
-    "placeholder": "%s %(x)s {} %2F",
-    "percent": "a%2Fb",
-    "address": "a?b#c&d=e",
-    "FIFO": "a.fifo",
-    "very long": "a" * 5000,
-    "half a character": "a\ud800",
-}
-
 
 def test_odd_name_works_or_is_refused_and_mixes_with_no_other(
     way: Way, use: Use
@@ -374,33 +312,9 @@ def test_package_that_is_too_large_names_the_setting(way: Way, use: Use) -> None
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
-def test_clock_of_the_client_does_not_matter(
-    way: Way, use: Use, hours: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_clock_of_the_client_does_not_matter(way: Way, use: Use, hours: int) -> None:
     way.let_in()
-    right = use(way.entries)
-    right.enqueue("already there")
-    right.enqueue("later", delay=600)
-    now = timezone.now
-
-    def wrong_now() -> datetime:
-        return now() + timedelta(hours=hours)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(timezone, "now", wrong_now)
-        wrong = use(way.entries, right.short_key)
-        wrong.enlist("a" * 32, 30)
-        wrong.enqueue("by a wrong clock")
-        wrong.enqueue("by a wrong clock, later", delay=600)
-        taken = [take_one(wrong) for _ in range(2)]
-        assert packages_of(taken) == ["already there", "by a wrong clock"]
-        assert take(wrong, 9) == []
-        receipts = [str(each.receipt) for each in taken]
-        assert wrong.renew(receipts) == set(receipts)
-    # What it holds is held, and what it delayed waits, for those with a right clock too.
-    assert take(right, 9) == []
-    assert wrong.acknowledge_many(receipts) == set(receipts)
-    assert take(right, 9) == []
+    keeps_time(use, way.entries, hours)
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
@@ -409,15 +323,9 @@ def test_signature_of_a_wrong_clock_is_explained(
 ) -> None:
     broker = use({"sqs": sqs_server.settings})
     broker.enqueue("by a right clock")
-    now = timezone.now
-
-    def wrong_now() -> datetime:
-        return now() + timedelta(hours=hours)
-
     sqs_server.be_strict(True)
     try:
-        with monkeypatch.context() as patch:
-            patch.setattr(timezone, "now", wrong_now)
+        with wrong_clock(hours) as wrong_now, monkeypatch.context() as patch:
             patch.setattr("botocore.auth.get_current_datetime", naive(wrong_now))
             told = complaints(broker)
         assert broker.queue_size() == 1

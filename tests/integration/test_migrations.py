@@ -39,6 +39,7 @@ NAMES = [
     "0019_alter_task_options_alter_ormq_key_alter_ormq_lock_and_more",
     "0020_leases_vital_signs_and_schedule_errors",
     "0021_attempt",
+    "0022_names_of_queues",
 ]
 LAST_OF_OLD = NAMES[18]
 NOON = datetime(2026, 5, 12, 12, tzinfo=UTC)

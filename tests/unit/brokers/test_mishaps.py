@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from django.db import IntegrityError, InterfaceError, OperationalError, ProgrammingError
@@ -16,6 +16,7 @@ class Connection:
     """As much of a connection as a mishap touches."""
 
     alias = "queues"
+    settings_dict: ClassVar = {"HOST": "db.internal", "PORT": 5432, "NAME": "shop"}
 
     def __init__(self, *, in_atomic_block: bool = False) -> None:
         self.in_atomic_block = in_atomic_block
@@ -63,6 +64,14 @@ NO_TABLE = (
     OperationalError("no such column: holder"),
     OperationalError("table django_q_ormq has no column named task_id"),
 )
+FORBIDDEN = (
+    postgres("28P01"),
+    postgres("42501", ProgrammingError),
+    OperationalError('FATAL:  password authentication failed for user "shop"'),
+    OperationalError("attempt to write a readonly database"),
+    OperationalError(1045, "Access denied for user 'shop'@'10.0.0.1'"),
+    OperationalError(1142, "INSERT command denied to user 'shop'@'10.0.0.1'"),
+)
 OTHER = (
     OperationalError("database is locked"),
     OperationalError("database or disk is full"),
@@ -95,6 +104,7 @@ def run(work: Callable[[], int], connection: Any = None, **named: bool) -> int:
         (Mishap.DEADLOCK, DEADLOCKS),
         (Mishap.LOST, LOST),
         (Mishap.NO_TABLE, NO_TABLE),
+        (Mishap.FORBIDDEN, FORBIDDEN),
         (Mishap.OTHER, OTHER),
     ],
     ids=lambda value: getattr(value, "name", ""),
@@ -123,9 +133,18 @@ def test_deadlocks_without_end_are_told():
 def test_lost_connection_is_closed_and_told(error: Exception):
     work, tries = failing(error)
     connection = Connection()
-    with pytest.raises(BrokerUnavailable, match="can't be used"):
+    with pytest.raises(BrokerUnavailable, match="can't be used") as caught:
         run(work, connection)
+    assert "'queues' (db.internal:5432/shop)" in str(caught.value)
+    assert "Check DATABASES['queues']" in str(caught.value)
     assert (len(tries), connection.closed) == (1, 1)
+
+
+@pytest.mark.parametrize("error", FORBIDDEN)
+def test_missing_right_is_told_with_the_setting(error: Exception):
+    work, _ = failing(error)
+    with pytest.raises(BrokerUnavailable, match=r"USER .* in DATABASES\['queues'\]"):
+        run(work)
 
 
 def test_what_may_be_repeated_is_repeated_once_after_a_lost_connection():
