@@ -157,7 +157,8 @@ def load(path: str) -> type[Broker]:
 
 def _explained(error: ImportError, path: str) -> ConfigurationError:
     for kind in KINDS:
-        if kind.path == path and error.name == kind.package:
+        missing = (error.name or "").partition(".")[0]
+        if kind.path == path and missing == kind.package:
             return ConfigurationError(
                 kind.lacks_package, hint=f"{kind.remedy} {USE_THE_DATABASE}"
             )
