@@ -8,8 +8,8 @@ from shlex import quote
 from typing import Any, Final
 
 from django_q.brokers.base import Broker, Consignment, Delivery
-from django_q.brokers.disque_call import Call
-from django_q.brokers.disque_client import Ask, Nodes, connect
+from django_q.brokers.disque_call import Calls
+from django_q.brokers.disque_client import MOST_AT_ONCE, Nodes, connect
 from django_q.brokers.disque_jobs import (
     LONGEST_DELAY,
     LONGEST_RETRY,
@@ -23,9 +23,6 @@ from django_q.brokers.disque_jobs import (
 from django_q.conf import get_options
 from django_q.exceptions import BrokerError, BrokerUnavailable
 from django_q.logs import logger
-
-MOST_AT_ONCE: Final = 500
-"""Commands that travel in one go."""
 
 GONE: Final = ("NOJOB", "ACKED")
 """What WORKING answers when the job has been acknowledged, or is not on this node."""
@@ -52,7 +49,7 @@ class Disque(Broker):
     _found_all = False
     """The last look found less than it asked for: there is room for what comes."""
 
-    _call: Call | None = None
+    _calls: Calls | None = None
 
     @property
     def lease_length(self) -> float:
@@ -86,7 +83,7 @@ class Disque(Broker):
             self._addition(each.queue, each.package, each.delay)
             for each in consignments
         ]
-        self._each(added, again=False)
+        self.connection.execute_each(added, again=False)
 
     def dequeue(self, count: int | None = None) -> list[Delivery]:
         wanted = count or get_options().bulk or 1
@@ -118,8 +115,8 @@ class Disque(Broker):
 
     def queue_size(self) -> int:
         """Jobs that wait, on all nodes that can be reached."""
-        nodes = self.connection.ask_all(lambda ask: int(ask("QLEN", self.list_key)))
-        return sum(nodes)
+        words = ("QLEN", self.list_key)
+        return sum(self.connection.ask_all(lambda node: node.execute_command(*words)))
 
     def lock_size(self) -> int:
         """Jobs that no node offers: handed out, or delayed."""
@@ -135,7 +132,8 @@ class Disque(Broker):
 
     def peek(self, count: int = 10) -> list[str]:
         """The next packages, without taking them; with a negative count the latest."""
-        nodes = self.connection.ask_all(lambda ask: ask("QPEEK", self.list_key, count))
+        words = ("QPEEK", self.list_key, count)
+        nodes = self.connection.ask_all(lambda node: node.execute_command(*words))
         jobs = {job[1]: job[2] for node in nodes for job in node}
         return [body.decode(errors="replace") for body in jobs.values()][: abs(count)]
 
@@ -202,10 +200,9 @@ class Disque(Broker):
         """Say that they are still worked on. In the second half of its life a job can't be
         kept any more: it is handed out again whatever we say.
         """
-        answers = self._work_on(receipts)
-        lost = {r for r, said in answers.items() if str(said).startswith(GONE)}
-        # Where there are several nodes, this one need not know the job.
-        return set(receipts) - (set() if self.connection.are_several else lost)
+        unknown = self._work_on(receipts)
+        # Where there are several nodes, one that can't be reached may know them.
+        return set(receipts) - (set() if self.connection.are_several else unknown)
 
     def release(
         self, receipts: Sequence[str], *, delay: float = 0, failed: bool = False
@@ -216,7 +213,16 @@ class Disque(Broker):
         if delay > 0:
             return {r for r in receipts if self._put_off(r, delay, failed=failed)}
         verb = "NACK" if failed else "ENQUEUE"
-        self._in_loads(verb, [job_of(receipt) for receipt in receipts])
+        left = [(verb, job_of(receipt)) for receipt in receipts]
+
+        def give(node: Nodes) -> None:
+            done = node.execute_each(left)
+            left[:] = [each for each, n in zip(list(left), done, strict=True) if not n]
+
+        give(self.connection)
+        # A single one of the others: each that has a copy would hand it out.
+        if left and self.connection.are_several:
+            self.connection.ask_all(give)
         return set(receipts)
 
     # -- waking up
@@ -225,38 +231,39 @@ class Disque(Broker):
         if not self._is_enlisted:
             return None
         if self._found_all:
-            self._open_call().ask()
-        return None if self._call is None else self._call.descriptor
+            self._open_calls().ask()
+        return None if self._calls is None else self._calls.descriptor
 
     def has_news(self) -> bool:
         if not self._is_enlisted or not self._found_all:
             return True
-        call = self._open_call()
-        call.ask()
-        return call.is_answered()
+        calls = self._open_calls()
+        calls.ask()
+        return calls.are_answered()
 
     def pulse(self) -> float:
-        is_called = self._call is not None and self._call.descriptor is not None
+        is_called = self._calls is not None and self._calls.descriptor is not None
         return 1.0 if is_called else super().pulse()
 
     def close(self) -> None:
-        if self._call is not None:
-            self._call.end()
-            self._call = None
+        if self._calls is not None:
+            self._calls.end()
+            self._calls = None
         self.connection.close()
 
-    def _open_call(self) -> Call:
-        if self._call is None:
-            self._call = Call(self.connection, self.list_key, self.lease_length)
-        return self._call
+    def _open_calls(self) -> Calls:
+        if self._calls is None:
+            nodes = self.connection.members
+            self._calls = Calls(nodes, self.list_key, self.lease_length)
+        return self._calls
 
     # -- talking to Disque
 
     def _called(self, wanted: int) -> Jobs:
         """What there is for a cluster, which is called when there is something."""
-        if self._call is not None and not self._call.is_answered():
+        if self._calls is not None and not self._calls.are_answered():
             return []
-        came = [] if self._call is None else self._call.take()
+        came = [] if self._calls is None else self._calls.take(wanted)
         try:
             # Whoever waited for jobs gets a single one, however many there are.
             return came + self._get(wanted - len(came), "NOHANG")
@@ -279,22 +286,34 @@ class Disque(Broker):
 
     def _put_off(self, receipt: str, delay: float, *, failed: bool) -> bool:
         """Queue the package anew, for later, and only then be done with the former job."""
-        job = facts_in(self.connection.execute_command("SHOW", job_of(receipt)) or ())
-        if job.get("state") != b"active":
+        words = ("SHOW", job_of(receipt))
+        nodes = self.connection.ask_all(lambda node: node.execute_command(*words))
+        jobs = [facts_in(facts) for facts in nodes if facts]
+        if not jobs or any(job["state"] != b"active" for job in jobs):
             return False
-        package = job["body"].decode(errors="replace")
-        failures = int(job["nacks"]) + failures_in(receipt) + failed
+        package = jobs[0]["body"].decode(errors="replace")
+        failures = max(int(job["nacks"]) for job in jobs)
+        failures += failures_in(receipt) + failed
         pause = min(delay, LONGEST_DELAY)
-        self.connection.execute_command(
-            *self._addition(self.list_key, package, pause, failures), again=False
-        )
+        added = self._addition(self.list_key, package, pause, failures)
+        self.connection.execute_command(*added, again=False, is_new=True)
         return bool(Disque.acknowledge_many(self, [receipt]))
 
-    def _work_on(self, receipts: Sequence[str]) -> dict[str, Any]:
-        """What Disque says about our going on with each of these."""
-        commands = [("WORKING", job_of(receipt)) for receipt in receipts]
-        answers = self._each(commands, refusals=True)
-        return dict(zip(receipts, answers, strict=True))
+    def _work_on(self, receipts: Sequence[str]) -> set[str]:
+        """Say that we go on with these; gives those that no node knows any more."""
+        left = [("WORKING", job_of(receipt)) for receipt in receipts]
+
+        def tell(node: Nodes) -> None:
+            answers = node.execute_each(left, refusals=True)
+            told = zip(list(left), answers, strict=True)
+            left[:] = [each for each, said in told if str(said).startswith(GONE)]
+
+        tell(self.connection)
+        # With more than three nodes, not each of them has a copy.
+        if left and self.connection.are_several:
+            self.connection.ask_all(tell)
+        unknown = {job for _verb, job in left}
+        return {receipt for receipt in receipts if job_of(receipt) in unknown}
 
     def _jobs(self, *states: str) -> set[str]:
         """The ids of the jobs of this queue that are in one of these states somewhere."""
@@ -304,7 +323,7 @@ class Disque(Broker):
         return {job.decode() for job in self._scan("JSCAN", *words)}
 
     def _scan(self, verb: str, *words: Any) -> set[bytes]:
-        nodes = self.connection.ask_all(lambda ask: set(scan(ask, verb, *words)))
+        nodes = self.connection.ask_all(lambda node: set(scan(node, verb, *words)))
         return set().union(*nodes)
 
     def _in_loads(self, verb: str, jobs: Sequence[str]) -> None:
@@ -313,27 +332,12 @@ class Disque(Broker):
             load = jobs[begin : begin + MOST_AT_ONCE]
             self.connection.execute_command(verb, *load)
 
-    def _each(
-        self,
-        commands: Sequence[Sequence[Any]],
-        *,
-        again: bool = True,
-        refusals: bool = False,
-    ) -> list[Any]:
-        answers: list[Any] = []
-        for begin in range(0, len(commands), MOST_AT_ONCE):
-            load = commands[begin : begin + MOST_AT_ONCE]
-            answers += self.connection.execute_each(
-                load, again=again, refusals=refusals
-            )
-        return answers
 
-
-def scan(ask: Ask, verb: str, *words: Any) -> Iterator[bytes]:
+def scan(node: Nodes, verb: str, *words: Any) -> Iterator[bytes]:
     """What a node gives page by page; some may come twice."""
     cursor = b"0"
     while True:
-        cursor, found = ask(verb, cursor, *words)
+        cursor, found = node.execute_command(verb, cursor, *words)
         yield from found
         if int(cursor) == 0:
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from selectors import EVENT_READ, DefaultSelector
 from socket import SHUT_WR
 from time import monotonic
 from typing import Any, Final
@@ -23,7 +24,9 @@ ENDS_WITHIN: Final = 1.0
 """Seconds for a node to notice that we wait no longer."""
 
 REST: Final = 1.0
-"""Seconds after an error, in which nothing is asked."""
+"""Seconds after an error, in which nothing is asked; each time twice as many."""
+
+LONGEST_REST: Final = 30.0
 
 Jobs = list[Sequence[Any]]
 
@@ -46,7 +49,18 @@ class Call:
         self._line: Any = None
         self._is_asking = False
         self._asked = self._rests_until = 0.0
+        self._rest = REST
+        self.lines = 0
+        """So many were opened."""
         self._jobs: Jobs = []
+
+    @property
+    def is_asking(self) -> bool:
+        return self._is_asking
+
+    @property
+    def has_jobs(self) -> bool:
+        return bool(self._jobs)
 
     @property
     def descriptor(self) -> int | None:
@@ -60,21 +74,21 @@ class Call:
             return
         waiting = ("TIMEOUT", int(self._wait * 1000), "WITHCOUNTERS")
         try:
-            self._line = self._line or self._nodes.open_line()
+            if self._line is None:
+                self._line, self.lines = self._nodes.open_line(), self.lines + 1
             self._line.send_command("GETJOB", *waiting, "FROM", self._queue)
         except (RedisError, BrokerError) as error:
             self._lose(error)
         else:
             self._is_asking, self._asked = True, monotonic()
 
-    def is_answered(self) -> bool:
-        """Whether a job has come, or may have: then it is to be asked anew."""
+    def hear(self) -> None:
+        """Read the answer if there is one; one without a job is followed by a question."""
         if self._is_asking:
             try:
                 self._hear()
             except RedisError as error:
                 self._lose(error)
-        return not self._is_asking
 
     def take(self) -> Jobs:
         """What came and is still ours."""
@@ -95,7 +109,7 @@ class Call:
     def _hear(self) -> None:
         if self._line.can_read(0):
             self._jobs = self._line.read_response(disable_decoding=True) or []
-            self._is_asking = False
+            self._is_asking, self._rest = False, REST
             self.ask()
         elif monotonic() > self._asked + self._wait + PATIENCE:
             raise TimeoutError("no answer to GETJOB")
@@ -116,7 +130,8 @@ class Call:
     def _lose(self, error: Exception) -> None:
         """Look now and then, until it works again."""
         self._hang_up()
-        self._rests_until = monotonic() + REST
+        self._rests_until = monotonic() + self._rest
+        self._rest = min(2 * self._rest, LONGEST_REST)
         if isinstance(error, RedisError) and name_of(error) in USELESS:
             self._nodes.leave()
 
@@ -124,3 +139,58 @@ class Call:
         if self._line is not None:
             self._line.disconnect()
         self._line, self._is_asking = None, False
+
+
+class Calls:
+    """A call at each node: else a job that another one has might be found late."""
+
+    def __init__(self, nodes: Sequence[Nodes], queue: str, retry: float) -> None:
+        self._calls = [Call(node, queue, retry) for node in nodes]
+        self._selector: Any = None
+        self._watched: list[tuple[int, int]] = []
+
+    @property
+    def descriptor(self) -> int | None:
+        """Becomes readable with an answer; None while nothing is asked."""
+        asking = [call for call in self._calls if call.is_asking]
+        if len(self._calls) == 1 or not asking:
+            return self._calls[0].descriptor
+        # A new line may well have the number of a former one.
+        watched = [(call.descriptor or 0, call.lines) for call in asking]
+        if watched != self._watched:
+            self._watch(watched)
+        return int(self._selector.fileno())
+
+    def ask(self) -> None:
+        """Ask where it is not asked, or answered, already."""
+        for call in self._calls:
+            call.ask()
+
+    def are_answered(self) -> bool:
+        """Whether a job has come, or nobody can be asked: then it is to be looked."""
+        for call in self._calls:
+            call.hear()
+        calls = self._calls
+        return any(c.has_jobs for c in calls) or not any(c.is_asking for c in calls)
+
+    def take(self, count: int) -> Jobs:
+        """Up to so many of what came and is still ours."""
+        jobs: Jobs = []
+        for call in self._calls:
+            if len(jobs) < count:
+                jobs += call.take()
+        return jobs
+
+    def end(self) -> None:
+        """Stop waiting, and give back what came at the last moment."""
+        self._watch([])
+        for call in self._calls:
+            call.end()
+
+    def _watch(self, watched: list[tuple[int, int]]) -> None:
+        if self._selector is not None:
+            self._selector.close()
+        self._watched = watched
+        self._selector = DefaultSelector() if watched else None
+        for descriptor, _line in watched:
+            self._selector.register(descriptor, EVENT_READ)

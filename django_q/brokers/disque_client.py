@@ -30,13 +30,13 @@ ANSWERS_WITHIN: Final = 10.0
 
 CONNECTS_WITHIN: Final = 5.0
 
-PASSED_OVER: Final = 30.0
-"""Seconds for which a node that can't be reached is not asked what it has."""
+MOST_AT_ONCE: Final = 500
+"""Commands that travel in one go."""
+
+PASSED_OVER: Final = 10.0
+"""Seconds for which a node that can't be reached is not asked with the others."""
 
 T = TypeVar("T")
-
-Ask = Callable[..., Any]
-"""Takes the words of a command, and gives what a node answers."""
 
 DEFAULT_PORT: Final = 7711
 
@@ -75,11 +75,12 @@ class Nodes:
 
     def __init__(self, addresses: Sequence[str], password: str | None = None) -> None:
         self.addresses = [address_in(text) for text in addresses]
+        self._texts = list(dict.fromkeys(addresses))
         self._password = password
         self._client: redis.Redis | None = None
-        self._clients: dict[tuple[str, int], redis.Redis] = {}
-        self._asked_from: dict[tuple[str, int], float] = {}
-        """When a node that could not be reached is asked again."""
+        self._members: list[Nodes] = []
+        self.ask_from = 0.0
+        """When it is asked again after it could not be reached."""
 
     def execute_command(
         self, *words: Any, again: bool = True, is_new: bool = False
@@ -96,46 +97,61 @@ class Nodes:
         return self._talk(ask, again=again, leave_at=leave_at)
 
     def execute_each(
-        self, commands: Sequence[Sequence[Any]], *, again: bool, refusals: bool
+        self,
+        commands: Sequence[Sequence[Any]],
+        *,
+        again: bool = True,
+        refusals: bool = False,
     ) -> list[Any]:
-        """What one node answers to each of several commands.
+        """What is answered to each of several commands.
 
         `refusals`: they are answers as well; else the first of them is raised.
         """
+        load: Sequence[Sequence[Any]]
 
         def ask(node: Any) -> list[Any]:
             with node.pipeline(transaction=False) as pipe:
-                for words in commands:
+                for words in load:
                     pipe.execute_command(*words)
-                answers: list[Any] = pipe.execute(raise_on_error=False)
+                said: list[Any] = pipe.execute(raise_on_error=False)
             # The client's own way to raise them would show what was sent.
-            refused = [said for said in answers if isinstance(said, Exception)]
+            refused = [each for each in said if isinstance(each, Exception)]
             if refused and not refusals:
                 raise refused[0]
-            return answers
+            return said
 
-        return self._talk(ask, again=again, leave_at=USELESS if again else ())
+        answers: list[Any] = []
+        for begin in range(0, len(commands), MOST_AT_ONCE):
+            load = commands[begin : begin + MOST_AT_ONCE]
+            answers += self._talk(ask, again=again, leave_at=USELESS if again else ())
+        return answers
 
-    def ask_all(self, ask: Callable[[Ask], T]) -> list[T]:
-        """What each node that can be reached has to say, since each knows its own queue.
-
-        `ask` is called with the means to ask one of them.
-        """
+    @property
+    def members(self) -> list[Nodes]:
+        """Each node by itself."""
         if not self.are_several:
-            return [ask(self.execute_command)]
+            return [self]
+        if not self._members:
+            self._members = [Nodes([text], self._password) for text in self._texts]
+        return self._members
+
+    def ask_all(self, ask: Callable[[Nodes], T]) -> list[T]:
+        """What each node that can be reached has to say; one that can't is passed over
+        for a while.
+        """
         answers: list[T] = []
-        failed: RedisError | None = None
-        with self._plain_words():
-            for address in dict.fromkeys(self.addresses):
-                try:
-                    if self._asked_from.get(address, 0.0) <= monotonic():
-                        answers.append(ask(self._client_of(address).execute_command))
-                except (ConnectionError, TimeoutError) as error:
-                    self._pass_over(address)
-                    failed = error
-            if not answers:
-                self._asked_from.clear()
-                raise failed or ConnectionError("no node answers")
+        failed: BrokerUnavailable | None = None
+        members = self.members
+        now = monotonic()
+        for node in [n for n in members if n.ask_from <= now] or members:
+            try:
+                answers.append(ask(node))
+            except BrokerUnavailable as error:
+                node.leave()
+                node.ask_from = now + PASSED_OVER
+                failed = error
+        if failed is not None and not answers:
+            raise failed
         return answers
 
     def open_line(self) -> Any:
@@ -151,7 +167,7 @@ class Nodes:
 
     @property
     def are_several(self) -> bool:
-        return len(self.addresses) > 1
+        return len(self._texts) > 1
 
     def leave(self) -> None:
         """Begin with another node next time."""
@@ -161,8 +177,8 @@ class Nodes:
 
     def close(self) -> None:
         self.leave()
-        while self._clients:
-            self._clients.popitem()[1].close()
+        for node in self._members:
+            node.close()
 
     def _talk(
         self, ask: Callable[[redis.Redis], T], *, again: bool, leave_at: Sequence[str]
@@ -198,15 +214,6 @@ class Nodes:
             else:
                 self._client = client
                 return client
-
-    def _client_of(self, address: tuple[str, int]) -> redis.Redis:
-        if address not in self._clients:
-            self._clients[address] = self._open(address)
-        return self._clients[address]
-
-    def _pass_over(self, address: tuple[str, int]) -> None:
-        self._clients.pop(address).close()
-        self._asked_from[address] = monotonic() + PASSED_OVER
 
     def _open(self, address: tuple[str, int]) -> redis.Redis:
         """A client of this node, which connects with the first command."""

@@ -67,6 +67,9 @@ class Job:
     ttl: int
     retry: int
     delay: int
+    home: DisqueServer
+    """The node that it was given to."""
+
     queued_at: float | None = None
     """When it is queued next, unless it is done; None: never again."""
     offered_by: DisqueServer | None = None
@@ -96,6 +99,9 @@ class Jobs:
 
     reachable: int = 1
     """Those of them that could have a copy."""
+
+    is_slow: bool = False
+    """It takes long until a node asks the others for what they have."""
 
     queues: set[str] = field(default_factory=set)
     """Those that somebody has used."""
@@ -157,6 +163,8 @@ class DisqueServer:
         self.refusal = ""
         """What it says to everything that changes something, such as OOM."""
         self.keeps_file = True
+        self.has_copies = True
+        """Whether it knows what others were given."""
         self.deaf_to: set[str] = set()
         """Commands that are obeyed; then the line is cut instead of an answer."""
         self.said: list[list[str]] = []
@@ -320,7 +328,7 @@ class DisqueServer:
         random = base64.b64encode(os.urandom(18)).decode()
         name = f"D-{jobs.node[:8]}-{random}-{minutes:04x}"
         now = jobs.now()
-        job = Job(name, queue, body, now, jobs.numbers, **times)
+        job = Job(name, queue, body, now, jobs.numbers, home=self, **times)
         job.queued_at = now + (job.delay or job.retry)
         jobs.jobs[name] = job
         if not job.delay:
@@ -372,7 +380,7 @@ class DisqueServer:
             for queue in queues
             if "out" not in self.jobs.paused.get(queue, ())
             for job in self.jobs.waiting(queue, self)
-            or self.jobs.waiting(queue, *living)
+            or self.jobs.waiting(queue, *(() if self.jobs.is_slow else living))
         ]
         for job in found[:count]:
             job.offered_by = None
@@ -389,7 +397,8 @@ class DisqueServer:
         return sum(self.jobs.put(job, self) for job in self._known(names))
 
     def _known(self, names: Sequence[bytes]) -> list[Job]:
-        return [self.jobs.jobs[name] for name in ids(names) if name in self.jobs.jobs]
+        found = [self.jobs.jobs.get(name) for name in ids(names)]
+        return [j for j in found if j and (self.has_copies or j.home is self)]
 
     def working(self, name: bytes) -> int:
         known = self._known([name])

@@ -679,6 +679,68 @@ def test_sizes_are_those_of_the_nodes_that_can_be_reached(
             broker.queue_size()
 
 
+def test_cluster_waits_at_each_node(
+    pair: list[DisqueServer], make_idle: Callable[[], Disque], q_settings: Any
+) -> None:
+    pair[0].jobs.is_slow = True
+    idle = make_idle()
+    for node in pair * 2:
+        assert not idle.has_news()
+        q_settings(disque_nodes=[node.address])
+        with closing(Disque("shop")) as broker:
+            broker.enqueue(node.address)
+        assert is_readable(idle.news_fd())
+        assert idle.has_news()
+        assert [each.package for each in take(idle, 5)] == [node.address]
+        assert idle.pulse() == 1
+
+
+def test_no_more_than_asked_for_is_taken_of_what_several_nodes_bring(
+    pair: list[DisqueServer], make_idle: Callable[[], Disque], q_settings: Any
+) -> None:
+    pair[0].jobs.is_slow = True
+    idle = make_idle()
+    at_each(pair, q_settings)
+    with closing(Disque("shop")) as broker:
+        wait_until(lambda: broker.queue_size() == 0)
+        wait_until(lambda: idle.has_news() and len(pair[0].said) > 0)
+        taken = [take(idle, 1) for _ in range(2)]
+        assert [len(some) for some in taken] == [1, 1]
+        assert broker.lock_size() == 4
+
+
+def test_cluster_that_stops_gives_back_what_each_node_brought(
+    pair: list[DisqueServer], make_idle: Callable[[], Disque], q_settings: Any
+) -> None:
+    pair[0].jobs.is_slow = True
+    idle = make_idle()
+    at_each(pair, q_settings)
+    with closing(Disque("shop")) as broker:
+        wait_until(lambda: broker.queue_size() == 0)
+        idle.close()
+        assert broker.queue_size() == 2
+
+
+@pytest.mark.parametrize("has_failed", [False, True])
+@pytest.mark.parametrize("delay", [0, 10])
+def test_node_that_knows_a_job_is_told_what_becomes_of_it(
+    pair: list[DisqueServer], q_settings: Any, has_failed: bool, delay: float
+) -> None:
+    for node in pair:
+        node.has_copies = False
+    at_each(pair, q_settings)
+    with closing(Disque("shop")) as broker:
+        receipts = [receipts_in(take(broker, 1))[0] for _ in range(2)]
+        for _ in range(5):
+            pair[0].jobs.skip(20)
+            assert broker.renew(receipts) == set(receipts)
+        assert [d.package for d in take(broker, 5)] == ["later", "later"]
+        broker.release(receipts, failed=has_failed, delay=delay)
+        pair[0].jobs.skip(delay)
+        taken = take(broker, 5) + take(broker, 5)
+        assert [each.attempts for each in taken] == [has_failed, has_failed]
+
+
 def test_node_that_is_back_is_counted_again(
     pair: list[DisqueServer], q_settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
