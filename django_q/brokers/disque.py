@@ -216,11 +216,13 @@ class Disque(Broker):
         left = [(verb, job_of(receipt)) for receipt in receipts]
 
         def give(node: Nodes) -> None:
-            done = node.execute_each(left)
-            left[:] = [each for each, n in zip(list(left), done, strict=True) if not n]
+            answers = node.execute_each(left)
+            rest = [each for each, n in zip(left, answers, strict=True) if not n]
+            known = node.execute_each([("SHOW", job) for _verb, job in rest])
+            left[:] = [each for each, job in zip(rest, known, strict=True) if not job]
 
         give(self.connection)
-        # A single one of the others: each that has a copy would hand it out.
+        # Only the first of the others that has a copy: each would hand it out.
         if left and self.connection.are_several:
             self.connection.ask_all(give)
         return set(receipts)
@@ -305,7 +307,7 @@ class Disque(Broker):
 
         def tell(node: Nodes) -> None:
             answers = node.execute_each(left, refusals=True)
-            told = zip(list(left), answers, strict=True)
+            told = zip(left, answers, strict=True)
             left[:] = [each for each, said in told if str(said).startswith(GONE)]
 
         tell(self.connection)

@@ -152,11 +152,11 @@ class Calls:
     @property
     def descriptor(self) -> int | None:
         """Becomes readable with an answer; None while nothing is asked."""
-        asking = [call for call in self._calls if call.is_asking]
-        if len(self._calls) == 1 or not asking:
-            return self._calls[0].descriptor
+        found = [(call.descriptor, call.lines) for call in self._calls]
         # A new line may well have the number of a former one.
-        watched = [(call.descriptor or 0, call.lines) for call in asking]
+        watched = [(number, line) for number, line in found if number is not None]
+        if len(found) == 1 or not watched:
+            return found[0][0]
         if watched != self._watched:
             self._watch(watched)
         return int(self._selector.fileno())

@@ -741,6 +741,20 @@ def test_node_that_knows_a_job_is_told_what_becomes_of_it(
         assert [each.attempts for each in taken] == [has_failed, has_failed]
 
 
+def test_job_that_is_offered_again_already_is_given_back_to_no_other_node(
+    pair: list[DisqueServer],
+) -> None:
+    with closing(Disque("shop")) as broker:
+        broker.enqueue("package")
+        receipts = receipts_in(take(broker))
+        _node, other = in_use(pair)
+        pair[0].jobs.skip(31)
+        broker.ping()
+        broker.release(receipts)
+        assert broker.queue_size() == 1
+        assert not said(other, "ENQUEUE")
+
+
 def test_node_that_is_back_is_counted_again(
     pair: list[DisqueServer], q_settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
