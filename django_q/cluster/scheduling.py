@@ -14,10 +14,11 @@ from django.db import InterfaceError, OperationalError, router
 from django.db.models import QuerySet
 from django.db.models.signals import post_save, pre_save
 
-from django_q import clock, tasks
+from django_q import tasks
 from django_q.brokers import Broker
 from django_q.brokers.registry import is_elsewhere
 from django_q.cluster.abroad import Unsent
+from django_q.cluster.shared_clock import SharedClock
 from django_q.cluster.slots import moment_of, rhythm_of, slot_id, slot_of
 from django_q.exceptions import NothingFollows
 from django_q.humanhash import humanize
@@ -113,6 +114,7 @@ class Scheduler:
         self.broker = broker
         self.title = title
         self.database = router.db_for_write(Schedule)
+        self._now = SharedClock(self.database).now
         self._setbacks: dict[int, Setback] = {}
 
     def enqueue_due(self, now: datetime | None = None, *, once: bool = False) -> int:
@@ -121,7 +123,7 @@ class Scheduler:
         `once`: of each schedule only the first, however many it has missed. A row that can't be enqueued shows its error and harms nobody. Raises what the
         database or the broker raises when it can't be reached.
         """
-        moment, end = now or clock.now(), monotonic() + LONGEST_PASS
+        moment, end = now or self._now(), monotonic() + LONGEST_PASS
         due = deque(self._due(moment))
         fired: Counter[tuple[int, str]] = Counter()
         while due and monotonic() < end:
@@ -148,7 +150,7 @@ class Scheduler:
     def rest(self) -> float | None:
         """Seconds until next_due."""
         due = self.next_due()
-        return None if due is None else max(0.0, (due - clock.now()).total_seconds())
+        return None if due is None else max(0.0, (due - self._now()).total_seconds())
 
     def _due(self, now: datetime) -> list[int]:
         rows = self._active().filter(next_run__lte=now).order_by("next_run")
@@ -346,7 +348,7 @@ class Scheduler:
             if schedule is None:
                 del self._setbacks[pk]
             elif self._is_set_back(schedule):
-                yield clock.now() + timedelta(seconds=setback.until - monotonic())
+                yield self._now() + timedelta(seconds=setback.until - monotonic())
 
 
 def pop_options(kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,8 @@ database: settings and clocks that are wrong, odd names.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,25 @@ import pytest
 from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.utils import timezone
 
+from django_q.cluster.scheduling import Scheduler
+from django_q.cluster.shared_clock import SharedClock
+from django_q.conf import get_options
 from django_q.exceptions import BrokerUnavailable, ConfigurationError, PackageTooLarge
-from django_q.models import OrmQ
+from django_q.models import OrmQ, Schedule
 from django_q.tasks import async_task
 from tests.aliases import added_database, added_sqlite
 from tests.contract.brokers import packages_of, take
-from tests.integration.bad_input import NAMES, SECRET, Use, complaints, keeps_time, use
+from tests.integration.bad_input import (
+    NAMES,
+    SECRET,
+    Use,
+    complaints,
+    keeps_time,
+    use,
+    wrong_clock,
+)
 from tests.servers import GUEST, GUESTS_WORD, free_port
 
 __all__ = ["use"]
@@ -91,7 +103,8 @@ def test_file_that_is_not_there_is_named(use: Use, tmp_path: Path) -> None:
 @on_sqlite
 def test_file_that_may_not_be_written_is_named(use: Use, tmp_path: Path) -> None:
     file = tmp_path / "db.sqlite3"
-    shutil.copy(connection.settings_dict["NAME"], file)
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM INTO %s", [str(file)])
     with added_sqlite(f"file:{file}?mode=ro", uri=True) as alias:
         broker = use({"orm": alias})
         with pytest.raises(BrokerUnavailable, match="may read and write") as caught:
@@ -132,6 +145,37 @@ def test_package_that_is_too_large_is_refused_with_the_variable(use: Use) -> Non
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_clock_of_the_client_does_not_matter(use: Use, hours: int) -> None:
     keeps_time(use, {"orm": "default"}, hours)
+
+
+def schedule_in(minutes: int) -> Schedule:
+    when = timezone.now() + timedelta(minutes=minutes)
+    return Schedule.objects.create(func="math.sqrt", args="4", next_run=when)
+
+
+@on_servers
+@pytest.mark.parametrize(("hours", "side"), [(1, "ahead of"), (-1, "behind")])
+def test_schedules_follow_the_clock_of_the_database(
+    use: Use, hours: int, side: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = use({"orm": "default"})
+    scheduler = Scheduler(get_options(), broker, "housekeeper")
+    schedule_in(minutes=30)
+    with wrong_clock(hours):
+        assert scheduler.enqueue_due() == 0
+        assert 29 * 60 < (scheduler.rest() or 0) < 31 * 60
+        assert scheduler.enqueue_due() == 0
+    schedule_in(minutes=-1)
+    with wrong_clock(hours):
+        assert scheduler.enqueue_due() == 1
+    [text] = [record.getMessage() for record in caplog.records if "clock" in record.msg]
+    assert f"the clock of this machine is 3600 s {side} that of database" in text
+
+
+@pytest.mark.parametrize("zoned", [True, False])
+def test_shared_clock_shows_the_moment(zoned: bool, settings: Any) -> None:
+    settings.USE_TZ = zoned
+    shared = SharedClock("default")
+    assert abs((shared.now() - timezone.now()).total_seconds()) < 2
 
 
 # -- at the start of a cluster
