@@ -275,6 +275,11 @@ class Broker:
         """Everything that is leased to this cluster."""
         return []
 
+    def settle(self, receipts: Sequence[str]) -> None:
+        """Another process of this cluster has acknowledged these, as far as it could:
+        whoever renewed them may know more than what the receipt says. Does not raise.
+        """
+
     def redeliver(self, receipt: str) -> Delivery | None:
         """Count a start that ended with its worker, and hand the package out again.
 

@@ -34,7 +34,8 @@ class IronMQBroker(Broker):
     """Carries packages as messages of IronMQ.
 
     A message comes back when its reservation ends. Each renewal makes a new reservation,
-    which only the one who renewed knows; others who need it ask for it.
+    which IronMQ tells to nobody but the one who renewed: who does so removes the message
+    when the task is settled.
     """
 
     supports_receipts = True
@@ -48,11 +49,16 @@ class IronMQBroker(Broker):
 
     def __init__(self, list_key: str | None = None) -> None:
         super().__init__(list_key)
-        self._renewed: dict[str, str] = {}
+        self._prepare()
 
     def __setstate__(self, state: tuple[str, str | None]) -> None:
         super().__setstate__(state)
-        self._renewed = {}
+        self._prepare()
+
+    def _prepare(self) -> None:
+        self._renewed: dict[str, str] = {}
+        self._settled: set[str] = set()
+        """What we renewed and others acknowledged."""
 
     @staticmethod
     def get_connection(list_key: str | None = None) -> Iron:
@@ -94,6 +100,7 @@ class IronMQBroker(Broker):
                 self._post(queue, load)
 
     def dequeue(self, count: int | None = None) -> list[Delivery]:
+        self._remove_settled()
         wanted = min(count or get_options().bulk or 1, MOST_AT_ONCE)
         # Who serves a cluster has others to listen to meanwhile.
         wait = 0 if self._is_enlisted else 1
@@ -111,7 +118,9 @@ class IronMQBroker(Broker):
         return bool(IronMQBroker.acknowledge_many(self, [receipt]))
 
     def acknowledge_many(self, receipts: Sequence[str]) -> set[str]:
-        """Gives all: what is not there any more was acknowledged before."""
+        """Gives all: what is not there any more was acknowledged before, and what a
+        colleague has renewed since is removed by that one.
+        """
         for load in loads(receipts):
             messages = [self._shown(receipt) for receipt in load]
             try:
@@ -170,19 +179,39 @@ class IronMQBroker(Broker):
 
     def renew(self, receipts: Sequence[str]) -> set[str]:
         """Touch each. A reservation that has ended can't be renewed."""
+        self._remove_settled()
         return {receipt for receipt in receipts if self._touch(receipt)}
 
     def release(
         self, receipts: Sequence[str], *, delay: float = 0, failed: bool = False
     ) -> set[str]:
-        """Give back, to the head of the queue. IronMQ counts deliveries, not failures."""
+        """Give back, to the head of the queue. IronMQ counts deliveries, not failures.
+
+        What a colleague has renewed since comes back when that reservation ends.
+        """
         wait = {"delay": min(ceil(delay), LONGEST_DELAY)}
         released = {r for r in receipts if self._insist(r, "POST", "/release", wait)}
         for receipt in receipts:
             self._renewed.pop(receipt, None)
         return released
 
+    def settle(self, receipts: Sequence[str]) -> None:
+        self._settled |= self._renewed.keys() & set(receipts)
+        self._remove_settled()
+
+    def _remove_settled(self) -> None:
+        if not self._settled:
+            return
+        try:
+            IronMQBroker.acknowledge_many(self, list(self._settled))
+        except BrokerError as error:
+            # Tried again until the reservations end; then the tasks are repeated.
+            logger.warning("Can't remove finished tasks: %s", error)
+        else:
+            self._settled.clear()
+
     def close(self) -> None:
+        self._remove_settled()
         self.connection.close()
 
     def _touch(self, receipt: str) -> bool:
@@ -201,32 +230,23 @@ class IronMQBroker(Broker):
     def _insist(
         self, receipt: str, verb: str, what: str, order: dict[str, Any] | None = None
     ) -> bool:
-        """Do something to a message, by whichever reservation it is to be done.
+        """Do something to a message by our reservation, or without one if it has ended.
 
-        False: it is not there any more, or is not reserved and need not be given back.
+        False: it is not there any more.
         """
         path = f"/messages/{self._shown(receipt)['id']}"
-        for reservation in self._reservations(receipt, path):
+        ours = {"reservation_id": self._shown(receipt)["reservation_id"]}
+        is_there = True
+        for reservation in (ours, {}):
             try:
                 self._ask(verb, path + what, {**reservation, **(order or {})})
             except Refused as error:
                 if error.status not in NOT_OURS:
                     raise
+                is_there = error.status != NOT_THERE
             else:
                 return True
-        return False
-
-    def _reservations(self, receipt: str, path: str) -> Iterator[dict[str, str]]:
-        """Ours; then what a colleague made of it; then none, for it may have ended."""
-        ours = self._shown(receipt)["reservation_id"]
-        yield {"reservation_id": ours}
-        message = self._if_there("GET", path).get("message")
-        if message is None:
-            return
-        now = message.get("reservation_id")
-        if now and now != ours:
-            yield {"reservation_id": now}
-        yield {}
+        return is_there
 
     def _shown(self, receipt: str) -> dict[str, str]:
         """A message, and the reservation by which it is ours."""

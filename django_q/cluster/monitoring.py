@@ -363,8 +363,9 @@ class Monitor(Role):
                 discarded = [number for number in saved if number in lost]
                 line.send(control(Kind.SAVED, numbers=saved, discarded=discarded))
         receipts = [ended.report.receipt for ended in batch]
+        done = [e.report.receipt for e in batch if e.record.pause is None]
         if self.pusher is not None:
-            self.pusher.send(control(Kind.SETTLED, receipts=receipts))
+            self.pusher.send(control(Kind.SETTLED, receipts=receipts, done=done))
 
 
 def is_done(record: Record) -> bool:

@@ -138,7 +138,7 @@ class Pusher(Role):
     def _hear_monitor(self, monitor: Line) -> None:
         for frame in monitor.receive():
             if frame.kind is Kind.SETTLED:
-                self.ledger.settle(frame.facts["receipts"])
+                self.recovery.settle(self.broker, **frame.facts)
             elif frame.kind is Kind.ARRIVED:
                 self.recovery.testify(frame.facts["generation"], frame.facts["numbers"])
             elif frame.kind is Kind.LISTED:

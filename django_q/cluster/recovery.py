@@ -89,6 +89,11 @@ class Recovery:
         """The monitor says what it has, and which workers sent it all they keep."""
         self._listed = set(keys), set(greeted)
 
+    def settle(self, broker: Broker, receipts: list[str], done: list[str]) -> None:
+        """The monitor has saved these, and is done with most of them."""
+        self._ledger.settle(receipts)
+        broker.settle(done)
+
     # -- what follows
 
     def advance(self, broker: Broker) -> None:

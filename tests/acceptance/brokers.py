@@ -11,6 +11,7 @@ from pathlib import Path
 from time import sleep, time_ns
 
 from django_q.brokers import Broker
+from django_q.brokers.ironmq import IronMQBroker
 from django_q.brokers.orm import ORM
 from django_q.clock import now
 from django_q.conf import Conf, get_options
@@ -33,6 +34,12 @@ class Poisoned(ORM):
         if failed:
             raise ValueError("poison")
         return super().release(receipts, delay=delay, failed=failed)
+
+
+class Brief(IronMQBroker):
+    """Reserves for a shorter time than IronMQ allows, though its server here does."""
+
+    lease_length = 2.0
 
 
 class Folder(Broker):

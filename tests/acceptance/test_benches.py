@@ -14,11 +14,13 @@ from uuid import uuid4
 import pytest
 
 from tests import functions
+from tests.acceptance import brokers
 from tests.acceptance.conftest import Runner
 from tests.acceptance.harness import Diary, RunningCluster
 from tests.benches.disque_server import DisqueServer
 from tests.benches.iron_server import IronServer
 from tests.benches.real_disque import PROGRAM, RealDisque
+from tests.waiting import wait_until
 
 LEASE = 2
 WORKERS = 2
@@ -101,6 +103,21 @@ def test_ironmq_cluster_is_killed_under_load_and_the_next_one_finishes(
 
     queue = f"killed-{uuid4().hex[:6]}"
     finish_after_a_kill(on_ironmq, diary, queue, let_reservations_end)
+
+
+def test_long_task_on_ironmq_runs_once_and_is_removed_by_who_renewed_it(
+    new_cluster: Runner, q_settings: Any, diary: Diary
+) -> None:
+    with IronServer(shortest=1) as service:
+        own = {"broker_class": f"{brokers.__name__}.Brief"}
+        start = starting(new_cluster, q_settings, iron_mq=service.settings, **own)
+        cluster = start()
+        long = cluster.send(functions.log_and_sleep, diary.path, "long", LEASE * 2)
+        assert cluster.wait_for(long).success
+        wait_until(cluster.queue_is_empty)
+        assert set(diary.of("start").values()) == {1}
+        assert any(path.endswith("/touch") for _verb, path, _body in service.said)
+        assert cluster.stop() == 0
 
 
 def finish_after_a_kill(

@@ -48,7 +48,7 @@ class IronServer:
     waiting for messages is made short.
     """
 
-    def __init__(self, second: float = 0.02) -> None:
+    def __init__(self, second: float = 0.02, *, shortest: int = 30) -> None:
         self.token, self.project = "t0ken", "pr0ject"
         self.queues: dict[str, Queue] = {}
         self.skipped = 0.0
@@ -58,7 +58,7 @@ class IronServer:
         """The end of a path: such requests are obeyed, and the line is cut."""
         self.said: list[tuple[str, str, Any]] = []
         self.lines = 0
-        self._second = second
+        self._second, self._shortest = second, shortest
         self._lock = threading.Condition()
         self._numbers = 0
         service = self
@@ -177,7 +177,8 @@ class IronServer:
     ) -> Any:
         if what == ("GET",):
             message = self._known(queue, name)
-            return {"message": {**shown(message), "body": message.body}}
+            facts = {"id": message.id, "body": message.body}
+            return {"message": {**facts, "reserved_count": message.count}}
         message = self._held(queue, name, body)
         if what == ("DELETE",):
             del queue.messages[message.id]
@@ -217,7 +218,8 @@ class IronServer:
 
     def _reserve(self, queue: Queue, body: Any) -> Any:
         timeout = body.get("timeout", 60)
-        if not 1 <= body["n"] <= 100 or not 30 <= timeout <= 86_400:
+        is_allowed = self._shortest <= timeout <= 86_400
+        if not 1 <= body["n"] <= 100 or not is_allowed:
             raise Refusal(400, "n or timeout is out of range")
         until = time.monotonic() + self._second * body.get("wait", 0)
         while not (found := self._waiting(queue)[: body["n"]]):

@@ -5,7 +5,7 @@ On the server of tests/benches/iron_server.py; see tests/contract/test_ironmq.py
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -170,18 +170,38 @@ def test_renewed_reservation_is_another_one_for_whoever_renewed_it(
     assert broker.lock_size() == 0
 
 
-def test_message_whose_reservation_a_colleague_renewed_is_acknowledged(
+def test_message_whose_reservation_was_renewed_is_removed_by_who_renewed_it(
     broker: IronMQBroker, colleague: IronMQBroker
 ) -> None:
     broker.enqueue_many([Consignment(str(n), "shop") for n in range(3)])
     receipts = receipts_in(take(broker, 3))
     broker.renew(receipts[1:])
     assert colleague.acknowledge_many(receipts) == set(receipts)
+    assert broker.lock_size() == 2
+    broker.settle(receipts)
     assert broker.lock_size() == 0
     assert colleague.acknowledge_many(receipts) == set(receipts)
 
 
-def test_message_whose_reservation_a_colleague_renewed_is_given_back(
+@pytest.mark.parametrize(
+    "act",
+    [lambda broker: broker.renew([]), IronMQBroker.dequeue, IronMQBroker.close],
+    ids=["renew", "dequeue", "close"],
+)
+def test_renewed_message_is_removed_when_the_service_is_back(
+    broker: IronMQBroker, server: IronServer, act: Callable[[IronMQBroker], object]
+) -> None:
+    broker.enqueue("long")
+    receipts = receipts_in(take(broker))
+    broker.renew(receipts)
+    server.busy = 4
+    broker.settle(receipts)
+    assert broker.lock_size() == 1
+    act(broker)
+    assert broker.lock_size() == 0
+
+
+def test_message_that_a_colleague_gives_back_after_a_renewal_waits_for_its_end(
     broker: IronMQBroker, colleague: IronMQBroker, server: IronServer
 ) -> None:
     broker.enqueue("flaky")
@@ -189,11 +209,30 @@ def test_message_whose_reservation_a_colleague_renewed_is_given_back(
     broker.renew(receipts)
     assert colleague.release(receipts, delay=4.2, failed=True) == set(receipts)
     assert take(broker) == []
-    server.skipped += 5.1
+    server.skipped += 61
     [again] = take(broker)
     assert (again.deliveries, again.attempts) == (2, 1)
     broker.acknowledge(str(again.receipt))
     assert colleague.release(receipts) == set()
+
+
+def test_message_is_given_back_for_a_while(
+    broker: IronMQBroker, server: IronServer
+) -> None:
+    broker.enqueue("flaky")
+    broker.release(receipts_in(take(broker)), delay=4.2, failed=True)
+    assert take(broker) == []
+    server.skipped += 5.1
+    assert len(take(broker)) == 1
+
+
+def test_waiting_message_is_removed_by_the_id_that_enqueue_gave(
+    broker: IronMQBroker,
+) -> None:
+    given = broker.enqueue("unwanted")
+    broker.enqueue("wanted")
+    broker.delete(given)
+    assert broker.peek() == ["wanted"]
 
 
 def test_renewing_tells_which_reservations_are_over(

@@ -219,7 +219,7 @@ class MonitorActor(Actor):
         yield
         receipts = [report.receipt for _sender, report in batch]
         if self.pusher is not None:
-            self.pusher.send(control(Kind.SETTLED, receipts=receipts))
+            self.pusher.send(control(Kind.SETTLED, receipts=receipts, done=receipts))
 
 
 class StepwisePusher(Pusher):
