@@ -30,11 +30,10 @@ PAUSES: Final = (0.2, 0.4, 0.8)
 """Seconds before each repetition of what the server was too busy for."""
 
 HINTS: Final = {
-    400: "",
+    400: "Check that the queue is a pull queue.",
     401: "Check 'token' in Q_CLUSTER['iron_mq'], and that it is one for version 3.",
     403: "Check that the token in Q_CLUSTER['iron_mq'] may use the project 'project_id'.",
     404: "Check 'project_id' and 'host' in Q_CLUSTER['iron_mq'].",
-    413: "Pass a file name or an id instead of large arguments.",
 }
 
 
@@ -42,6 +41,7 @@ class Refused(BrokerError):
     """IronMQ refused a request."""
 
     status = 0
+    reason = ""
 
 
 class Iron:
@@ -139,7 +139,7 @@ class Iron:
         reason = clean(said.get("msg", "")) or "no reason given"
         message = f"IronMQ at {self.host} refuses ({status}): {reason}."
         error = Refused(message, hint=HINTS.get(status, ""))
-        error.status = status
+        error.status, error.reason = status, reason
         return error
 
 

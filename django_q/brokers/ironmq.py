@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from math import ceil
@@ -12,7 +13,7 @@ from django_q.brokers.advice import odd_name
 from django_q.brokers.base import Broker, Consignment, Delivery
 from django_q.brokers.iron_client import Iron, Refused
 from django_q.conf import get_options
-from django_q.exceptions import BrokerError, BrokerUnavailable
+from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
 from django_q.logs import logger
 
 MOST_AT_ONCE: Final = 100
@@ -23,9 +24,15 @@ LONGEST_RESERVATION: Final = 24 * 3600
 
 LONGEST_DELAY: Final = 7 * 24 * 3600
 
+SURE_TO_FIT: Final = 64_000
+"""Bytes of messages in a request; some plans allow 64 KiB and others 256."""
+
 NOT_THERE: Final = 404
 NOT_OURS: Final = (403, 404)
 """How a request is refused that shows a reservation which has ended."""
+
+TOO_LARGE: Final = 413
+BAD: Final = 400
 
 T = TypeVar("T")
 
@@ -83,20 +90,15 @@ class IronMQBroker(Broker):
         priority: int = 0,
     ) -> str:
         """Gives the id of the message."""
-        if delay > LONGEST_DELAY:
-            raise BrokerError("IronMQ can delay a task by seven days and no more.")
-        message: dict[str, Any] = {"body": package}
-        if delay > 0:
-            message["delay"] = ceil(delay)
-        [name] = self._post(self.list_key, [message])
+        [name] = self._post(self.list_key, [message_of(package, delay)])
         return name
 
     def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
         by_queue = defaultdict(list)
-        for package, queue, *_ in consignments:
-            by_queue[queue].append({"body": package})
+        for package, queue, _task_id, delay, _priority in consignments:
+            by_queue[queue].append(message_of(package, delay))
         for queue, messages in by_queue.items():
-            for load in loads(messages):
+            for load in parcels(messages):
                 self._post(queue, load)
 
     def dequeue(self, count: int | None = None) -> list[Delivery]:
@@ -257,8 +259,15 @@ class IronMQBroker(Broker):
 
     def _post(self, queue: str, messages: Sequence[dict[str, Any]]) -> list[str]:
         """Not repeated when the answer is lost: it would be other messages."""
-        path = f"{path_of(queue)}/messages"
-        answer = self.connection.ask("POST", path, {"messages": messages}, again=False)
+        path, body = f"{path_of(queue)}/messages", {"messages": messages}
+        try:
+            answer = self.connection.ask("POST", path, body, again=False)
+        except Refused as error:
+            size = sum(map(size_of, messages))
+            is_large = error.status == BAD and size > SURE_TO_FIT
+            if error.status == TOO_LARGE or is_large:
+                raise too_large(size, error) from error
+            raise
         return [str(name) for name in answer["ids"]]
 
     def _ask(self, verb: str, path: str, body: Any = None) -> dict[str, Any]:
@@ -269,7 +278,7 @@ class IronMQBroker(Broker):
         try:
             return self._ask(verb, path, body)
         except Refused as error:
-            if error.status not in NOT_OURS:
+            if error.status != NOT_THERE:
                 raise
             return {}
 
@@ -285,6 +294,13 @@ def path_of(queue: str) -> str:
     return f"/queues/{quote(queue, safe='')}"
 
 
+def message_of(package: str, delay: float) -> dict[str, Any]:
+    """A package as it is posted."""
+    if delay > LONGEST_DELAY:
+        raise BrokerError("IronMQ can delay a task by seven days and no more.")
+    return {"body": package, "delay": ceil(delay)} if delay > 0 else {"body": package}
+
+
 def deliver(message: dict[str, Any]) -> Delivery:
     """A message as it is handed out. That it was reserved before is all that is known."""
     receipt = f"{message['id']}.{message['reservation_id']}"
@@ -296,3 +312,30 @@ def loads(things: Sequence[T]) -> Iterator[Sequence[T]]:
     """The same in portions that IronMQ takes at once."""
     for begin in range(0, len(things), MOST_AT_ONCE):
         yield things[begin : begin + MOST_AT_ONCE]
+
+
+def parcels(messages: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """The same in portions whose size every plan allows; one message is one portion
+    however large it is.
+    """
+    parcel: list[dict[str, Any]] = []
+    size = 0
+    for message in messages:
+        size += size_of(message)
+        if parcel and (len(parcel) == MOST_AT_ONCE or size > SURE_TO_FIT):
+            yield parcel
+            parcel, size = [], size_of(message)
+        parcel.append(message)
+    if parcel:
+        yield parcel
+
+
+def size_of(message: dict[str, Any]) -> int:
+    """Bytes of a message in a request, with what stands before the next."""
+    return len(json.dumps(message)) + 2
+
+
+def too_large(size: int, error: Refused) -> PackageTooLarge:
+    message = f"IronMQ refuses {size / 1024:.0f} KiB: {error.reason}."
+    hint = "Its plans allow 64 or 256 KiB. Pass a file name or an id instead."
+    return PackageTooLarge(message, hint=hint)

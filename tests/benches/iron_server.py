@@ -54,6 +54,8 @@ class IronServer:
         self.skipped = 0.0
         self.busy = 0
         """Requests that are answered with 503 first."""
+        self.largest, self.too_large = 2**32, 413
+        """Bytes of a message, and how more are refused: the documentation does not say."""
         self.deaf_to = ""
         """The end of a path: such requests are obeyed, and the line is cut."""
         self.said: list[tuple[str, str, Any]] = []
@@ -198,6 +200,8 @@ class IronServer:
             raise Refusal(400, "Between 1 and 100 messages at once")
         names = []
         for message in messages:
+            if len(message["body"]) > self.largest:
+                raise Refusal(self.too_large, "Message is too large")
             delay = message.get("delay", 0)
             if not isinstance(delay, int) or not 0 <= delay <= 604_800:
                 raise Refusal(400, "Bad delay")

@@ -5,6 +5,7 @@ On the server of tests/benches/iron_server.py; see tests/contract/test_ironmq.py
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
@@ -16,7 +17,13 @@ from django_q.brokers.base import Consignment, Delivery
 from django_q.brokers.front import in_service
 from django_q.brokers.iron_client import Iron
 from django_q.brokers.ironmq import LONGEST_DELAY, IronMQBroker
-from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError
+from django_q.conf import Conf
+from django_q.exceptions import (
+    BrokerError,
+    BrokerUnavailable,
+    ConfigurationError,
+    PackageTooLarge,
+)
 from tests.benches.iron_server import IronServer
 from tests.servers import free_port
 
@@ -145,6 +152,16 @@ def test_connection_is_kept(broker: IronMQBroker, server: IronServer) -> None:
     for _ in range(5):
         broker.ping()
     assert server.lines == 1
+
+
+def test_many_are_delayed(broker: IronMQBroker, server: IronServer) -> None:
+    later, late = Consignment("later", "shop", delay=4.2), LONGEST_DELAY + 1
+    broker.enqueue_many([later, Consignment("now", "shop")])
+    assert [delivery.package for delivery in take(broker, 2)] == ["now"]
+    server.skipped += 5.1
+    assert [delivery.package for delivery in take(broker, 2)] == ["later"]
+    with pytest.raises(BrokerError, match="seven days"):
+        broker.enqueue_many([Consignment("too late", "shop", delay=late)])
 
 
 def test_delay_is_seven_days_at_most(broker: IronMQBroker) -> None:
@@ -344,3 +361,80 @@ def test_connection_that_was_idle_is_not_trusted(
     broker.ping()
     broker.enqueue("package")
     assert server.lines == 2
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_package_that_is_too_large_says_so(
+    broker: IronMQBroker, server: IronServer, status: int
+) -> None:
+    server.largest, server.too_large = 64 * 1024, status
+    with pytest.raises(PackageTooLarge, match=r"68 KiB.*64 or 256 KiB") as caught:
+        broker.enqueue("x" * 70_000)
+    assert "Pass a file name or an id" in str(caught.value)
+    assert broker.queue_size() == 0
+
+
+def test_many_packages_go_in_requests_of_a_size_that_every_plan_allows(
+    broker: IronMQBroker, server: IronServer
+) -> None:
+    sizes = (30_000, 30_000, 30_000, 90_000, 10)
+    broker.enqueue_many([Consignment("x" * size, "shop") for size in sizes])
+    sent = said(server, "POST", "/queues/shop/messages")
+    assert [len(body["messages"]) for body in sent] == [2, 1, 1, 1]
+    assert [len(taken.package) for taken in take(broker, 5)] == list(sizes)
+
+
+def test_forbidden_project_is_not_taken_for_an_empty_queue(
+    broker: IronMQBroker, server: IronServer, q_settings: Any
+) -> None:
+    q_settings(iron_mq={**server.settings, "project_id": "of others"})
+    with closing(IronMQBroker("shop")) as stranger:
+        for look in (stranger.queue_size, stranger.peek, stranger.purge_queue):
+            with pytest.raises(BrokerError, match="may use the project 'project_id'"):
+                look()
+
+
+def test_other_web_server_is_not_taken_for_ironmq(
+    broker: IronMQBroker, server: IronServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_request: Any) -> tuple[int, Any]:
+        return 404, "<html>There is nothing here.</html>"
+
+    monkeypatch.setattr(server, "serve", refuse)
+    with pytest.raises(BrokerError, match=r"refuses \(404\)") as caught:
+        broker.ping()
+    assert "Check 'project_id' and 'host' in Q_CLUSTER['iron_mq']" in str(caught.value)
+
+
+def test_bad_request_says_what_ironmq_says(
+    broker: IronMQBroker, server: IronServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = (400, {"msg": "Push queues can't be asked"})
+    monkeypatch.setattr(server, "serve", lambda *_request: answer)
+    with pytest.raises(BrokerError, match=r"\(400\): Push queues can't") as caught:
+        broker.dequeue()
+    assert "Check that the queue is a pull queue" in str(caught.value)
+
+
+def test_server_that_says_nothing_is_given_up(
+    broker: IronMQBroker, q_settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(iron_client, "ANSWERS_WITHIN", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        q_settings(iron_mq={**(Conf.IRON_MQ or {}), "port": port})
+        asked, given_up = IronMQBroker("shop"), pytest.raises(BrokerUnavailable)
+        with closing(asked), given_up as caught:
+            asked.ping()
+    assert "timed out" in str(caught.value)
+    assert f"127.0.0.1:{port}" in str(caught.value)
+
+
+def test_protocol_of_another_server_is_an_outage_that_names_the_setting(
+    broker: IronMQBroker, server: IronServer, q_settings: Any
+) -> None:
+    q_settings(iron_mq={**server.settings, "protocol": "https"})
+    asked, given_up = IronMQBroker("shop"), pytest.raises(BrokerUnavailable)
+    with closing(asked), given_up as caught:
+        asked.ping()
+    assert "Q_CLUSTER['iron_mq']" in str(caught.value)
