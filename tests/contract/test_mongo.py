@@ -5,8 +5,10 @@ tests/benches/mongo_server.py, which speaks its protocol and was written from it
 documentation: a real server was not run. Where there is one, as `mongod` on the path or
 as the program that MONGOD names, they run on that as well.
 
-The double mongomock is no second opinion: it knows neither the server's clock nor updates
-by pipelines, which every claim is made of.
+A second opinion: by hand they passed on the server of the package mongoeco 4.11, which others
+wrote, as one that stands alone. It wants Python 3.13 and libraries that nothing else here does,
+so they don't install it. The double mongomock is none: it knows neither the server's clock nor
+updates by pipelines, which every claim is made of.
 """
 
 from __future__ import annotations
