@@ -77,6 +77,7 @@ class QueueAdmin(QueueModelAdmin):
         "args",
         "kwargs",
         "q_options",
+        "priority",
     )
     fields: ClassVar[Names | None] = ("key", "lock", *readonly_fields)
     show_full_result_count = False

@@ -14,11 +14,13 @@ from django_q import clock, humanhash
 from django_q.brokers.advice import odd_name
 from django_q.brokers.base import Broker, Consignment, Delivery
 from django_q.brokers.contact import Contact
+from django_q.brokers.dialect import SQL
 from django_q.brokers.mishaps import attempt
 from django_q.brokers.news import News, open_news
+from django_q.brokers.pauses import Pauses
 from django_q.brokers.postgres_table import channel_of
 from django_q.brokers.signs import Signs
-from django_q.brokers.table import SQL, Change, Row, Table
+from django_q.brokers.table import Change, Row, Table
 from django_q.brokers.tables import open_table
 from django_q.conf import get_options
 from django_q.exceptions import BrokerUnavailable, UnknownReceipt
@@ -33,8 +35,8 @@ class ORM(Broker):
 
     `enqueue` joins the caller's transaction. What is taken is leased by the database's
     clock; the receipt names the row and its delivery, and with the cluster's id it is
-    the token that every later verb must show. Order: by the moment a package is due,
-    then by id.
+    the token that every later verb must show. Order: by priority, then by the moment a
+    package is due, then by id.
     """
 
     supports_receipts = True
@@ -42,6 +44,10 @@ class ORM(Broker):
     supports_delay = True
     supports_ids = True
     supports_bulk = True
+    supports_priority = True
+    supports_cancel = True
+    supports_peek = True
+    supports_pause = True
     supports_news = True
 
     def __init__(self, list_key: str | None = None) -> None:
@@ -77,10 +83,8 @@ class ORM(Broker):
         delay: float = 0,
         priority: int = 0,
     ) -> int:
-        def insert(table: Table) -> int:
-            return table.insert(package, task_id, delay)
-
-        return self._use(insert, twice=task_id is not None)
+        new = Consignment(package, self.list_key, task_id, delay, priority)
+        return self._use(lambda table: table.insert(new), twice=task_id is not None)
 
     def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
         if consignments:
@@ -112,6 +116,16 @@ class ORM(Broker):
 
     fail = delete = acknowledge
 
+    def cancel(self, task_id: str) -> bool:
+        """A package that nobody holds by name, as clusters of an earlier release and
+        callers who are no cluster don't, waits as far as can be seen.
+        """
+        return bool(self._remove(lambda table: table.waiting(task_id)))
+
+    def peek(self, count: int = 10) -> list[str]:
+        is_nobody = self._holder is None
+        return self._use(lambda table: table.peek(count, all_lapsed=is_nobody))
+
     # -- the queue as a whole
 
     def queue_size(self) -> int:
@@ -124,6 +138,15 @@ class ORM(Broker):
         self._use(lambda table: table.purge(), twice=True)
 
     delete_queue = purge_queue
+
+    def pause(self) -> None:
+        self._use(lambda table: Pauses(table).pause(), twice=True)
+
+    def resume(self) -> None:
+        self._use(lambda table: Pauses(table).resume(), twice=True)
+
+    def is_paused(self) -> bool:
+        return self._use(lambda table: Pauses(table).is_paused(), twice=True)
 
     def ping(self) -> bool:
         self._use(lambda table: table.fetch("SELECT 1", ()))
@@ -240,9 +263,9 @@ class ORM(Broker):
             change = Change(
                 lock, self._holder, is_nobody, ("deliveries",), reads_payload=True
             )
-            return table.claim(table.free(all_lapsed=is_nobody), count, change)
+            return table.claim(count, change, all_lapsed=is_nobody)
 
-        rows = sorted(self._use(claim))
+        rows = sorted(self._use(claim), key=lambda row: (-row.priority, row.id))
         if type(self).timeout is not ORM.timeout:
             self._lease_as_told(rows)
         return rows
@@ -301,7 +324,8 @@ def check_key(key: str, alias: str) -> None:
 def deliver(row: Row) -> Delivery:
     """A row as it is handed out."""
     receipt = f"{row.id}:{row.deliveries}"
-    return Delivery(receipt, *row[1:])
+    counts = (row.deliveries, row.starts, row.attempts, row.rescues)
+    return Delivery(receipt, row.payload, *counts)
 
 
 def parse(receipt: str) -> tuple[int, int]:

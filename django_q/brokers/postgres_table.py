@@ -4,10 +4,30 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Final
 
 from django_q.brokers.base import Consignment
-from django_q.brokers.table import NEW_COLUMNS, SQL, Change, Pairs, Row, Table
+from django_q.brokers.dialect import SQL
+from django_q.brokers.table import Change, Pairs, Row, Table, facts_of
 from django_q.models import OrmQ
+
+# While the table has no statistics, which is when a burst comes into an empty queue, the
+# planner takes IS NULL for so rare that it sorts the whole backlog at each claim. It has no
+# such prejudice about this, nor about comparisons of rows, and walks along the index.
+UNHELD: Final = "NOT COALESCE(\"holder\" <> '', FALSE)"
+
+LOWEST: Final = -(2**31)
+HIGHEST: Final = 2**31 - 1
+"""Numbers that no priority is beyond."""
+
+ARRAYS: Final = {
+    "key": "text",
+    "payload": "text",
+    "lock": "float8",
+    "task_id": "text",
+    "priority": "int",
+}
+"""Types of what a new row is told; its `lock` is told as a delay."""
 
 
 class PostgresTable(Table):
@@ -30,26 +50,38 @@ class PostgresTable(Table):
             f"\"id\" = ANY('{{{', '.join(map(str, map(int, ids)))}}}'::bigint[])"
         )
 
-    def claim(self, free: SQL, count: int, change: Change) -> list[Row]:
-        # An array is read once; with IN the planner may ask again for each row, and
-        # then takes more than `count`.
+    def claim(self, count: int, change: Change, *, all_lapsed: bool) -> list[Row]:
+        # Each priority is looked at when those before it gave too few. An array is read
+        # once; with IN the planner may ask again for each row, and then takes more than
+        # `count`.
+        ranks, free = self.ranks(), self.free("ranks.priority", all_lapsed=all_lapsed)
+        gate, limit = self.unpaused(), int(count)
         first = (
-            f'"id" = ANY(ARRAY(SELECT "id" FROM {self.name} WHERE {free.text}'
-            f' ORDER BY "key", "lock", "id" LIMIT {int(count)} FOR UPDATE SKIP LOCKED))'
+            f'"id" = ANY(ARRAY({ranks.text} SELECT free."id" FROM ranks CROSS JOIN'
+            f' LATERAL (SELECT "id" FROM {self.name} WHERE {free.text}'
+            f"{self.first(limit)} FOR UPDATE SKIP LOCKED) AS free"
+            f" WHERE {gate.text} LIMIT {limit}))"
         )
-        return self.change(SQL(first, free.values), change)
+        values = ranks.values + free.values + gate.values
+        return self.change(SQL(first, values), change)
 
-    def free(self, *, all_lapsed: bool = False) -> SQL:
-        # While the table has no statistics, which is when a burst comes into an empty
-        # queue, the planner takes `=` and IS NULL for so rare that it sorts the whole
-        # backlog at each claim. It has no such prejudice about these, and walks along
-        # the index. They say the same.
-        text = (
-            '("key", "lock") >= (%s, \'-infinity\')'
-            ' AND ("key", "lock") < (%s, statement_timestamp())'
-        )
+    def free(self, rank: str, *, all_lapsed: bool = False) -> SQL:
+        text = f'{self.of_rank(rank)} AND "lock" < statement_timestamp()'
         if not all_lapsed:
-            text += " AND NOT COALESCE(\"holder\" <> '', FALSE)"
+            text += f" AND {UNHELD}"
+        return SQL(text, (self.key,))
+
+    def waits(self, rank: str) -> SQL:
+        text = f'{self.of_rank(rank)} AND "lock" > statement_timestamp() AND {UNHELD}'
+        return SQL(text, (self.key,))
+
+    def rank_below(self, rank: str | int | None) -> SQL:
+        text = (
+            f'SELECT "priority" FROM {self.name}'
+            f' WHERE ("key", "priority") >= (%s, {LOWEST})'
+            f' AND ("key", "priority") < (%s, {HIGHEST if rank is None else rank})'
+            f' ORDER BY "key" DESC, "priority" DESC LIMIT 1'
+        )
         return SQL(text, (self.key, self.key))
 
     def change(self, where: SQL, change: Change) -> list[Row]:
@@ -87,27 +119,35 @@ class PostgresTable(Table):
         )
         return self.fetch(text, (*lock.values, *ours.values, *ours.values))
 
-    def insert(self, package: str, task_id: str | None, delay: float) -> int:
-        new = self.new_row(package, task_id, delay)
+    def insert(self, new: Consignment) -> int:
+        row = self.new_row(new)
         text = (
-            f"WITH added AS ({new.text} ON CONFLICT DO NOTHING"
+            f"WITH added AS ({row.text} ON CONFLICT DO NOTHING"
             f' RETURNING "id") SELECT "id", pg_notify(%s, \'\') FROM added'
         )
-        rows = self.fetch(text, (*new.values, channel_of(self.key)))
-        return int(rows[0][0]) if rows else self.find_id(task_id)
+        rows = self.fetch(text, (*row.values, channel_of(self.key)))
+        return int(rows[0][0]) if rows else self.find_id(new.task_id)
 
-    def insert_many(self, consignments: Sequence[Consignment]) -> None:
-        packages, queues, ids, *_ = map(list, zip(*consignments, strict=True))
+    def insert_many(self, new: Sequence[Consignment]) -> None:
+        columns = self.new_columns(new)
+        facts = [facts_of(each) | {"lock": each.delay} for each in new]
+        lists = [[each[name] for each in facts] for name in columns]
+        arrays = ", ".join(f"%s::{ARRAYS[name]}[]" for name in columns)
+        given = self.columns(columns)
+        taken = given.replace(
+            '"lock"', "statement_timestamp() + \"lock\" * interval '1 second'"
+        )
         text = (
-            f"WITH added AS (INSERT INTO {self.name} ({self.columns(NEW_COLUMNS)})"
-            f" SELECT queue, package, statement_timestamp(), task_id"
-            f" FROM unnest(%s::text[], %s::text[], %s::text[])"
-            f" WITH ORDINALITY AS new (queue, package, task_id, place) ORDER BY place"
-            f" ON CONFLICT DO NOTHING)"
+            f"WITH added AS (INSERT INTO {self.name} ({given}) SELECT {taken}"
+            f" FROM unnest({arrays}) WITH ORDINALITY AS new ({given}, place)"
+            f" ORDER BY place ON CONFLICT DO NOTHING)"
             f" SELECT pg_notify(channel, '') FROM unnest(%s::text[]) AS channel"
         )
-        channels = sorted(map(channel_of, set(queues)))
-        self.fetch(text, (queues, packages, ids, channels))
+        channels = sorted({channel_of(each.queue) for each in new})
+        self.fetch(text, (*lists, channels))
+
+    def wake(self) -> None:
+        self.fetch("SELECT pg_notify(%s, '')", (channel_of(self.key),))
 
 
 def channel_of(key: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from django_q.brokers.table import SQL, Table
+from django_q.brokers.dialect import SQL
+from django_q.brokers.table import Table
 from django_q.models import VitalSign
 from django_q.transactions import writing
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from django_q import clock
 from django_q.brokers.base import Consignment
-from django_q.brokers.table import NEW_COLUMNS, SQL, Change, Pairs, Row, Table
+from django_q.brokers.dialect import SQL
+from django_q.brokers.table import Change, Pairs, Row, Table
 from django_q.transactions import writing
 
 
@@ -16,6 +18,7 @@ class SQLiteTable(Table):
     """One statement each. The clock is this machine's: the database has no other."""
 
     quote = '"'
+    or_nothing = "ON CONFLICT DO NOTHING"
 
     @property
     def can_return(self) -> bool:
@@ -29,14 +32,17 @@ class SQLiteTable(Table):
         now = self.moment()
         return SQL(f"(julianday(lock) - julianday({now.text})) * 86400", now.values)
 
-    def claim_first(self, free: SQL, count: int, change: Change) -> list[Row]:
+    def claim_first(self, free: Sequence[SQL], count: int, change: Change) -> list[Row]:
         if not self.can_return:
             return super().claim_first(free, count, change)
-        first = (
-            f'"id" IN (SELECT "id" FROM {self.name} WHERE {free.text}'
-            f' ORDER BY "lock", "id" LIMIT {int(count)})'
+        values: tuple[Any, ...] = sum((each.values for each in free), ())
+        firsts = " UNION ALL ".join(
+            f'SELECT * FROM (SELECT "id" FROM {self.name} WHERE {each.text}'
+            f"{self.first(count)})"
+            for each in free
         )
-        return self.change(SQL(first, free.values), change)
+        first = SQL(f'"id" IN ({firsts} LIMIT {int(count)})', values)
+        return self.change(first, change)
 
     def change(self, where: SQL, change: Change) -> list[Row]:
         with writing(self.connection.alias, patient=self.patient):
@@ -64,22 +70,13 @@ class SQLiteTable(Table):
         rows = self.change(self.ours(pairs), Change(self.moment(lease)))
         return [(row.id, row.deliveries) for row in rows]
 
-    def insert(self, package: str, task_id: str | None, delay: float) -> int:
-        new = self.new_row(package, task_id, delay)
+    def insert(self, new: Consignment) -> int:
+        row = self.new_row(new)
         with self.connection.cursor() as cursor:
-            cursor.execute(f"{new.text} ON CONFLICT DO NOTHING", new.values)
+            cursor.execute(f"{row.text} {self.or_nothing}", row.values)
             if cursor.rowcount:
                 return int(cursor.lastrowid)
-        return self.find_id(task_id)
+        return self.find_id(new.task_id)
 
-    def insert_many(self, consignments: Sequence[Consignment]) -> None:
-        [moment] = self.moment().values
-        rows = [(c.queue, c.package, moment, c.task_id) for c in consignments]
-        with writing(self.connection.alias), self.connection.cursor() as cursor:
-            cursor.executemany(self.many_rows(), rows)
-
-    def many_rows(self) -> str:
-        return (
-            f"INSERT INTO {self.name} ({self.columns(NEW_COLUMNS)})"
-            f" VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING"
-        )
+    def moments(self, delays: Sequence[float]) -> dict[float, str]:
+        return {delay: self.moment(delay).values[0] for delay in delays}

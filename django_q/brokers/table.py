@@ -1,33 +1,24 @@
-"""Table: the queue's rows in a database; MariaDB, MySQL, and what all have in common."""
+"""Table: the queue's rows in a database, and what all databases have in common."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from django.db.backends.base.base import BaseDatabaseWrapper
-from django.utils import timezone
-
 from django_q.brokers.base import Consignment
+from django_q.brokers.dialect import SQL
+from django_q.brokers.ranks import Ranks
 from django_q.models import OrmQ
 from django_q.models.columns import columns_meanwhile
 from django_q.transactions import writing
 
-COLUMNS: Final = ("id", "payload", "deliveries", "starts", "attempts", "rescues")
-NEW_COLUMNS: Final = ("key", "payload", "lock", "task_id")
-
+COUNTS: Final = ("deliveries", "starts", "attempts", "rescues")
+COLUMNS: Final = ("id", "payload", *COUNTS, "priority")
 
 Pairs = Sequence[tuple[int, int]]
 """Ids of rows, each with the delivery that its receipt names."""
-
-
-class SQL(NamedTuple):
-    """A piece of SQL and the values of its placeholders."""
-
-    text: str
-    values: tuple[Any, ...] = ()
 
 
 class Row(NamedTuple):
@@ -39,6 +30,7 @@ class Row(NamedTuple):
     starts: int
     attempts: int
     rescues: int
+    priority: int
 
 
 class Change(NamedTuple):
@@ -58,77 +50,30 @@ class Change(NamedTuple):
     reads_payload: bool = False
 
 
-class Table:
+class Table(Ranks):
     """The rows of one queue as one cluster sees them, or as nobody in particular does.
 
     This class itself reads and locks rows, then writes them, in one transaction: the
     way of databases that can't return what they update.
     """
 
-    quote = "`"
-
-    def __init__(
-        self, connection: BaseDatabaseWrapper, key: str, holder: str | None
-    ) -> None:
-        self.connection = connection
-        self.key = key
-        self.holder = holder
-        self.name = self.quoted(OrmQ._meta.db_table)  # noqa: SLF001 - public by its docs
+    or_nothing = "ON DUPLICATE KEY UPDATE `id` = `id`"
+    """What an INSERT says of a row that is there."""
 
     @property
     def patient(self) -> bool:
         """A cluster's own processes leave room for everybody else's writes."""
         return self.holder is not None
 
-    # -- words
-
-    def quoted(self, name: str) -> str:
-        return f"{self.quote}{name}{self.quote}"
-
-    def columns(self, names: Iterable[str]) -> str:
-        return ", ".join(map(self.quoted, names))
-
-    def moment(self, delay: float = 0) -> SQL:
-        """This moment, or one after `delay` seconds, as the column `lock` has it."""
-        # Rows hold the local time of the connection's zone. The session's own zone may
-        # be any: only UTC is certain.
-        zone = self.connection.timezone or timezone.get_default_timezone()
-        offset = timezone.now().astimezone(zone).utcoffset() or timedelta()
-        shift = offset + timedelta(seconds=delay)
-        return SQL(
-            "(UTC_TIMESTAMP(6) + INTERVAL %s MICROSECOND)",
-            (shift // timedelta(microseconds=1),),
-        )
-
-    def rest_of_lock(self) -> SQL:
-        """Seconds until a row's `lock`."""
-        now = self.moment()
-        return SQL(f"TIMESTAMPDIFF(MICROSECOND, {now.text}, `lock`) / 1e6", now.values)
-
-    def head(self) -> SQL:
-        """The `lock` that stands before, or at least with, those of all free rows."""
-        free, now = self.free(), self.moment()
-        text = (
-            f"COALESCE((SELECT head FROM (SELECT MIN({self.quoted('lock')}) AS head"
-            f" FROM {self.name} WHERE {free.text}) AS front), {now.text})"
-        )
-        return SQL(text, free.values + now.values)
-
-    def ids(self, ids: Sequence[int]) -> SQL:
-        """Rows with one of these ids: whole numbers, written out."""
-        return SQL(f"{self.quoted('id')} IN ({', '.join(map(str, map(int, ids)))})")
-
     # -- conditions
 
-    def free(self, *, all_lapsed: bool = False) -> SQL:
-        """Rows that may be taken. What a cluster holds is rescued before, unless
-        `all_lapsed`.
-        """
-        now, lock = self.moment(), self.quoted("lock")
-        text = f"{self.quoted('key')} = %s AND {lock} < {now.text}"
-        if not all_lapsed:
-            text += f" AND {self.quoted('holder')} IS NULL"
-        return SQL(text, (self.key, *now.values))
+    def waiting(self, task_id: str) -> SQL:
+        """The row with this task id, if nobody holds it."""
+        text = (
+            f"{self.quoted('task_id')} = %s AND {self.quoted('key')} = %s"
+            f" AND {self.quoted('holder')} IS NULL"
+        )
+        return SQL(text, (task_id, self.key))
 
     def ours(self, pairs: Pairs) -> SQL:
         """Rows that are still ours under these receipts: the fence of every lease."""
@@ -151,29 +96,33 @@ class Table:
 
     def change(self, where: SQL, change: Change) -> list[Row]:
         """Change the rows that meet a condition, and give them as they are then."""
-        return self.lock_and_change(where, change)
+        return self.lock_and_change([where], change)
 
-    def claim(self, free: SQL, count: int, change: Change) -> list[Row]:
+    def claim(self, count: int, change: Change, *, all_lapsed: bool) -> list[Row]:
         """Change the first rows that may be taken, skipping what others take now."""
-        # An empty queue needs no transaction, and no lock.
-        if not self.select("1", free, " LIMIT 1"):
-            return []
-        return self.claim_first(free, count, change)
 
-    def claim_first(self, free: SQL, count: int, change: Change) -> list[Row]:
-        tail = f" ORDER BY {self.columns(('lock', 'id'))} LIMIT {int(count)}"
-        return self.lock_and_change(free, change, tail, skip_locked=True)
+        def free(rank: str) -> SQL:
+            return self.free(rank, all_lapsed=all_lapsed) & self.unpaused()
+
+        # An empty queue needs no transaction, and no lock.
+        ranks = self.find_ranks(free, count)
+        if not ranks:
+            return []
+        return self.claim_first([free(str(rank)) for rank in ranks], count, change)
+
+    def claim_first(self, free: Sequence[SQL], count: int, change: Change) -> list[Row]:
+        """Claim rows that meet the first of these conditions, then the next one."""
+        return self.lock_and_change(free, change, count, skip_locked=True)
 
     def renew(self, pairs: Pairs, lease: float) -> list[tuple[int, int]]:
         """Begin the leases of these rows anew; gives those that are still ours."""
         # What the monitor is removing right now is locked: wait for nobody. It is ours
         # unless its lease ran out, for then a rescuer may be the one who has locked it.
         ours, now = self.ours(pairs), self.moment()
-        in_time = f"{ours.text} AND {self.quoted('lock')} > {now.text}"
-        columns = self.columns(("id", "deliveries"))
-        safe = self.select(columns, SQL(in_time, ours.values + now.values))
+        in_time = ours & SQL(f"{self.quoted('lock')} > {now.text}", now.values)
+        safe = self.select(self.columns(("id", "deliveries")), in_time)
         change = Change(self.moment(lease))
-        fresh = self.lock_and_change(ours, change, skip_locked=True)
+        fresh = self.lock_and_change([ours], change, skip_locked=True)
         return [*safe, *((row.id, row.deliveries) for row in fresh)]
 
     def remove(self, where: SQL) -> list[tuple[int, int]]:
@@ -195,29 +144,31 @@ class Table:
             self.execute(text, (self.key,))
 
     def lock_and_change(
-        self, where: SQL, change: Change, tail: str = "", *, skip_locked: bool = False
+        self,
+        wheres: Sequence[SQL],
+        change: Change,
+        count: int | None = None,
+        *,
+        skip_locked: bool = False,
     ) -> list[Row]:
         after = [
             f"{self.quoted(name)} + 1" if name in change.counts else self.quoted(name)
             for name in self.returned(change)
         ]
-        text = f"SELECT {', '.join(after)} FROM {self.name} WHERE {where.text}{tail}"
         assignments = self.assignments(change)
+        rows: list[tuple[Any, ...]] = []
         with writing(self.connection.alias):
             lock = self.lock_words(skip_locked=skip_locked)
-            rows = self.fetch(text + lock, where.values)
+            for where in wheres:
+                if rows and len(rows) == count:
+                    break
+                first = "" if count is None else self.first(count - len(rows))
+                rows += self.select(", ".join(after), where, first + lock)
             if rows:
                 ids = self.ids([row[0] for row in rows])
                 update = f"UPDATE {self.name} SET {assignments.text} WHERE {ids.text}"
                 self.execute(update, assignments.values + ids.values)
         return self.as_rows(rows, change)
-
-    def lock_words(self, *, skip_locked: bool = False) -> str:
-        features = self.connection.features
-        if not features.has_select_for_update:
-            return ""
-        skips = skip_locked and features.has_select_for_update_skip_locked
-        return " FOR UPDATE SKIP LOCKED" if skips else " FOR UPDATE"
 
     def assignments(self, change: Change) -> SQL:
         grown = (f"{self.quoted(c)} = {self.quoted(c)} + 1" for c in change.counts)
@@ -241,47 +192,63 @@ class Table:
             return [Row(*row) for row in rows]
         return [Row(row[0], "", *row[1:]) for row in rows]
 
+    def wake(self) -> None:
+        """Call whoever waits for packages, where the database can."""
+
     # -- new rows
 
-    def insert(self, package: str, task_id: str | None, delay: float) -> int:
+    def insert(self, new: Consignment) -> int:
         """One new row; gives its id, or that of the row with this task id."""
-        new = self.new_row(package, task_id, delay)
-        text = f"{new.text} ON DUPLICATE KEY UPDATE `id` = LAST_INSERT_ID(`id`)"
+        row = self.new_row(new)
+        text = f"{row.text} ON DUPLICATE KEY UPDATE `id` = LAST_INSERT_ID(`id`)"
         with self.connection.cursor() as cursor:
-            cursor.execute(text, new.values)
+            cursor.execute(text, row.values)
             return int(cursor.lastrowid)
 
-    def new_row(self, package: str, task_id: str | None, delay: float) -> SQL:
-        moment = self.moment(delay)
-        columns, marks = list(NEW_COLUMNS), ["%s", "%s", moment.text, "%s"]
-        values = [self.key, package, *moment.values, task_id]
-        there = columns_meanwhile(OrmQ, self.connection.alias)
-        if there is not None and NEW_COLUMNS[-1] not in there:
-            # A migration of the project enqueues before all of ours have run.
-            for part in (columns, marks, values):
-                part.pop()
+    def new_row(self, new: Consignment) -> SQL:
+        moment, columns = self.moment(new.delay), self.new_columns([new])
+        row = dict.fromkeys(columns, "%s") | {"lock": moment.text}
+        values: tuple[Any, ...] = ()
+        for name in columns:
+            values += moment.values if name == "lock" else (facts_of(new)[name],)
         text = (
-            f"INSERT INTO {self.name} ({self.columns(columns)})"
-            f" VALUES ({', '.join(marks)})"
+            f"INSERT INTO {self.name} ({self.columns(row)})"
+            f" VALUES ({', '.join(row.values())})"
         )
-        return SQL(text, tuple(values))
+        return SQL(text, values)
 
-    def insert_many(self, consignments: Sequence[Consignment]) -> None:
+    def new_columns(self, new: Sequence[Consignment]) -> list[str]:
+        """Those that new rows need, and that are there."""
+        columns = ["key", "payload", "lock", "task_id"]
+        if any(consignment.priority for consignment in new):
+            # Nobody else need know whether the migration that adds it has run.
+            columns.append("priority")
+        # A migration of the project may enqueue before all of ours have run.
+        there = columns_meanwhile(OrmQ, self.connection.alias)
+        return [name for name in columns if there is None or name in there]
+
+    def insert_many(self, new: Sequence[Consignment]) -> None:
         """New rows, on whichever queue, all or none."""
+        columns = self.new_columns(new)
         # The drivers join many rows into one statement only where each value is a
         # plain placeholder: the moment is asked for first.
-        now = self.moment()
-        with writing(self.connection.alias):
-            [[moment]] = self.fetch(f"SELECT CAST({now.text} AS CHAR)", now.values)
-            rows = [(c.queue, c.package, moment, c.task_id) for c in consignments]
-            with self.connection.cursor() as cursor:
-                cursor.executemany(self.many_rows(), rows)
-
-    def many_rows(self) -> str:
-        return (
-            f"INSERT INTO {self.name} ({self.columns(NEW_COLUMNS)})"
-            f" VALUES (%s, %s, %s, %s) ON DUPLICATE KEY UPDATE `id` = `id`"
+        text = (
+            f"INSERT INTO {self.name} ({self.columns(columns)})"
+            f" VALUES ({', '.join(['%s'] * len(columns))}) {self.or_nothing}"
         )
+        with writing(self.connection.alias):
+            moments = self.moments([each.delay for each in new])
+            facts = (facts_of(each) | {"lock": moments[each.delay]} for each in new)
+            rows = [tuple(each[name] for name in columns) for each in facts]
+            with self.connection.cursor() as cursor:
+                cursor.executemany(text, rows)
+
+    def moments(self, delays: Sequence[float]) -> dict[float, str]:
+        """The moments after these delays, as plain values."""
+        now = self.moment()
+        [[text]] = self.fetch(f"SELECT CAST({now.text} AS CHAR)", now.values)
+        start = datetime.fromisoformat(text)
+        return {delay: str(start + timedelta(seconds=delay)) for delay in delays}
 
     def find_id(self, task_id: str | None) -> int:
         """The id of the row that has this task id already."""
@@ -304,16 +271,18 @@ class Table:
 
     def free_lapsed(self, ids: Sequence[int]) -> set[int]:
         """Free those of these rows that nobody has freed before; gives their ids."""
-        these, lapsed = self.ids(ids), self.lapsed()
-        where = SQL(f"{these.text} AND {lapsed.text}", these.values + lapsed.values)
+        where = self.ids(ids) & self.lapsed()
         freed = Change(frees=True, counts=("rescues",), wakes=True)
         return {row.id for row in self.change(where, freed)}
 
     def lapsed(self) -> SQL:
         """Rows that another cluster holds although its lease ran out."""
-        free = self.free(all_lapsed=True)
-        text = f"{free.text} AND {self.quoted('holder')} <> %s"
-        return SQL(text, (*free.values, self.holder or ""))
+        now = self.moment()
+        text = (
+            f"{self.quoted('key')} = %s AND {self.quoted('lock')} < {now.text}"
+            f" AND {self.quoted('holder')} <> %s"
+        )
+        return SQL(text, (self.key, *now.values, self.holder or ""))
 
     def count(self, comparison: str) -> int:
         """Rows whose `lock` compares like this with the present moment."""
@@ -327,16 +296,25 @@ class Table:
 
     def next_due(self) -> float | None:
         """Seconds until the next row that nobody holds is due."""
-        rest, now, lock = self.rest_of_lock(), self.moment(), self.quoted("lock")
-        where = SQL(
-            f"{self.quoted('key')} = %s AND {lock} > {now.text}"
-            f" AND {self.quoted('holder')} IS NULL",
-            (self.key, *now.values),
-        )
-        text = f"SELECT {rest.text} FROM {self.name} WHERE {where.text}"
-        text += f" ORDER BY {lock} LIMIT 1"
-        rows = self.fetch(text, rest.values + where.values)
+        rest, due = self.rest_of_lock(), self.earliest(self.waits)
+        lock = self.quoted("lock")
+        text = f"SELECT {rest.text} FROM ({due.text}) AS due WHERE {lock} IS NOT NULL"
+        rows = self.fetch(text, rest.values + due.values)
         return max(0.0, float(rows[0][0])) if rows else None
+
+    def peek(self, count: int, *, all_lapsed: bool) -> list[str]:
+        """The packages of the first rows that may be taken."""
+
+        def free(rank: str) -> SQL:
+            return self.free(rank, all_lapsed=all_lapsed)
+
+        packages: list[str] = []
+        for rank in self.find_ranks(free, count):
+            if len(packages) < count:
+                first = self.first(count - len(packages))
+                rows = self.select(self.quoted("payload"), free(str(rank)), first)
+                packages += [package for [package] in rows]
+        return packages
 
     # -- reading and doing
 
@@ -344,12 +322,8 @@ class Table:
         text = f"SELECT {columns} FROM {self.name} WHERE {where.text}{tail}"
         return self.fetch(text, where.values)
 
-    def fetch(self, text: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        with self.connection.cursor() as cursor:
-            cursor.execute(text, values)
-            return list(cursor.fetchall())
 
-    def execute(self, text: str, values: Sequence[Any]) -> int:
-        with self.connection.cursor() as cursor:
-            cursor.execute(text, values)
-            return int(cursor.rowcount)
+def facts_of(new: Consignment) -> dict[str, Any]:
+    """What is known of a new row, by column."""
+    facts = {"key": new.queue, "payload": new.package}
+    return facts | {"task_id": new.task_id, "priority": new.priority}

@@ -6,6 +6,7 @@ from typing import Final
 
 from django.db import connections
 
+from django_q.brokers.mysql_table import MySQLTable
 from django_q.brokers.postgres_table import PostgresTable
 from django_q.brokers.sqlite_table import SQLiteTable
 from django_q.brokers.table import Table
@@ -14,7 +15,7 @@ from django_q.exceptions import ConfigurationError
 TABLES: Final[dict[str, type[Table]]] = {
     "sqlite": SQLiteTable,
     "postgresql": PostgresTable,
-    "mysql": Table,
+    "mysql": MySQLTable,
 }
 """By the name that Django gives to the kind of database."""
 

@@ -68,12 +68,19 @@ class OrmQ(models.Model):
     """Id of the task: queued twice, it is queued once. `task_id` is a method, so the
     attribute has another name than its column."""
 
+    priority = models.IntegerField(
+        verbose_name=_("priority"), default=0, db_default=0, editable=False
+    )
+    """Those with a higher one are claimed first."""
+
     class Meta:
         app_label = "django_q"
         verbose_name = _("Queued task")
         verbose_name_plural = _("Queued tasks")
         indexes = (
-            models.Index(fields=["key", "lock", "id"], name="django_q_ormq_claim"),
+            models.Index(
+                fields=["key", "priority", "lock", "id"], name="django_q_ormq_order"
+            ),
         )
         constraints = (
             models.UniqueConstraint(fields=["task_key"], name="django_q_ormq_once"),

@@ -39,7 +39,8 @@ NAMES = [
     "0019_alter_task_options_alter_ormq_key_alter_ormq_lock_and_more",
     "0020_leases_vital_signs_and_schedule_errors",
     "0021_attempt",
-    "0022_names_of_queues",
+    "0022_priorities_and_paused_queues",
+    "0023_names_of_queues",
 ]
 LAST_OF_OLD = NAMES[18]
 NOON = datetime(2026, 5, 12, 12, tzinfo=UTC)
@@ -98,7 +99,9 @@ ORMQ_OURS = [
     ("rescues", "number", False),
     ("attempts", "number", False),
     ("task_id", "varchar(32)", True),
+    ("priority", "number", False),
 ]
+PAUSED = [("key", "varchar(100)", False)]
 VITALSIGN = [
     ("key", "varchar(150)", False),
     ("payload", "text", False),
@@ -245,8 +248,9 @@ def test_after_all_our_columns_stand_behind_them(scratch: Scratch):
     ormq = scratch.columns("django_q_ormq")
     assert sorted(ormq) == sorted(scratch.expected([*ORMQ, *ORMQ_OURS]))
     assert scratch.columns("django_q_vitalsign") == scratch.expected(VITALSIGN)
-    counted = {"deliveries": "0", "starts": "0", "rescues": "0", "attempts": "0"}
-    assert scratch.defaults("django_q_ormq") == counted
+    assert scratch.columns("django_q_pausedqueue") == scratch.expected(PAUSED)
+    numbers = ("deliveries", "starts", "rescues", "attempts", "priority")
+    assert scratch.defaults("django_q_ormq") == dict.fromkeys(numbers, "0")
     assert scratch.defaults("django_q_schedule") == {}
 
 
@@ -319,7 +323,9 @@ def test_index_of_successes_holds_successes_only(scratch: Scratch):
 def test_queue_has_the_indexes_of_claims_and_of_ids(scratch: Scratch):
     scratch.migrate(NAMES[-1])
     found = scratch.constraints("django_q_ormq")
-    assert found["django_q_ormq_claim"]["columns"] == ["key", "lock", "id"]
+    order = ["key", "priority", "lock", "id"]
+    assert found["django_q_ormq_order"]["columns"] == order
+    assert "django_q_ormq_claim" not in found
     assert found["django_q_ormq_once"]["columns"] == ["task_id"]
     assert found["django_q_ormq_once"]["unique"]
 

@@ -222,6 +222,25 @@ def test_empty_queue_takes_no_write_lock(broker: ORM):
         assert time.monotonic() - began < 1
 
 
+# -- migrations
+
+
+def test_producers_need_not_wait_for_the_migration_that_adds_priorities(
+    tmp_path: Path, use_database: Callable[[str], ORM]
+):
+    with added_sqlite(tmp_path / "half.sqlite3") as alias:
+        call_command("migrate", "django_q", "0021", database=alias, verbosity=0)
+        broker = use_database(alias)
+        broker.enqueue("a", task_id=new_id())
+        broker.enqueue_many([Consignment("b", "things"), Consignment("c", "things")])
+        with pytest.raises(BrokerError, match=r"python manage\.py migrate"):
+            broker.enqueue("d", priority=1)
+        with pytest.raises(BrokerError, match=r"python manage\.py migrate"):
+            broker.dequeue()
+        call_command("migrate", database=alias, verbosity=0)
+        assert [package for _, package in broker.dequeue(3)] == ["a", "b", "c"]
+
+
 # -- trouble
 
 

@@ -19,16 +19,17 @@ def tell_apart(apps: Any, schema_editor: Any) -> None:
         cursor.execute("SELECT collation_name FROM information_schema.collations")
         there = {name for (name,) in cursor.fetchall()}
     collation = next(name for name in EXACT if name in there)
-    queue = apps.get_model("django_q", "OrmQ")._meta  # noqa: SLF001 - public by its docs
-    table = schema_editor.quote_name(queue.db_table)
-    schema_editor.execute(
-        f"ALTER TABLE {table} MODIFY `key` varchar(100)"
-        f" CHARACTER SET utf8mb4 COLLATE {collation} NOT NULL"
-    )
+    for name in ("OrmQ", "PausedQueue"):
+        model = apps.get_model("django_q", name)._meta  # noqa: SLF001 - public by its docs
+        table = schema_editor.quote_name(model.db_table)
+        schema_editor.execute(
+            f"ALTER TABLE {table} MODIFY `key` varchar(100)"
+            f" CHARACTER SET utf8mb4 COLLATE {collation} NOT NULL"
+        )
 
 
 class Migration(migrations.Migration):
-    dependencies = [("django_q", "0021_attempt")]
+    dependencies = [("django_q", "0022_priorities_and_paused_queues")]
 
     operations = [
         migrations.RunPython(tell_apart, migrations.RunPython.noop, atomic=False)

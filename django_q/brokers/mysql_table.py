@@ -1,0 +1,52 @@
+"""MySQLTable: the queue's rows in MariaDB and MySQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django_q.brokers.dialect import SQL
+from django_q.brokers.ranks import Where
+from django_q.brokers.table import Table
+
+
+class MySQLTable(Table):
+    """Rows are locked, then written.
+
+    These databases find their way in an index by what is written in the statement, and
+    walk over everything where it comes from another row. So each priority is asked for
+    by a statement of its own.
+    """
+
+    def find_ranks(self, where: Where, count: int) -> list[int]:
+        found: list[int] = []
+        below = self.rank_below(None)
+        rank = self._look(SQL(f"({below.text})", below.values))[0]
+        while rank is not None and len(found) < count:
+            first, below = self.first_of("id", where(str(rank))), self.rank_below(rank)
+            both = SQL(f"{first.text}, ({below.text})", first.values + below.values)
+            row, lower = self._look(both)
+            if row is not None:
+                found.append(rank)
+            rank = lower
+        return found
+
+    def earliest(self, where: Where) -> SQL:
+        firsts = [self.first_of("lock", where(str(rank))) for rank in self._ranks()]
+        parts = ["SELECT NULL AS `lock`", *(first.text for first in firsts)]
+        values: tuple[Any, ...] = sum((first.values for first in firsts), ())
+        union = " UNION ALL ".join(parts)
+        return SQL(f"SELECT MIN(`lock`) AS `lock` FROM ({union}) AS firsts", values)
+
+    def _ranks(self) -> Iterator[int]:
+        rank = None
+        while True:
+            below = self.rank_below(rank)
+            rank = self._look(SQL(f"({below.text})", below.values))[0]
+            if rank is None:
+                return
+            yield rank
+
+    def _look(self, what: SQL) -> tuple[int | None, ...]:
+        [row] = self.fetch(f"SELECT {what.text}", what.values)
+        return row
