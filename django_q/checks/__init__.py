@@ -57,6 +57,7 @@ def find_problems(site: Site) -> list[CheckMessage]:
         *clients.judge_client(raw),
         *clients.judge_redis(raw),
         *meaning.judge_database(raw, site.databases),
+        *meaning.judge_isolation(raw, site.databases),
         *meaning.judge_zone(raw.get("time_zone")),
         *meaning.judge_cache(raw, site.caches),
         *meaning.judge_logging(site.logging),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from importlib import import_module
@@ -26,6 +27,7 @@ BROKERS: Final = (
 """The settings that choose a broker; the first one wins."""
 
 PRIVATE_CACHES: Final = ("locmem.LocMemCache", "dummy.DummyCache")
+READ_COMMITTED: Final = "read committed"
 KEY_LENGTH: Final = 50
 KEY_LETTERS: Final = 5
 """A SECRET_KEY with less is weak in the eyes of Django's own check as well."""
@@ -178,6 +180,30 @@ def judge_locking(
         message = f"SQLite database {alias!r} is used as broker with default locking."
         hint = 'Set OPTIONS: {"transaction_mode": "IMMEDIATE", "timeout": 20} and WAL,'
         yield warning("W004", message, f"{hint} see docs.")
+
+
+def judge_isolation(
+    raw: Mapping[str, Any], databases: Mapping[str, Any]
+) -> Iterator[CheckMessage]:
+    """MariaDB or MySQL as broker, where a claim may lock what stands beside its rows.
+
+    Django asks for READ COMMITTED unless it is told something else.
+    """
+    alias = raw.get("orm")
+    database = databases.get(alias, {}) if isinstance(alias, str) else {}
+    options = database.get("OPTIONS") or {}
+    level = options.get("isolation_level", READ_COMMITTED)
+    words = re.split(r"[^a-z]+", str(options.get("init_command")).lower())
+    is_mysql = str(database.get("ENGINE", "")).endswith("mysql")
+    is_set = level is None and READ_COMMITTED in " ".join(words)
+    if is_mysql and not is_set and str(level).lower() != READ_COMMITTED:
+        message = (
+            f"Database {alias!r} is used as broker with isolation level {level!r}."
+        )
+        hint = (
+            'Set OPTIONS: {"isolation_level": "read committed"}, or expect deadlocks.'
+        )
+        yield warning("W018", message, hint)
 
 
 def is_weak(secret_key: str) -> bool:

@@ -439,6 +439,35 @@ def test_sqlite_with_default_locking() -> None:
     assert risks({"orm": "default"}) == [("django_q.W004", message, hint)]
 
 
+MYSQL = "django.db.backends.mysql"
+COMMITTED_BY_COMMAND = "SET SESSION tx_isolation = 'READ-COMMITTED'"
+
+
+@pytest.mark.parametrize("level", ["repeatable read", "SERIALIZABLE", None])
+def test_isolation_level_that_makes_deadlocks(level: str | None) -> None:
+    database = {"ENGINE": MYSQL, "OPTIONS": {"isolation_level": level}}
+    message = f"Database 'default' is used as broker with isolation level {level!r}."
+    hint = 'Set OPTIONS: {"isolation_level": "read committed"}, or expect deadlocks.'
+
+    found = problems({"orm": "default"}, databases={"default": database})
+    assert found == [("django_q.W018", message, hint)]
+    assert problems({}, databases={"default": database}) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"isolation_level": "READ COMMITTED"},
+        {"isolation_level": None, "init_command": COMMITTED_BY_COMMAND},
+    ],
+    ids=str,
+)
+def test_isolation_level_of_a_good_queue(options: dict[str, Any]) -> None:
+    database = {"ENGINE": MYSQL, "OPTIONS": options}
+    assert problems({"orm": "default"}, databases={"default": database}) == []
+
+
 @pytest.mark.parametrize("key", ["short", "a" * 60, "django-insecure-" + LONG_KEY])
 def test_weak_secret_key(key: str) -> None:
     message = "SECRET_KEY is weak and also protects task packages."
