@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from math import inf
-from time import monotonic, sleep, time_ns
-from typing import Any, Final
+from time import monotonic, sleep
+from typing import Any
 
 from redis.exceptions import ConnectionError  # noqa: A004 - the client's name for it
 
@@ -20,33 +19,40 @@ from django_q.brokers.redis_cautions import cautions
 from django_q.brokers.redis_client import at_home, connect, plain_words, version_of
 from django_q.brokers.redis_cluster import is_cluster
 from django_q.brokers.redis_keys import key_of, queue_of
+from django_q.brokers.redis_lua import Script, ask
 from django_q.brokers.redis_rights import require_rights
 from django_q.brokers.redis_scripts import (
     ACKNOWLEDGE,
+    CANCEL,
     ENQUEUE,
     FETCH,
     HELD,
+    IS_PAUSED,
     MARK_STARTED,
     NEXT_DUE,
+    PAUSE,
+    PEEK,
     PURGE,
     REDELIVER,
     RELEASE,
     RENEW,
     RESCUE,
+    RESUME,
     SIZES,
-    Script,
-    ask,
+)
+from django_q.brokers.redis_slips import (
+    LARGEST_LOAD,
+    deliver,
+    deliveries,
+    loads,
+    new_token,
+    one_line,
+    words_of,
 )
 from django_q.conf import get_options
 from django_q.exceptions import BrokerUnavailable
 from django_q.humanhash import humanize
 from django_q.logs import logger
-
-LARGEST_LOAD: Final = 16 * 1024 * 1024
-"""Bytes of packages that travel in one go, or one package that is larger."""
-
-MOST_AT_ONCE: Final = 1000
-"""Packages that are queued in one go: Redis does nothing else meanwhile."""
 
 
 class Redis(Broker):
@@ -63,6 +69,10 @@ class Redis(Broker):
     supports_delay = True
     supports_ids = True
     supports_bulk = True
+    supports_priority = True
+    supports_cancel = True
+    supports_peek = True
+    supports_pause = True
     supports_news = True
 
     connection: Any
@@ -82,7 +92,7 @@ class Redis(Broker):
         self._holder: str | None = None
         self._contact = Contact(float(get_options().retry))
         self._call: Call | None = None
-        self._found_all = False
+        self._found_all = self._found_paused = False
         self._unheard: dict[str, float] = {}
 
     @staticmethod
@@ -105,16 +115,17 @@ class Redis(Broker):
         priority: int = 0,
     ) -> str | int:
         """Gives the task's id, or else the length of the list."""
-        length = self._enqueue(self.list_key, [(task_id, package)], delay)
+        one = Consignment(package, self.short_key, task_id, delay, priority)
+        length = self._enqueue(self.list_key, [one])
         return task_id or length
 
     def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
         by_key = defaultdict(list)
-        for package, queue, task_id, *_ in consignments:
-            key = key_of(queue, is_cluster=is_cluster(self.connection))
-            by_key[key].append((task_id, package))
-        for key, entries in by_key.items():
-            for load in loads(entries):
+        for consignment in consignments:
+            key = key_of(consignment.queue, is_cluster=is_cluster(self.connection))
+            by_key[key].append(consignment)
+        for key, some in by_key.items():
+            for load in loads(some):
                 self._enqueue(key, load)
 
     def dequeue(self, count: int | None = None) -> list[Delivery]:
@@ -135,6 +146,21 @@ class Redis(Broker):
 
     fail = delete = acknowledge
 
+    def cancel(self, task_id: str) -> bool:
+        """In a long list it is looked for in portions, from the end on: then others are
+        not kept waiting. What arrives or is taken meanwhile does not hide it.
+        """
+        answer = 0
+        while True:
+            words = (one_line(task_id), -answer)
+            answer = int(self._run(CANCEL, *words, twice=False))
+            if answer >= 0:
+                return bool(answer)
+
+    def peek(self, count: int = 10) -> list[str]:
+        packages = self._run(PEEK, count)
+        return [package.decode(errors="replace") for package in packages]
+
     # -- the queue as a whole
 
     def queue_size(self) -> int:
@@ -147,6 +173,15 @@ class Redis(Broker):
         self._run(PURGE)
 
     delete_queue = purge_queue
+
+    def pause(self) -> None:
+        self._run(PAUSE)
+
+    def resume(self) -> None:
+        self._run(RESUME)
+
+    def is_paused(self) -> bool:
+        return bool(self._run(IS_PAUSED))
 
     def ping(self) -> bool:
         try:
@@ -217,14 +252,14 @@ class Redis(Broker):
         if self._holder is None:
             return None
         if self._found_all:
-            self._open_call().ask()
+            self._open_call().ask(self._found_paused)
         return None if self._call is None else self._call.descriptor
 
     def has_news(self) -> bool:
         if self._holder is None or not self._found_all:
             return True
         call = self._open_call()
-        call.ask()
+        call.ask(self._found_paused)
         self._found_all = not call.is_answered()
         return not self._found_all
 
@@ -244,8 +279,7 @@ class Redis(Broker):
 
     def _open_call(self) -> Call:
         if self._call is None:
-            holder, lease = self._holder or "", self._contact.lease
-            self._call = Call(self.connection, self.list_key, holder, lease)
+            self._call = Call(self.connection, self.list_key)
         return self._call
 
     # -- vital signs
@@ -298,15 +332,11 @@ class Redis(Broker):
         self._contact.note()
         return answer
 
-    def _enqueue(
-        self, key: str, entries: Sequence[tuple[str | None, str]], delay: float = 0
-    ) -> int:
-        words: list[str | bytes] = [new_token(), str(int(delay * 1000))]
-        for task_id, package in entries:
-            words += [one_line(task_id or ""), package.encode()]
+    def _enqueue(self, key: str, load: Sequence[Consignment]) -> int:
+        words = [word for each in load for word in words_of(each)]
         # What has an id is queued once, however often we say it.
-        named = all(task_id for task_id, _ in entries)
-        question = partial(ENQUEUE, self.connection, key, *words)
+        named = all(each.task_id for each in load)
+        question = partial(ENQUEUE, self.connection, key, new_token(), *words)
         return int(self._talk(question, twice=named))
 
     def _fetch(self, count: int) -> list[Delivery]:
@@ -314,7 +344,9 @@ class Redis(Broker):
         # Nobody in particular holds each handful by itself: its lease is not renewed.
         holder, is_nobody = self._holder or token, self._holder is None
         limits = (self._lease_length, count, LARGEST_LOAD, int(is_nobody))
-        return deliveries(self._run(FETCH, token, holder, *limits))
+        found = self._run(FETCH, token, holder, *limits)
+        self._found_paused = found is None
+        return deliveries(found or [])
 
     def _finish(
         self, script: Script, receipts: Sequence[str], *arguments: Any
@@ -352,45 +384,6 @@ class Redis(Broker):
     @property
     def _lease_length(self) -> int:
         return int(self._contact.lease * 1000)
-
-
-def new_token() -> str:
-    """Says which question it is when it is asked again. Later ones sort behind."""
-    return f"{time_ns():016x}{os.urandom(4).hex()}"
-
-
-def deliveries(fields: Sequence[bytes]) -> list[Delivery]:
-    """Receipts and slips, in turn, as what was handed out; oldest first."""
-    pairs = sorted(zip(fields[::2], fields[1::2], strict=True))
-    return [deliver(receipt.decode(), slip) for receipt, slip in pairs]
-
-
-def deliver(receipt: str, slip: bytes) -> Delivery:
-    """A slip as it is handed out. What is no text can't be a package of ours."""
-    header, _, package = slip.partition(b"\n")
-    counts = map(int, header.split(b" ", 4)[:4])
-    return Delivery(receipt, package.decode(errors="replace"), *counts)
-
-
-def loads(
-    entries: Sequence[tuple[str | None, str]],
-) -> Iterator[list[tuple[str | None, str]]]:
-    """The same in portions that Redis can take at once."""
-    load: list[tuple[str | None, str]] = []
-    size = 0
-    for entry in entries:
-        if load and (len(load) == MOST_AT_ONCE or size + len(entry[1]) > LARGEST_LOAD):
-            yield load
-            load, size = [], 0
-        load.append(entry)
-        size += len(entry[1])
-    if load:
-        yield load
-
-
-def one_line(text: str) -> str:
-    """An id as it can stand in the first line of a slip."""
-    return text.replace("\n", " ")
 
 
 def escaped(text: str) -> str:

@@ -9,7 +9,9 @@ from typing import Any, Final
 from redis.exceptions import RedisError, ResponseError, TimeoutError  # noqa: A004
 
 from django_q.brokers.redis_client import ANSWERS_WITHIN, is_outage
-from django_q.brokers.redis_scripts import RENEW, ask
+from django_q.brokers.redis_keys import beside
+from django_q.brokers.redis_lua import ask
+from django_q.brokers.redis_scripts import SETTLE
 from django_q.logs import clean, logger
 
 LONGEST_WAIT: Final = 3.0
@@ -21,23 +23,19 @@ PATIENCE: Final = 3.0
 
 class Call:
     """A connection of its own on which Redis is asked to move the next package from the
-    list to one of ours. It answers when there is one, so that its descriptor becomes
-    readable: nobody blocks here.
+    list to where those before it stand. It answers when there is one, so that its
+    descriptor becomes readable: nobody blocks here.
 
-    The package is in Redis at every instant, and where it goes belongs to a cluster
-    with a lease: with the question the lease begins anew, and the question ends before
-    the lease does. So whatever happens to us, what was moved is rescued.
+    The package is on the queue at every instant, in its place, and for everybody: if we
+    do not fetch it, others will. While the queue is paused, we wait for a bell instead.
     """
 
-    def __init__(self, client: Any, ready: str, cluster: str, lease: float) -> None:
+    def __init__(self, client: Any, ready: str) -> None:
         self._client = client
         self._ready = ready
-        self._move = f"{ready.removesuffix(':q')}:move:{cluster}"
-        self._cluster = cluster
-        self._lease = lease
-        self._wait = min(LONGEST_WAIT, lease / 2)
         self._own: Any = None
         self._id = 0
+        self._is_for_bell = False
         self._answer_by: float | None = None
         self.is_useless = False
 
@@ -49,10 +47,11 @@ class Call:
         sock = getattr(self._own, "_sock", None)
         return None if sock is None else int(sock.fileno())
 
-    def ask(self) -> None:
+    def ask(self, is_paused: bool = False) -> None:
         """Ask, unless it is asked already."""
         if self._answer_by is not None or self.is_useless:
             return
+        self._is_for_bell = is_paused
         try:
             self._ask()
         except RedisError as error:
@@ -69,15 +68,14 @@ class Call:
         return True
 
     def end(self) -> None:
-        """Stop waiting. What was moved goes back to the head of the list."""
+        """Stop waiting. What was moved goes back to the list."""
         with suppress(RedisError):
             if self._answer_by is not None:
                 ask(self._client, "CLIENT UNBLOCK", self._id)
                 self._own.read_response()
         self._hang_up()
         with suppress(RedisError):
-            while ask(self._client, "RPOPLPUSH", self._move, self._ready):
-                pass
+            SETTLE(self._client, self._ready)
 
     def _connect(self) -> None:
         """Not one of the pool's: the settings may allow that a single one."""
@@ -92,13 +90,11 @@ class Call:
     def _ask(self) -> None:
         if self._own is None:
             self._connect()
-        length = int(self._lease * 1000)
-        begin = ("EVAL", RENEW.text, 1, self._ready, self._cluster, length)
-        wait = ("BLMOVE", self._ready, self._move, "LEFT", "LEFT", self._wait)
-        # In one piece: were we held up in between, the lease could have run out.
-        self._own.send_packed_command(self._own.pack_commands([begin, wait]))
-        self._own.read_response(disable_decoding=True)
-        self._answer_by = monotonic() + self._wait + PATIENCE
+        bell, head = (beside(self._ready, name) for name in ("bell", "head"))
+        # It stays where it is, and rings for the next one.
+        way = (bell, bell) if self._is_for_bell else (self._ready, head)
+        self._own.send_command("BLMOVE", *way, "LEFT", "RIGHT", LONGEST_WAIT)
+        self._answer_by = monotonic() + LONGEST_WAIT + PATIENCE
 
     def _hear(self) -> bool:
         if not self._own.can_read(0):
@@ -107,9 +103,10 @@ class Call:
             return False
         moved = self._own.read_response(disable_decoding=True)
         self._answer_by = None
-        if moved is None:
+        if moved is None and not self._is_for_bell:
             self.ask()
-        return moved is not None
+            return False
+        return True
 
     def _lose(self, error: RedisError) -> None:
         """Redis before 6.2 can't move, and not everybody may: then never ask again."""

@@ -19,3 +19,8 @@ def queue_of(key: str, *, is_cluster: bool = False) -> str:
     """The queue of a list."""
     name = key.removeprefix(PREFIX).removesuffix(SUFFIX)
     return name[1:-1] if is_cluster else name
+
+
+def beside(key: str, name: str) -> str:
+    """Another key of the queue with this list; scripts know them all by themselves."""
+    return f"{key.removesuffix(SUFFIX)}:{name}"

@@ -1,198 +1,68 @@
-"""What Redis does in one step: scripts, each of them atomic, by the clock of Redis.
-
-The keys of a queue, all beside its list:
-
-django_q:NAME:q                 list    packages that wait, as producers push them
-django_q:NAME:later             zset    slips of those that wait for their time
-django_q:NAME:clusters          zset    cluster -> end of its lease, in milliseconds
-django_q:NAME:held:CLUSTER      hash    receipt -> slip of what it holds
-django_q:NAME:move:CLUSTER      list    what woke the cluster, on its way to the hash
-django_q:NAME:deliveries        hash    SHA-1 of a waiting package -> what was counted
-django_q:NAME:ids               set     ids of tasks that wait or are held
-
-A slip is a package with a first line: deliveries, starts, attempts, rescues, task id.
-Producers and consumers of earlier releases know the list only. What they take leaves
-its counts and its id behind; these are dropped when the queue is empty.
-"""
+"""What Redis does in one step: scripts, each of them atomic, by the clock of Redis."""
 
 from __future__ import annotations
 
-import hashlib
-from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
-from redis import Redis
-from redis.exceptions import NoScriptError
-
-COMMON: Final = """
-local ready = KEYS[1]
-local base = string.gsub(ready, ':q$', '')
-local later, clusters = base .. ':later', base .. ':clusters'
-local deliveries, ids = base .. ':deliveries', base .. ':ids'
-
--- While the slot of the queue is on its way to another node of a Redis Cluster, a key that
--- is nowhere is refused, and with it the script, before it has done anything.
-redis.call('LLEN', base .. ':nowhere')
-
-local function held(cluster) return base .. ':held:' .. cluster end
-local function move(cluster) return base .. ':move:' .. cluster end
-
-local function now()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
-end
-
--- A server whose memory is full refuses a script that begins with adding, so what makes
--- room in the end begins with removing.
-local function lease(cluster, length)
-  redis.call('ZREM', clusters, cluster)
-  redis.call('ZADD', clusters, now() + length, cluster)
-end
-
-local function header(slip)
-  local counts = slip.deliveries .. ' ' .. slip.starts .. ' '
-  return counts .. slip.attempts .. ' ' .. slip.rescues .. ' ' .. slip.id
-end
-
-local function write(slip)
-  return header(slip) .. '\\n' .. slip.package
-end
-
-local function change(receipts, receipt, slip)
-  redis.call('HDEL', receipts, receipt)
-  redis.call('HSET', receipts, receipt, write(slip))
-end
-
-local function read(text)
-  local pattern = '^(%d+) (%d+) (%d+) (%d+) ([^\\n]*)\\n?()'
-  local d, s, a, r, id, rest = string.match(text, pattern)
-  return {
-    deliveries = tonumber(d), starts = tonumber(s), attempts = tonumber(a),
-    rescues = tonumber(r), id = id, package = string.sub(text, rest),
-  }
-end
-
-local function new(id, package)
-  return read('0 0 0 0 ' .. id .. '\\n' .. package)
-end
-
--- What is known of a package goes with it: beside the list, or in its slip.
-local function push(command, slip)
-  redis.call(command, ready, slip.package)
-  if slip.id ~= '' or slip.deliveries > 0 then
-    redis.call('HSET', deliveries, redis.sha1hex(slip.package), header(slip))
-  end
-end
-
-local function recall(package)
-  local digest = redis.sha1hex(package)
-  local known = redis.call('HGET', deliveries, digest)
-  if not known then return new('', package) end
-  redis.call('HDEL', deliveries, digest)
-  local slip = read(known)
-  slip.package = package
-  return slip
-end
-
-local function lapsed()
-  return redis.call('ZRANGEBYSCORE', clusters, '-inf', now())
-end
-
--- Everything that a cluster has goes back to the head of the list, oldest first.
-local function free(cluster, rescues)
-  redis.call('ZREM', clusters, cluster)
-  local fields, receipts, texts = redis.call('HGETALL', held(cluster)), {}, {}
-  for i = 1, #fields, 2 do
-    receipts[#receipts + 1] = fields[i]
-    texts[fields[i]] = fields[i + 1]
-  end
-  while redis.call('RPOPLPUSH', move(cluster), ready) do end
-  table.sort(receipts)
-  local freed = {}
-  for i = #receipts, 1, -1 do
-    local slip = read(texts[receipts[i]])
-    slip.rescues = slip.rescues + rescues
-    push('LPUSH', slip)
-    freed[#freed + 1] = slip
-  end
-  redis.call('DEL', held(cluster))
-  return freed
-end
-"""
-
-
-class Script:
-    """A script that a server has read already, or is given then."""
-
-    def __init__(self, body: str) -> None:
-        self.text = COMMON + body
-
-    @cached_property
-    def digest(self) -> str:
-        text = self.text.encode()
-        return hashlib.sha1(text, usedforsecurity=False).hexdigest()
-
-    def __call__(self, client: Redis, key: str, *arguments: str | bytes | float) -> Any:
-        """What it answers about the queue with this list; text comes as bytes, also
-        from a client that decodes what it gets: a package may be anything.
-        """
-        words = (1, key, *arguments)
-        try:
-            return ask(client, "EVALSHA", self.digest, *words)
-        except NoScriptError:
-            return ask(client, "EVAL", self.text, *words)
-
-
-def ask(client: Redis, command: str, *words: Any) -> Any:
-    """The answer to a command, undecoded."""
-    options: Any = {"NEVER_DECODE": True}
-    return client.execute_command(command, *words, **options)  # type: ignore[no-untyped-call]
-
+from django_q.brokers.redis_lua import Script
 
 ENQUEUE: Final = Script("""
--- ARGV: token, delay, then a task id and a package, again and again.
-local token, delay = ARGV[1], tonumber(ARGV[2])
-for i = 3, #ARGV, 2 do
-  local id = ARGV[i]
-  if id == '' or redis.call('SADD', ids, id) == 1 then
-    local slip = new(id, ARGV[i + 1])
-    if delay > 0 then
-      redis.call('ZADD', later, now() + delay, token .. i .. ' ' .. write(slip))
-    else
-      push('RPUSH', slip)
-    end
+-- ARGV: token, then a task id, its delay and priority unless both are 0, and a package,
+-- again and again.
+for i = 2, #ARGV, 3 do
+  local delay, priority = string.match(ARGV[i + 1], '(%d+) (%S+)')
+  local slip = new(ARGV[i], ARGV[i + 2], tonumber(priority or 0))
+  if delay and delay ~= '0' then
+    put_off(slip, delay, ARGV[1] .. i, true)
+  else
+    put(slip, false, true)
   end
 end
+ring()
 return redis.call('LLEN', ready)
 """)
 
 FETCH: Final = Script("""
 -- ARGV: token, cluster, lease, count, bytes, '1' if what lapsed may be taken at once.
+-- Gives receipts and slips in turn, or nothing at all: the queue is paused.
 local token, cluster, length = ARGV[1], ARGV[2], ARGV[3]
 local count, bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 local mine, taken, size = held(cluster), {}, 0
 
 local function receipt() return string.format('%s:%05d', token, #taken / 2) end
 
-local function give(text)
+local function give(name, text)
   size = size + #text
-  taken[#taken + 1] = receipt()
+  taken[#taken + 1] = name
   taken[#taken + 1] = text
 end
 
-local function hand_out(slip)
-  slip.deliveries = slip.deliveries + 1
-  local text = write(slip)
-  redis.call('HSET', mine, receipt(), text)
-  give(text)
+-- The deliveries stand first in a slip.
+local function hand_out(text)
+  local name, stop = receipt(), string.find(text, ' ', 1, true)
+  text = string.sub(text, 1, stop - 1) + 1 .. string.sub(text, stop)
+  redis.call('HSET', mine, name, text)
+  give(name, text)
 end
 
 local function wants_more() return #taken / 2 < count and size < bytes end
 
+local function take_ranked(limit)
+  while wants_more() do
+    local texts = redis.call('ZRANGEBYSCORE', ranked, '-inf', limit, 'LIMIT', 0, 10)
+    if #texts == 0 then return end
+    for _, text in ipairs(texts) do
+      if not wants_more() then return end
+      redis.call('ZREM', ranked, text)
+      hand_out(without_mark(text))
+    end
+  end
+end
+
 -- Asked again because the answer was lost: here it is once more.
 local known = redis.call('HGET', mine, receipt())
 while known do
-  give(known)
+  give(receipt(), known)
   known = redis.call('HGET', mine, receipt())
 end
 if #taken > 0 then return taken end
@@ -202,20 +72,17 @@ if ARGV[6] == '1' then
 else
   lease(cluster, length)
 end
-local package = redis.call('LPOP', move(cluster))
-if package then hand_out(recall(package)) end
-for _, text in ipairs(redis.call(
-  'ZRANGEBYSCORE', later, '-inf', now(), 'LIMIT', 0, count
-)) do
-  if not wants_more() then break end
-  redis.call('ZREM', later, text)
-  hand_out(read(string.sub(text, string.find(text, ' ', 1, true) + 1)))
-end
+if is_paused() then return false end
+settle()
+promote()
+take_ranked(BEFORE_LIST)
 while wants_more() do
-  package = redis.call('LPOP', ready)
+  local package = redis.call('LPOP', ready)
   if not package then break end
-  hand_out(recall(package))
+  hand_out(recall(package) .. '\\n' .. package)
 end
+take_ranked(BEHIND_LIST)
+ring()
 if #taken > 0 and ARGV[6] == '1' then lease(cluster, length) end
 return taken
 """)
@@ -239,7 +106,7 @@ for i = 2, #ARGV do
   local text = redis.call('HGET', mine, ARGV[i])
   if text then
     redis.call('HDEL', mine, ARGV[i])
-    redis.call('SREM', ids, read(text).id)
+    redis.call('HDEL', places, id_of(text))
     ours[#ours + 1] = ARGV[i]
   end
 end
@@ -250,6 +117,7 @@ RELEASE: Final = Script("""
 -- ARGV: cluster, token, delay, '1' if an attempt failed, receipts.
 local mine, token, delay = held(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 local failed, ours = tonumber(ARGV[4]), {}
+settle()
 for i = #ARGV, 5, -1 do
   local text = redis.call('HGET', mine, ARGV[i])
   if text then
@@ -257,13 +125,14 @@ for i = #ARGV, 5, -1 do
     local slip = read(text)
     slip.attempts = slip.attempts + failed
     if delay > 0 then
-      redis.call('ZADD', later, now() + delay, token .. i .. ' ' .. write(slip))
+      put_off(slip, delay, token .. i)
     else
-      push(failed == 1 and 'RPUSH' or 'LPUSH', slip)
+      put(slip, failed == 0)
     end
     ours[#ours + 1] = ARGV[i]
   end
 end
+ring()
 return ours
 """)
 
@@ -312,19 +181,22 @@ for _, other in ipairs(lapsed()) do
     end
   end
 end
+ring()
 -- With nothing anywhere, what is still known is of packages that others took away.
-local left = redis.call('LLEN', ready) + redis.call('ZCARD', later)
+local left = redis.call('LLEN', ready) + redis.call('LLEN', head)
+left = left + redis.call('ZCARD', ranked) + redis.call('ZCARD', later)
 for _, cluster in ipairs(redis.call('ZRANGE', clusters, 0, -1)) do
   left = left + redis.call('HLEN', held(cluster)) + redis.call('LLEN', move(cluster))
 end
-if left == 0 then redis.call('DEL', deliveries, ids) end
+if left == 0 then redis.call('DEL', deliveries, places) end
 return rescued
 """)
 
 SIZES: Final = Script("""
 -- Gives what waits, and what is delayed or held.
 local locked = redis.call('ZCOUNT', later, '(' .. now(), '+inf')
-local waiting = redis.call('LLEN', ready) + redis.call('ZCARD', later) - locked
+local waiting = redis.call('LLEN', ready) + redis.call('LLEN', head)
+waiting = waiting + redis.call('ZCARD', ranked) + redis.call('ZCARD', later) - locked
 for _, cluster in ipairs(redis.call('ZRANGE', clusters, 0, -1)) do
   locked = locked + redis.call('HLEN', held(cluster))
   locked = locked + redis.call('LLEN', move(cluster))
@@ -342,10 +214,107 @@ return first[2] and first[2] - moment
 """)
 
 PURGE: Final = Script("""
--- The clusters stay: one may be waiting for a package right now.
 for _, cluster in ipairs(redis.call('ZRANGE', clusters, 0, -1)) do
   redis.call('DEL', held(cluster), move(cluster))
 end
 redis.call('ZREMRANGEBYSCORE', clusters, '-inf', now())
-redis.call('DEL', ready, later, deliveries, ids)
+redis.call('DEL', ready, head, ranked, later, deliveries, places, bell)
+""")
+
+CANCEL: Final = Script("""
+-- ARGV: task id, how many packages at the end of the list were looked at.
+-- Gives 1: it is cancelled; 0: it does not wait; else the next number of packages, negative.
+local id, seen, most = ARGV[1], tonumber(ARGV[2]), 1000
+local place = redis.call('HGET', places, id) or ''
+
+local function drop(key, package, from_tail)
+  local lines, kept = redis.call('HGET', deliveries, place), {}
+  for line in string.gmatch(lines, '[^\\n]+') do
+    if id_of(line) ~= id then kept[#kept + 1] = line end
+  end
+  redis.call('HDEL', deliveries, place)
+  if #kept > 0 then
+    redis.call('HSET', deliveries, place, table.concat(kept, '\\n'))
+  end
+  redis.call('HDEL', places, id)
+  if package then redis.call('LREM', key, from_tail and -1 or 1, package) end
+  ring()
+  return package and 1 or 0
+end
+
+local function find(key, first, last)
+  local packages = redis.call('LRANGE', key, first, last)
+  for i = #packages, 1, -1 do
+    if redis.sha1hex(packages[i]) == place then return packages[i] end
+  end
+end
+
+local set, score = string.match(place, '^(%a+) (.*)')
+if set then
+  local key = base .. ':' .. set
+  for _, text in ipairs(redis.call('ZRANGEBYSCORE', key, score, score)) do
+    if id_of(without_mark(text)) == id then
+      redis.call('ZREM', key, text)
+      redis.call('HDEL', places, id)
+      return 1
+    end
+  end
+  return 0
+end
+
+local is_there = false
+for line in string.gmatch(redis.call('HGET', deliveries, place) or '', '[^\\n]+') do
+  is_there = is_there or id_of(line) == id
+end
+if not is_there then return 0 end
+local length = redis.call('LLEN', ready)
+local package = find(ready, -seen - most, -seen - 1)
+if package then return drop(ready, package, seen < length / 2) end
+if seen + most < length then return -seen - most end
+return drop(head, find(head, 0, -1))
+""")
+
+PEEK: Final = Script("""
+-- ARGV: count. Gives what fetching would, next first.
+local count, packages = tonumber(ARGV[1]), {}
+
+local function see(low, high)
+  for _, text in ipairs(redis.call(
+    'ZRANGEBYSCORE', ranked, low, high, 'LIMIT', 0, count - #packages
+  )) do packages[#packages + 1] = read(without_mark(text)).package end
+end
+
+settle()
+promote()
+see('-inf', BEFORE_LIST)
+if #packages < count then
+  local last = count - #packages - 1
+  for _, package in ipairs(redis.call('LRANGE', ready, 0, last)) do
+    packages[#packages + 1] = package
+  end
+end
+see(string.sub(BEFORE_LIST, 2), BEHIND_LIST)
+ring()
+return packages
+""")
+
+PAUSE: Final = Script("""
+redis.call('DEL', bell)
+redis.call('SET', paused, now())
+""")
+
+RESUME: Final = Script("""
+-- All who wait for the bell hear it, and who is about to: it goes on until the next pause.
+if redis.call('DEL', paused) == 1 then redis.call('RPUSH', bell, now()) end
+settle()
+ring()
+""")
+
+IS_PAUSED: Final = Script("""
+return is_paused() and 1 or 0
+""")
+
+SETTLE: Final = Script("""
+settle()
+ring()
 """)
