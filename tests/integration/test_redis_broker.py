@@ -154,6 +154,21 @@ def test_subclass_that_pops_sends_links_to_queues_by_their_names(
 # -- answers that are lost
 
 
+def carry(near: socket.socket, far: socket.socket, lose: threading.Event) -> None:
+    """From one to the other and back, until one ends or an answer is to be lost."""
+    asked = b""
+    while True:
+        [end, *_], _, _ = select.select([near, far], [], [])
+        if not (said := end.recv(65536)):
+            return
+        if end is near:
+            asked = said
+        elif lose.is_set() and b"EVALSHA" in asked:
+            lose.clear()
+            return
+        (far if end is near else near).sendall(said)
+
+
 @contextmanager
 def deaf_proxy(port: int) -> Iterator[tuple[int, Callable[[], None]]]:
     """A port that leads to the server, and how to lose the next answer: the server has
@@ -166,17 +181,7 @@ def deaf_proxy(port: int) -> Iterator[tuple[int, Callable[[], None]]]:
     def serve(near: socket.socket) -> None:
         with near, socket.create_connection(("127.0.0.1", port)) as far:
             ends.append(far)
-            asked = b""
-            while True:
-                [end, *_], _, _ = select.select([near, far], [], [])
-                if not (said := end.recv(65536)):
-                    return
-                if end is near:
-                    asked = said
-                elif lose.is_set() and b"EVALSHA" in asked:
-                    lose.clear()
-                    return
-                (far if end is near else near).sendall(said)
+            carry(near, far, lose)
 
     def accept() -> None:
         with suppress(OSError):
