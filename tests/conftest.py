@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from django.db import connection
 from django.test import TransactionTestCase
 
 from tests.redis_servers import RedisClusterServer, RedisWithTls, WatchedRedis
-from tests.servers import RedisServer, SqsServer
+from tests.servers import RedisServer, ServerFailed, SqsServer
 
 
 def pytest_configure() -> None:
@@ -89,10 +90,14 @@ def watched_redis(redis_server: RedisServer) -> Iterator[WatchedRedis]:
 @pytest.fixture(scope="session")
 def redis_with_tls(redis_server: RedisServer) -> Iterator[RedisWithTls]:
     """A Redis that asks for a certificate."""
-    if not RedisWithTls.can_talk():
-        pytest.skip("this redis-server was built without TLS")
-    with RedisWithTls() as server:
-        yield server
+    try:
+        server = RedisWithTls(within=10).start()
+    except ServerFailed as failure:
+        if re.search("Bad directive|TLS support", str(failure)):
+            pytest.skip("this redis-server was built without TLS")
+        raise
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

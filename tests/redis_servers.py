@@ -23,26 +23,6 @@ HIGHEST_PORT = 55_000
 class RedisWithTls(RedisServer):
     """Talks to nobody without TLS and a certificate of its authority."""
 
-    @classmethod
-    def can_talk(cls) -> bool:
-        """Whether the program knows TLS; not every one was built with it."""
-        programs = cls.programs() or {}
-        said = subprocess.run(
-            [
-                programs["server"],
-                "--port",
-                "0",
-                "--tls-port",
-                "0",
-                "--tls-protocols",
-                "x",
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return "Bad directive" not in said.stdout + said.stderr
-
     def prepare(self) -> None:
         super().prepare()
         self.ca = self.folder / "ca.crt"
@@ -190,10 +170,8 @@ class Replica(RedisServer):
         super().__init__()
         self.master = master
 
-    def settings(self) -> dict[str, str]:
-        return super().settings() | {
-            "replicaof": f"{ADDRESS} {self.master.port}",
-        }
+    def command(self) -> list[str]:
+        return [*super().command(), "--replicaof", ADDRESS, str(self.master.port)]
 
 
 class SentinelServer(RedisServer):
@@ -245,9 +223,7 @@ class WatchedRedis:
             return client.execute_command(*words)
 
     def knows_the_replica(self) -> bool:
-        found: Sequence[Any] = self.ask(
-            self.sentinel, "SENTINEL REPLICAS", self.service
-        )
+        found: Sequence[Any] = self.ask(self.sentinel, "SENTINEL SLAVES", self.service)
         return any(self.is_well(each) for each in found)
 
     def is_well(self, replica: Any) -> bool:

@@ -62,8 +62,12 @@ OUTAGES: Final = (
 )
 """What passes when the server is well again; the rest is a refusal."""
 
-SICK: Final = ("MISCONF", "NOREPLICAS", "BUSY ", "UNBLOCKED")
-"""The same, where the client has no class for it."""
+SICK: Final = re.compile(
+    "(^|: -)(BUSY|CLUSTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|UNBLOCKED) "
+)
+"""The same, where the client has no class for it: Redis before 7 wraps what a script
+hears.
+"""
 
 OF_CLUSTERS: Final = frozenset(
     {
@@ -261,7 +265,7 @@ def plain_words(client: Any) -> Iterator[None]:
 def translated(error: RedisError, client: Any) -> BrokerError:
     """The error of ours that stands for this one."""
     address, reason = address_of(client), reason_of(error)
-    if isinstance(error, MovedError) and not is_cluster(client):
+    if is_moved(error) and not is_cluster(client):
         hint = "Write Q_CLUSTER['redis'] with 'cluster': True."
         return BrokerError(f"Redis at {address} is a node of a cluster.", hint=hint)
     if isinstance(error, AuthenticationError):
@@ -284,7 +288,12 @@ def translated(error: RedisError, client: Any) -> BrokerError:
 def is_outage(error: RedisError) -> bool:
     """Whether it may be over when it is tried again."""
     said = str(error)
-    return isinstance(error, OUTAGES) or said.startswith(SICK) or BETWEEN in said
+    return isinstance(error, OUTAGES) or bool(SICK.search(said)) or BETWEEN in said
+
+
+def is_moved(error: RedisError) -> bool:
+    """Also where the client knows the error only for clusters."""
+    return isinstance(error, MovedError) or str(error).startswith("MOVED ")
 
 
 def reason_of(error: BaseException) -> str:

@@ -24,10 +24,10 @@ from redis.exceptions import (
 WAITS_FOR_A_MOVE: Final = 2.0
 """Seconds that a queue may be on its way from one node to another."""
 
-BETWEEN: Final = "Script attempted to access a non local key in a cluster node"
+BETWEEN: Final = "cript attempted to access a non local key"
 """What a script hears meanwhile, with its first command."""
 
-WHERE_THE_KEY_IS: Final = {"EVAL": 2, "EVALSHA": 2, "GET": 0, "SET": 0}
+WHERE_THE_KEY_IS: Final = {"EVAL": 2, "EVALSHA": 2, "SET": 0}
 
 Answer = TypeVar("Answer")
 
@@ -50,19 +50,27 @@ class ClusterClient:
     @classmethod
     def around(cls, client: RedisCluster) -> ClusterClient:
         """The same for a client that somebody else has made."""
-        return cls(lambda: client, address_of_nodes(client.startup_nodes))
+        nodes = client.nodes_manager.startup_nodes.values()
+        return cls(lambda: client, address_of_nodes(nodes))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client(), name)
 
     def execute_command(self, command: str, *words: Any, **options: Any) -> Any:
         if command == "MGET":
-            return [self.execute_command("GET", key, **options) for key in words]
+            return [self._value(key, **options) for key in words]
         place = WHERE_THE_KEY_IS.get(command)
         key = self.home if place is None else words[place]
         return self._ask(
             lambda node: node.execute_command(command, *words, **options), key
         )
+
+    def _value(self, key: Any, **options: Any) -> Any:
+        """None where there is none, or no text."""
+        [value] = self._ask(
+            lambda node: node.execute_command("MGET", key, **options), key
+        )
+        return value
 
     def info(self, *sections: str) -> Any:
         """Of the node that holds the queue."""

@@ -330,6 +330,8 @@ def test_vital_signs_are_found_on_all_nodes(
     assert all(keys_of(node) for node in cluster.nodes)
     assert on_cluster.get_stats("django_q:site:cluster:*") == sorted(names)
     assert on_cluster.get_stat(names[7]) == names[7]
+    on_cluster.enqueue("no text", task_id="a")
+    assert on_cluster.get_stats("django_q:*") == sorted(names)
 
 
 @pytest.mark.parametrize("decodes", [False, True])
