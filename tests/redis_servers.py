@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import ssl
 import subprocess
@@ -94,7 +95,10 @@ def make_certificates(folder: Path) -> None:
 
 
 class RedisNode(RedisServer):
-    """One node of a cluster."""
+    """One node of a cluster; it is killed, and never asked to stop."""
+
+    # In order, it would wait for its replica.
+    stop_signal = signal.SIGKILL
 
     def launch(self) -> None:
         self.within = min(self.within, 20)
@@ -110,24 +114,31 @@ class RedisNode(RedisServer):
             "cluster-node-timeout": "1000",
         }
 
-    @property
-    def client(self) -> Client:
-        return Client(host=ADDRESS, port=self.port)
+    def ask(self, *words: Any) -> Any:
+        with Client(host=ADDRESS, port=self.port, decode_responses=True) as client:
+            return client.execute_command(*words)
+
+    def keys(self) -> list[str]:
+        """Those of our queues."""
+        return sorted(self.ask("KEYS", "django_q:*"))
 
 
 class RedisClusterServer:
-    """Three nodes that share the slots."""
+    """Three nodes that share the slots; perhaps with a replica of the first one."""
 
-    def __init__(self, count: int = 3) -> None:
-        self.nodes = [RedisNode() for _ in range(count)]
-        self._stack = ExitStack()
+    def __init__(self, *, replicated: bool = False) -> None:
+        self.nodes = [RedisNode() for _ in range(3)]
+        self.replicas = [RedisNode()] * replicated
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            for node in self.nodes:
+            for node in (*self.nodes, *self.replicas):
                 stack.enter_context(node)
             self._share_slots()
             wait_until(self.is_whole, within=30)
+            for replica in self.replicas:
+                name = self.nodes[0].ask("CLUSTER MYID")
+                replica.ask("CLUSTER REPLICATE", name)
             self._stack = stack.pop_all()
         return self
 
@@ -138,25 +149,36 @@ class RedisClusterServer:
         size = SLOTS // len(self.nodes) + 1
         for number, node in enumerate(self.nodes):
             slots = range(number * size, min(SLOTS, (number + 1) * size))
-            with node.client as client:
-                client.execute_command("CLUSTER ADDSLOTS", *slots)
-                client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
-                client.execute_command("CLUSTER MEET", ADDRESS, self.nodes[0].port)
+            node.ask("CLUSTER ADDSLOTS", *slots)
+            node.ask("CLUSTER SET-CONFIG-EPOCH", number + 1)
+        for node in (*self.nodes[1:], *self.replicas):
+            node.ask("CLUSTER MEET", ADDRESS, self.nodes[0].port)
 
     def is_whole(self) -> bool:
         """Whether every node knows of all."""
-        return all(self._is_content(node) for node in self.nodes)
+        return all(self._is_content(node) for node in (*self.nodes, *self.replicas))
 
     def _is_content(self, node: RedisNode) -> bool:
-        with node.client as client:
-            about: Any = client.execute_command("CLUSTER INFO")
-            known = int(about["cluster_known_nodes"])
-            return about["cluster_state"] == "ok" and known == len(self.nodes)
+        about = node.ask("CLUSTER INFO")
+        known = int(about["cluster_known_nodes"])
+        everybody = len(self.nodes) + len(self.replicas)
+        return bool(about["cluster_state"] == "ok" and known == everybody)
+
+    def has_copied(self) -> bool:
+        """Whether the replica has all that the first node has confirmed."""
+        master, replica = (
+            node.ask("INFO", "replication")
+            for node in (self.nodes[0], self.replicas[0])
+        )
+        return bool(
+            replica["role"] == "slave"
+            and replica["master_link_status"] == "up"
+            and master["master_repl_offset"] == replica["slave_repl_offset"]
+        )
 
     def flush(self) -> None:
         for node in self.nodes:
-            with node.client as client:
-                client.flushall()
+            node.ask("FLUSHALL")
 
     @property
     def addresses(self) -> list[tuple[str, int]]:

@@ -68,14 +68,23 @@ class Call:
         return True
 
     def end(self) -> None:
-        """Stop waiting. What was moved goes back to the list."""
-        with suppress(RedisError):
-            if self._answer_by is not None:
-                ask(self._client, "CLIENT UNBLOCK", self._id)
-                self._own.read_response()
-        self._hang_up()
+        """Stop waiting. What was moved goes back to the list, unless nothing answers."""
+        try:
+            self._stop_waiting()
+        except TimeoutError:
+            return
+        except RedisError:
+            # The connection broke; another one may do.
+            pass
+        finally:
+            self._hang_up()
         with suppress(RedisError):
             SETTLE(self._client, self._ready)
+
+    def _stop_waiting(self) -> None:
+        if self._answer_by is not None:
+            ask(self._client, "CLIENT UNBLOCK", self._id)
+            self._own.read_response()
 
     def _connect(self) -> None:
         """Not one of the pool's: the settings may allow that a single one."""

@@ -63,10 +63,11 @@ OUTAGES: Final = (
 """What passes when the server is well again; the rest is a refusal."""
 
 SICK: Final = re.compile(
-    "(^|: -)(BUSY|CLUSTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|UNBLOCKED) "
+    "(^|: -)(ASK|BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|MOVED|NOREPLICAS|OOM"
+    "|READONLY|TRYAGAIN|UNBLOCKED) "
 )
-"""The same, where the client has no class for it: Redis before 7 wraps what a script
-hears.
+"""The same, where the client has no class for it, or no longer sees it: Redis before 7
+wraps what a script hears.
 """
 
 OF_CLUSTERS: Final = frozenset(

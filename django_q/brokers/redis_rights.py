@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from django_q.brokers import redis_scripts
-from django_q.brokers.redis_scripts import Script
+from django_q.brokers.redis_lua import Script
 from django_q.exceptions import BrokerError
 
 REFUSED: Final = Script("""

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
 import redis
 from redis import Redis as Client
 
-from django_q.brokers import redis_call, redis_cluster, redis_rights, redis_scripts
+from django_q.brokers import (
+    redis_call,
+    redis_cluster,
+    redis_lua,
+    redis_rights,
+    redis_scripts,
+)
 from django_q.brokers.redis_broker import Redis
 from django_q.brokers.redis_cautions import exposures
 from django_q.brokers.redis_client import ANSWERS_WITHIN
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError
 from tests.redis_servers import (
+    SLOTS,
     RedisClusterServer,
     RedisNode,
     RedisWithTls,
@@ -225,7 +232,7 @@ def test_commands_of_all_scripts_are_tried() -> None:
 
 def source_of_scripts() -> str:
     scripts = vars(redis_scripts).values()
-    texts = [s.text for s in scripts if isinstance(s, redis_scripts.Script)]
+    texts = [s.text for s in scripts if isinstance(s, redis_lua.Script)]
     return "\n".join(texts)
 
 
@@ -313,12 +320,7 @@ def test_keys_of_a_queue_are_with_one_node(
     for number in range(3):
         on_cluster.enqueue(str(number), task_id=str(number), delay=number)
     on_cluster.dequeue(1)
-    assert sorted(len(keys_of(node)) > 0 for node in cluster.nodes) == [0, 0, 1]
-
-
-def keys_of(node: RedisNode) -> list[bytes]:
-    with node.client as client:
-        return sorted(client.scan_iter("django_q:*"))
+    assert sorted(len(node.keys()) > 0 for node in cluster.nodes) == [0, 0, 1]
 
 
 def test_vital_signs_are_found_on_all_nodes(
@@ -327,7 +329,7 @@ def test_vital_signs_are_found_on_all_nodes(
     names = [f"django_q:site:cluster:{number}" for number in range(12)]
     for name in names:
         on_cluster.set_stat(name, name, 60)
-    assert all(keys_of(node) for node in cluster.nodes)
+    assert all(node.keys() for node in cluster.nodes)
     assert on_cluster.get_stats("django_q:site:cluster:*") == sorted(names)
     assert on_cluster.get_stat(names[7]) == names[7]
     on_cluster.enqueue("no text", task_id="a")
@@ -396,7 +398,7 @@ def refusal(broker: Redis) -> BrokerError | None:
 
 def test_node_is_restarted(cluster: RedisClusterServer, on_cluster: Redis) -> None:
     on_cluster.enqueue("kept", task_id="kept")
-    [home] = [node for node in cluster.nodes if keys_of(node)]
+    [home] = [node for node in cluster.nodes if node.keys()]
     home.restart()
     wait_until(cluster.is_whole)
     assert on_cluster.enqueue("kept", task_id="kept") == "kept"
@@ -407,32 +409,24 @@ class Move:
     """The slot of a queue goes from its node to another one, step by step."""
 
     def __init__(self, cluster: RedisClusterServer, key: str) -> None:
-        self.source = next(node for node in cluster.nodes if keys_of(node))
-        self.target = next(node for node in cluster.nodes if not keys_of(node))
-        self.slot = self.ask(self.source, "CLUSTER KEYSLOT", key)
-
-    def ask(self, node: RedisNode, *words: Any) -> Any:
-        with node.client as client:
-            return client.execute_command(*words)
-
-    def id_of(self, node: RedisNode) -> str:
-        said = self.ask(node, "CLUSTER MYID")
-        return str(said.decode() if isinstance(said, bytes) else said)
+        self.source = next(node for node in cluster.nodes if node.keys())
+        self.target = next(node for node in cluster.nodes if not node.keys())
+        self.slot = self.source.ask("CLUSTER KEYSLOT", key)
 
     def begin(self) -> None:
-        source, target = self.id_of(self.source), self.id_of(self.target)
-        set_slot = ("CLUSTER SETSLOT", self.slot)
-        self.ask(self.target, *set_slot, "IMPORTING", source)
-        self.ask(self.source, *set_slot, "MIGRATING", target)
+        for node, verb, other in (
+            (self.target, "IMPORTING", self.source),
+            (self.source, "MIGRATING", self.target),
+        ):
+            node.ask("CLUSTER SETSLOT", self.slot, verb, other.ask("CLUSTER MYID"))
 
     def end(self) -> None:
-        keys = self.ask(self.source, "CLUSTER GETKEYSINSLOT", self.slot, 100)
+        keys = self.source.ask("CLUSTER GETKEYSINSLOT", self.slot, 100)
         there = ("MIGRATE", ADDRESS, self.target.port, "", 0, 5000)
-        self.ask(self.source, *there, "KEYS", *keys)
+        self.source.ask(*there, "KEYS", *keys)
+        name = self.target.ask("CLUSTER MYID")
         for node in (self.target, self.source):
-            self.ask(
-                node, "CLUSTER SETSLOT", self.slot, "NODE", self.id_of(self.target)
-            )
+            node.ask("CLUSTER SETSLOT", self.slot, "NODE", name)
 
 
 @pytest.mark.parametrize("waiting", [0, 2])
@@ -466,6 +460,62 @@ def test_queue_on_its_way_to_another_node_is_refused_as_a_whole(
     assert on_cluster.acknowledge(receipt)
     on_cluster.purge_queue()
     assert works(on_cluster)
+
+
+def test_replica_of_a_dead_node_takes_over(
+    redis_server: RedisServer, open_broker: Open
+) -> None:
+    with RedisClusterServer(replicated=True) as cluster:
+        node = cluster.nodes[0]
+        queue = next(name for name in QUEUES if first_slots_have(node, name))
+        broker = open_broker({"startup_nodes": cluster.addresses}, queue)
+        broker.enqueue("kept", task_id="kept")
+        wait_until(cluster.has_copied)
+        assert node.process is not None
+        node.process.kill()
+
+        def is_queued() -> bool:
+            with suppress(BrokerUnavailable):
+                return broker.enqueue("new", task_id="new") == "new"
+            return False
+
+        wait_until(is_queued, within=30)
+        packages = [delivery.package for delivery in broker.dequeue(5)]
+        assert packages == ["kept", "new"]
+        broker.close()
+
+
+QUEUES = [f"queue-{number}" for number in range(100)]
+
+
+def first_slots_have(node: RedisNode, queue: str) -> bool:
+    slot: int = node.ask("CLUSTER KEYSLOT", queue)
+    return slot < SLOTS // 4
+
+
+def test_silent_node_of_a_cluster_is_noticed(
+    cluster: RedisClusterServer, open_broker: Open
+) -> None:
+    """All are behind proxies, and one of them falls silent."""
+    with ExitStack() as stack:
+        proxies = {
+            port: stack.enter_context(SilentProxy(port))
+            for _host, port in cluster.addresses
+        }
+        broker = open_broker(
+            {
+                "startup_nodes": [(ADDRESS, each.port) for each in proxies.values()],
+                "socket_timeout": 0.3,
+                "address_remap": lambda pair: (ADDRESS, proxies[pair[1]].port),
+            }
+        )
+        broker.enqueue("a")
+        [home] = [node for node in cluster.nodes if node.keys()]
+        proxies[home.port].fall_silent()
+        with pytest.raises(BrokerUnavailable):
+            broker.queue_size()
+        assert broker.queue_size() == 1
+        broker.close()
 
 
 # -- behind Sentinels; the last test here ends the master

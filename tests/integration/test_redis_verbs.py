@@ -17,7 +17,7 @@ from redis import Redis as Client
 
 from django_q.brokers import Consignment
 from django_q.brokers.redis_broker import Redis
-from django_q.brokers.redis_lua import beside
+from django_q.brokers.redis_keys import beside
 from django_q.brokers.redis_scripts import CANCEL
 from django_q.exceptions import BrokerError, BrokerUnavailable
 from tests.servers import RedisServer
