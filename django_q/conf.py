@@ -172,7 +172,8 @@ class LiveConf:
     STOPPING = _("Stopping")
 
     def __init__(self) -> None:
-        vars(self).update(_adopted=None, _options=None, _reporter=None, _others={})
+        vars(self).update(_adopted=None, _adopted_others=None)
+        self.reload()
 
     def __getattr__(self, name: str) -> Any:
         """Whatever was not assigned: that would be found before this is asked."""
@@ -219,19 +220,23 @@ class LiveConf:
         """
         if name == self.own.queue:
             return self.own
-        raw = _raw_settings()
-        key = name if name in _alternatives(raw) else None
+        key = name if name in self._alternatives else None
         others: dict[str | None, Options] = self._others
         if key not in others:
-            others[key] = self._amended(_as_read_by(key, raw))
+            others[key] = self._load_other(key)
         return others[key]
 
     @property
     def clusters(self) -> list[str]:
         """The clusters that the settings name: this one, the base, the alternatives."""
-        raw = _raw_settings()
-        names = [self.own.queue, self.of_cluster("").queue, *_alternatives(raw)]
+        names = [self.own.queue, self.of_cluster("").queue, *self._alternatives]
         return list(dict.fromkeys(names))
+
+    @property
+    def others(self) -> dict[str | None, Options]:
+        """The Options of the alternatives, by their names, and under None of the base."""
+        names: list[str | None] = [None, *self._alternatives]
+        return {name: self.of_cluster(name or "") for name in names}
 
     def reload(self) -> None:
         """Read settings and environment anew at the next use."""
@@ -242,9 +247,16 @@ class LiveConf:
         """What was assigned here and not taken back."""
         return {k: v for k, v in vars(self).items() if not k.startswith("_")}
 
-    def adopt(self, options: Options, assigned: Mapping[str, Any]) -> None:
+    def adopt(
+        self,
+        options: Options,
+        assigned: Mapping[str, Any],
+        others: Mapping[str | None, Options] | None = None,
+    ) -> None:
         """Take over what counts in the process that started this one, for good."""
-        vars(self)["_adopted"] = {k: getattr(options, k) for k in FIELDS}
+        vars(self)["_adopted"] = _as_given(options)
+        known = {name: _as_given(other) for name, other in (others or {}).items()}
+        vars(self)["_adopted_others"] = known or None
         vars(self).update(assigned)
         self.reload()
 
@@ -260,6 +272,19 @@ class LiveConf:
         given = _in_force(_raw_settings(), environ) if adopted is None else adopted
         return self._amended(given)
 
+    def _load_other(self, name: str | None) -> Options:
+        adopted: dict[str | None, dict[str, Any]] | None = self._adopted_others
+        if adopted is None:
+            return self._amended(_as_read_by(name, _raw_settings()))
+        return self._amended(adopted[name])
+
+    @property
+    def _alternatives(self) -> list[str]:
+        """The names in ALT_CLUSTERS."""
+        adopted: dict[str | None, Any] | None = self._adopted_others
+        known = _alternatives(_raw_settings()) if adopted is None else adopted
+        return [name for name in known if name is not None]
+
     def _amended(self, given: Mapping[str, Any]) -> Options:
         """These settings, and over them what was assigned."""
         for name, value in self.assigned.items():
@@ -268,6 +293,10 @@ class LiveConf:
                 given = {**given, key: value}
         zone = settings.TIME_ZONE if settings.USE_TZ else None
         return _make_options(given, zone)
+
+
+def _as_given(options: Options) -> dict[str, Any]:
+    return {key: getattr(options, key) for key in FIELDS}
 
 
 def option_of(name: str) -> str | None:

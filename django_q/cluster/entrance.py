@@ -41,7 +41,7 @@ def prepare(launch: Launch) -> None:
     """Settings as the root has them, whatever the settings module says."""
     if not apps.ready:
         django.setup()
-    Conf.adopt(launch.options, launch.assigned)
+    Conf.adopt(launch.options, launch.assigned, launch.others)
     for alias, name in launch.databases.items():
         connections[alias].settings_dict["NAME"] = name
     if launch.console_level is not None:

@@ -25,6 +25,7 @@ def make_launch(
         control=None,
         list_key=list_key,
         databases={c.alias: c.settings_dict["NAME"] for c in connections.all()},
+        others=Conf.others,
         assigned=Conf.assigned,
         console_level=console_level(),
     )

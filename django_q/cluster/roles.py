@@ -67,6 +67,8 @@ class Launch:
     """A worker's row on the board."""
     databases: dict[str, str] = field(default_factory=dict)
     """Names of the databases in use: a test run's differ from the settings'."""
+    others: dict[str | None, Options] = field(default_factory=dict)
+    """What the other clusters of the site read in the settings; under None, the base."""
     assigned: dict[str, Any] = field(default_factory=dict)
     """What was assigned to Conf at run time."""
     console_level: str | None = None

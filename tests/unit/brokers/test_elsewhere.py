@@ -155,6 +155,25 @@ def test_an_error_leaves_no_foreign_settings_behind() -> None:
     assert get_options().retry == 60
 
 
+def test_a_child_knows_of_the_others_what_its_parent_knows(q_settings: Any) -> None:
+    own, others, before = get_options(), Conf.others, places()
+    assert others[None] == options_for("any other")
+    # Its settings module may say something else by now.
+    q_settings(ALT_CLUSTERS={}, name="changed")
+    try:
+        Conf.adopt(own, {}, pickle.loads(pickle.dumps(others)))
+        assert Conf.others == others
+        assert places() == before
+        assert isinstance(get_broker("reports"), Memory)
+        assert options_for("any other").name == "shop"
+        Conf.RETRY = 30
+        assert options_for("curious").retry == 30
+    finally:
+        del Conf.RETRY
+        vars(Conf).update(_adopted=None, _adopted_others=None)
+        Conf.reload()
+
+
 # -- the broker of a queue
 
 
