@@ -17,7 +17,7 @@ from tests import functions
 from tests.acceptance import brokers
 from tests.acceptance.conftest import Runner
 from tests.acceptance.harness import Diary, RunningCluster
-from tests.benches.disque_server import DisqueServer
+from tests.benches.disque_server import DisqueServer, Jobs
 from tests.benches.iron_server import IronServer
 from tests.benches.real_disque import PROGRAM, RealDisque
 from tests.waiting import wait_until
@@ -93,6 +93,20 @@ def test_disque_cluster_is_killed_under_load_and_the_next_one_finishes(
 ) -> None:
     queue = f"killed-{uuid4().hex[:6]}"
     finish_after_a_kill(on_disque, diary, queue, lambda: None)
+
+
+def test_cluster_on_disque_goes_on_when_one_of_its_nodes_dies(
+    new_cluster: Runner, q_settings: Any, diary: Diary
+) -> None:
+    jobs = Jobs()
+    with DisqueServer(jobs) as one, DisqueServer(jobs) as two:
+        nodes = [one.address, two.address]
+        cluster = starting(new_cluster, q_settings, disque_nodes=nodes)()
+        ids = cluster.send_many(40, functions.log_and_sleep, diary.path, 0.02)
+        diary.wait_until_begun(5)
+        one.stop()
+        assert all(row.success for row in cluster.wait_for_all(ids, within=40))
+        assert cluster.stop() == 0
 
 
 def test_ironmq_cluster_is_killed_under_load_and_the_next_one_finishes(
