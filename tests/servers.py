@@ -486,10 +486,11 @@ class SqsServer(Server):
             clock.write(struct.pack("d", ahead + seconds))
 
     def be_strict(self, is_strict: bool) -> None:
-        """Refuse what was signed at another time, as Amazon does, or do not."""
+        """Refuse what was signed at another time, as Amazon does, or do not; it is as late
+        here as elsewhere again.
+        """
         with self.clock.open("r+b") as clock:
-            clock.seek(struct.calcsize("d"))
-            clock.write(struct.pack("?", is_strict))
+            clock.write(struct.pack("d?", 0, is_strict))
 
     @property
     def url(self) -> str:

@@ -351,11 +351,12 @@ class Sqs(Broker):
 
     def _ask(self, verb: str, queue: str, **words: Any) -> Mapping[str, Any]:
         """The answer about a queue; one that is gone meanwhile is looked for again."""
-        ask = getattr(self.client, verb)
         with plain_words(queue):
             is_known = queue in self._urls
+            url = self._url_of(queue)
+            ask = getattr(self.client, verb)
             try:
-                answer: Mapping[str, Any] = ask(QueueUrl=self._url_of(queue), **words)
+                answer: Mapping[str, Any] = ask(QueueUrl=url, **words)
             except ClientError as error:
                 if not is_known or not is_without_queue(error):
                     raise

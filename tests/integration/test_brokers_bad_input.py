@@ -129,7 +129,7 @@ def to_ironmq(_request: pytest.FixtureRequest) -> Iterator[Way]:
 
 def to_mongo(_request: pytest.FixtureRequest) -> Iterator[Way]:
     with MongoServer() as server:
-        soon = {"serverSelectionTimeoutMS": 300}
+        soon = {"serverSelectionTimeoutMS": 100}
         wrong = {"host": f"mongodb://shop:{SECRET}@{server.address}/"}
 
         def forbid() -> None:
