@@ -564,6 +564,22 @@ def test_cluster_is_called_when_a_package_comes_or_is_given_back(
         wait_until(broker.has_news)
 
 
+def test_idle_cluster_is_called_when_a_paused_queue_goes_on(
+    member: MongoServer,
+) -> None:
+    with closing(Mongo("shop")) as broker, closing(Mongo("shop")) as other:
+        broker.enlist(CLUSTER, RETRY)
+        other.enqueue("waits")
+        other.pause()
+        wait_until(lambda: broker.news_fd() is not None)
+        wait_until(broker.has_news)
+        assert take(broker) == []
+        assert not broker.has_news()
+        other.resume()
+        wait_until(broker.has_news)
+        assert [delivery.package for delivery in take(broker)] == ["waits"]
+
+
 def test_stream_of_a_deleted_queue_is_opened_anew(member: MongoServer) -> None:
     with closing(Mongo("shop")) as broker:
         broker.enlist(CLUSTER, RETRY)
