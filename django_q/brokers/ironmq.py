@@ -155,6 +155,8 @@ class IronMQBroker(Broker):
 
     def peek(self, count: int = 10) -> list[str]:
         """The next packages, without taking them."""
+        if count < 1:
+            return []
         found = self._if_there("GET", f"/messages?n={min(count, MOST_AT_ONCE)}")
         return [message["body"] for message in found.get("messages") or []]
 

@@ -132,7 +132,8 @@ class Mongo(MongoBase):
             found = queue.find(terms, ["payload"], sort=documents.ORDER, limit=count)
             return list(found)
 
-        return [documents.payload_of(each) for each in self._use(look)]
+        # To MongoDB a limit of 0 is none.
+        return [documents.payload_of(e) for e in self._use(look)] if count > 0 else []
 
     # -- the queue as a whole
 

@@ -148,6 +148,11 @@ def test_queue_may_have_any_name(broker: IronMQBroker) -> None:
         assert take(odd)[0].package == "package"
 
 
+def test_peeking_at_none_asks_nothing(broker: IronMQBroker, server: IronServer) -> None:
+    assert broker.peek(0) == []
+    assert not server.said
+
+
 def test_connection_is_kept(broker: IronMQBroker, server: IronServer) -> None:
     for _ in range(5):
         broker.ping()

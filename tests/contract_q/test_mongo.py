@@ -245,6 +245,11 @@ def test_receipt_that_is_none_is_refused(broker: Mongo, receipt: str) -> None:
 # -- priority, cancelling and pausing
 
 
+def test_peeking_at_none_shows_none(broker: Mongo) -> None:
+    broker.enqueue("package")
+    assert broker.peek(0) == []
+
+
 def test_package_of_an_earlier_release_has_priority_0(
     broker: Mongo, raw: Any, server: MongoServer
 ) -> None:
