@@ -25,9 +25,9 @@ class MongoBase(Broker):
     connection: MongoClient[Document]
 
     def __init__(self, list_key: str | None = None) -> None:
-        super().__init__(list_key)
-        if self.list_key == SIGNS:
+        if (list_key or get_options().queue) == SIGNS:
             raise odd_name("MongoDB", SIGNS, "the vital signs of clusters are there")
+        super().__init__(list_key)
         self._prepare()
 
     def __setstate__(self, state: tuple[str, str | None]) -> None:
