@@ -22,6 +22,7 @@ from django_q.brokers.postgres_table import channel_of
 from django_q.brokers.signs import Signs
 from django_q.brokers.table import Change, Row, Table
 from django_q.brokers.tables import open_table
+from django_q.brokers.trail import Trail
 from django_q.conf import get_options
 from django_q.exceptions import BrokerUnavailable, UnknownReceipt
 from django_q.models import OrmQ
@@ -65,6 +66,7 @@ class ORM(Broker):
         self._lease = float(get_options().retry)
         self._contact = Contact(self._lease)
         self._news: News | None = None
+        self._trail = Trail()
 
     @staticmethod
     def get_connection(list_key: str | None = None) -> QuerySet[OrmQ]:
@@ -263,7 +265,7 @@ class ORM(Broker):
             change = Change(
                 lock, self._holder, is_nobody, ("deliveries",), reads_payload=True
             )
-            return table.claim(count, change, all_lapsed=is_nobody)
+            return table.claim(count, change, self._trail, all_lapsed=is_nobody)
 
         rows = sorted(self._use(claim), key=lambda row: (-row.priority, row.id))
         if type(self).timeout is not ORM.timeout:

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from time import monotonic
 from typing import Final
 
 from django_q.brokers.base import Consignment
 from django_q.brokers.dialect import SQL
 from django_q.brokers.table import Change, Pairs, Row, Table, facts_of
+from django_q.brokers.trail import Floors, Trail
 from django_q.models import OrmQ
 
 # While the table has no statistics, which is when a burst comes into an empty queue, the
 # planner takes IS NULL for so rare that it sorts the whole backlog at each claim. It has no
 # such prejudice about this, nor about comparisons of rows, and walks along the index.
 UNHELD: Final = "NOT COALESCE(\"holder\" <> '', FALSE)"
+
+ABOVE: Final = '("lock", "id") >= (ranks.lock, ranks.id)'
+
+MARGIN: Final = 2
+"""Seconds; longer ago nobody enqueued who has not committed since, or seldom."""
+
+EVERY_RANK: Final = range(-100, 101)
+NOWHERE: Final = (None, 0)
 
 LOWEST: Final = -(2**31)
 HIGHEST: Final = 2**31 - 1
@@ -50,11 +60,22 @@ class PostgresTable(Table):
             f"\"id\" = ANY('{{{', '.join(map(str, map(int, ids)))}}}'::bigint[])"
         )
 
-    def claim(self, count: int, change: Change, *, all_lapsed: bool) -> list[Row]:
+    def claim(
+        self, count: int, change: Change, trail: Trail, *, all_lapsed: bool
+    ) -> list[Row]:
+        free = self.free("ranks.priority", all_lapsed=all_lapsed)
+        if trail.is_needed and trail.is_old:
+            self.follow(trail, free)
+        if trail.is_needed:
+            ranks = ranks_above(trail.floors)
+            return self.claim_of(ranks, free & SQL(ABOVE), count, change)
+        with trail.watched():
+            return self.claim_of(self.ranks(), free, count, change)
+
+    def claim_of(self, ranks: SQL, free: SQL, count: int, change: Change) -> list[Row]:
         # Each priority is looked at when those before it gave too few. An array is read
         # once; with IN the planner may ask again for each row, and then takes more than
         # `count`.
-        ranks, free = self.ranks(), self.free("ranks.priority", all_lapsed=all_lapsed)
         gate, limit = self.unpaused(), int(count)
         first = (
             f'"id" = ANY(ARRAY({ranks.text} SELECT free."id" FROM ranks CROSS JOIN'
@@ -64,6 +85,30 @@ class PostgresTable(Table):
         )
         values = ranks.values + free.values + gate.values
         return self.change(SQL(first, values), change)
+
+    def follow(self, trail: Trail, free: SQL) -> None:
+        """Find where the rows of each priority begin that may be taken.
+
+        Not later than MARGIN ago: who enqueued since may not have committed yet.
+        """
+        began, known = monotonic(), trail.begin()
+        ranks = ranks_above(dict.fromkeys(EVERY_RANK, NOWHERE) | {**known})
+        margin = f"statement_timestamp() - interval '{MARGIN} s'"
+        text = (
+            f"{ranks.text} SELECT ranks.priority, first.id IS NOT NULL,"
+            f" LEAST(first.lock, {margin}),"
+            f" CASE WHEN first.lock < {margin} THEN first.id ELSE 0 END"
+            f' FROM ranks LEFT JOIN LATERAL (SELECT "lock", "id" FROM {self.name}'
+            f" WHERE {free.text} AND {ABOVE}{self.first(1)}) AS first ON TRUE"
+        )
+        floors = {
+            rank: (lock, row)
+            for rank, is_there, lock, row in self.fetch(
+                text, ranks.values + free.values
+            )
+            if is_there or rank in trail.floors or rank == 0
+        }
+        trail.found(floors, began, at_all=not known)
 
     def free(self, rank: str, *, all_lapsed: bool = False) -> SQL:
         text = f'{self.of_rank(rank)} AND "lock" < statement_timestamp()'
@@ -148,6 +193,17 @@ class PostgresTable(Table):
 
     def wake(self) -> None:
         self.fetch("SELECT pg_notify(%s, '')", (channel_of(self.key),))
+
+
+def ranks_above(floors: Floors) -> SQL:
+    """These priorities, and where the rows of each begin."""
+    text = (
+        "WITH ranks AS (SELECT priority, COALESCE(lock, '-infinity') AS lock, id"
+        " FROM unnest(%s::int[], %s::timestamptz[], %s::bigint[])"
+        " AS known (priority, lock, id) ORDER BY priority DESC)"
+    )
+    locks, ids = ([floor[n] for floor in floors.values()] for n in (0, 1))
+    return SQL(text, (list(floors), locks, ids))
 
 
 def channel_of(key: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from django_q.brokers.base import Consignment
 from django_q.brokers.dialect import SQL
 from django_q.brokers.ranks import Ranks
+from django_q.brokers.trail import Trail
 from django_q.models import OrmQ
 from django_q.models.columns import columns_meanwhile
 from django_q.transactions import writing
@@ -98,7 +99,9 @@ class Table(Ranks):
         """Change the rows that meet a condition, and give them as they are then."""
         return self.lock_and_change([where], change)
 
-    def claim(self, count: int, change: Change, *, all_lapsed: bool) -> list[Row]:
+    def claim(
+        self, count: int, change: Change, trail: Trail, *, all_lapsed: bool
+    ) -> list[Row]:
         """Change the first rows that may be taken, skipping what others take now."""
 
         def free(rank: str) -> SQL:

@@ -9,15 +9,23 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.conf import settings as django_settings
+from django.db import connection, connections, transaction
 
-from django_q.brokers import Consignment
+from django_q.brokers import Consignment, postgres_table, trail
 from django_q.brokers.orm import ORM
+from tests.aliases import added_database
+from tests.waiting import wait_until
+
+KIND = django_settings.DATABASES["default"]["ENGINE"].rpartition(".")[2]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 CROWD = 6_000
 """Rows that wait in each priority. PostgreSQL needs more than PAGES to walk over them."""
+
+DEAD = 1_000
+"""Rows that are gone, and yet there for a transaction that is open."""
 
 ROWS = 300
 """Rows, or steps of as many rows, that a verb may look at on MariaDB and SQLite."""
@@ -87,6 +95,46 @@ def test_few_rows_are_looked_at_to_give_some_back(broker: ORM):
     give_back(broker)
 
 
+@pytest.mark.skipif(KIND != "postgresql", reason="only PostgreSQL keeps dead rows")
+def test_claims_begin_behind_the_dead_rows_that_an_open_transaction_keeps(
+    q_settings: Any, monkeypatch: pytest.MonkeyPatch
+):
+    q_settings(poll=0.02, retry=30)
+    broker = ORM("busy")
+    broker.enlist(uuid.uuid4().hex, 30)
+    monkeypatch.setattr(trail, "SLOW", 60.0)
+    # Its rows are all young.
+    monkeypatch.setattr(postgres_table, "MARGIN", 0)
+    with (
+        added_database(**connections.settings["default"]) as alias,
+        transaction.atomic(using=alias),
+    ):
+        with connections[alias].cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            cursor.execute("SELECT COUNT(*) FROM django_q_ormq")
+        large = Consignment("done" * 400, "busy")
+        broker.enqueue_many([large] * DEAD)
+        done = [str(delivery.receipt) for delivery in broker.dequeue(DEAD)]
+        assert broker.acknowledge_many(done) == set(done)
+        assert pages_of_a_claim(broker) > PAGES
+        monkeypatch.setattr(trail, "SLOW", 0.0)
+        for _ in range(trail.SUSPICIOUS):
+            assert broker.dequeue(1) == []
+        assert pages_of_a_claim(broker) < PAGES
+        broker.enqueue("at once")
+        assert [package for _, package in broker.dequeue()] == ["at once"]
+        broker.enqueue("soon", priority=7)
+        wait_until(lambda: broker.dequeue(1))
+    broker.close()
+
+
+def pages_of_a_claim(broker: ORM) -> int:
+    broker.enqueue("one")
+    with pages_of_postgres("UPDATE") as looked_at:
+        assert len(broker.dequeue(1)) == 1
+    return looked_at()
+
+
 def assert_few(looked_at: int) -> None:
     limit = PAGES if connection.vendor == "postgresql" else ROWS
     assert 0 < looked_at < limit
@@ -105,12 +153,12 @@ def counted() -> Iterator[Callable[[], int]]:
 
 
 @contextmanager
-def pages_of_postgres() -> Iterator[Callable[[], int]]:
+def pages_of_postgres(kind: str = "") -> Iterator[Callable[[], int]]:
     """Those of the statement that looks at most of them; each is run twice."""
     pages = [0]
 
     def explain(execute: Any, sql: str, values: Any, many: bool, context: Any) -> Any:
-        if "django_q_ormq" in sql and not many:
+        if "django_q_ormq" in sql and sql.startswith(kind) and not many:
             with transaction.atomic():
                 with context["connection"].connection.cursor() as cursor:
                     explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "

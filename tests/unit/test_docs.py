@@ -31,7 +31,7 @@ PAGES = sorted(DOCS.rglob("*.rst"))
 QUEUED = {"brokers.rst", "cluster.rst", "own_broker.rst"}
 """Pages about the queue itself: there, nothing runs at once."""
 
-NOT_PYTHON = {"console", "text", "ini", "json"}
+NOT_PYTHON = {"console", "text", "ini", "json", "sql"}
 BLOCK = re.compile(
     r"^(?P<margin> *)\.\. code-block:: (?P<language>\w+)\n"
     r"(?P<options>(?:(?P=margin)   :.*\n)*)"
