@@ -121,8 +121,9 @@ end
 -- changing: who looks there does not find it. Gives whether it is to be put there.
 local function note(slip, place, is_new)
   if slip.id == '' then return true end
-  local set = redis.call(is_new and 'HSETNX' or 'HSET', places, slip.id, place)
-  return set == 1 or not is_new
+  if is_new then return redis.call('HSETNX', places, slip.id, place) == 1 end
+  redis.call('HSET', places, slip.id, place)
+  return true
 end
 
 -- What is known of a package goes with it: beside the list, or in its slip.
@@ -133,13 +134,25 @@ local function remember(digest, line, is_first)
   redis.call('HSET', deliveries, digest, lines)
 end
 
+local stamp
+
+-- The list is sorted by when packages came; those that are put first came before all.
+local function place_in_list(digest, is_first)
+  stamp = stamp or whole(now())
+  return digest .. ' ' .. (is_first and '0' or stamp)
+end
+
 local function push(slip, is_first, is_new)
   if slip.id ~= '' or slip.deliveries > 0 or slip.is_ranked then
     local digest = redis.sha1hex(slip.package)
-    if not note(slip, digest, is_new) then return end
+    if not note(slip, place_in_list(digest, is_first), is_new) then return end
     remember(digest, header(slip), is_first)
   end
-  redis.call(is_first and 'LPUSH' or 'RPUSH', ready, slip.package)
+  if is_first then
+    redis.call('LPUSH', ready, slip.package)
+  else
+    redis.call('RPUSH', ready, slip.package)
+  end
 end
 
 local function recall(package)

@@ -226,15 +226,20 @@ CANCEL: Final = Script("""
 -- Gives 1: it is cancelled; 0: it does not wait; else the next number of packages, negative.
 local id, seen, most = ARGV[1], tonumber(ARGV[2]), 1000
 local place = redis.call('HGET', places, id) or ''
+local digest, came = string.match(place, '^(%x+) (%d+)$')
+
+local function lines()
+  return string.gmatch(redis.call('HGET', deliveries, digest) or '', '[^\\n]+')
+end
 
 local function drop(key, package, from_tail)
-  local lines, kept = redis.call('HGET', deliveries, place), {}
-  for line in string.gmatch(lines, '[^\\n]+') do
+  local kept = {}
+  for line in lines() do
     if id_of(line) ~= id then kept[#kept + 1] = line end
   end
-  redis.call('HDEL', deliveries, place)
+  redis.call('HDEL', deliveries, digest)
   if #kept > 0 then
-    redis.call('HSET', deliveries, place, table.concat(kept, '\\n'))
+    redis.call('HSET', deliveries, digest, table.concat(kept, '\\n'))
   end
   redis.call('HDEL', places, id)
   if package then redis.call('LREM', key, from_tail and -1 or 1, package) end
@@ -245,16 +250,39 @@ end
 local function find(key, first, last)
   local packages = redis.call('LRANGE', key, first, last)
   for i = #packages, 1, -1 do
-    if redis.sha1hex(packages[i]) == place then return packages[i] end
+    if redis.sha1hex(packages[i]) == digest then return packages[i] end
   end
 end
 
-local set, score = string.match(place, '^(%a+) (.*)')
-if set then
-  local key = base .. ':' .. set
-  for _, text in ipairs(redis.call('ZRANGEBYSCORE', key, score, score)) do
+-- When the package at this place of the list came, or else one soon behind it.
+local function came_at(index)
+  for i = index, index + 9 do
+    local package = redis.call('LINDEX', ready, i) or ''
+    local line = redis.call('HGET', deliveries, redis.sha1hex(package))
+    local where = line and redis.call('HGET', places, id_of(line)) or ''
+    local moment = string.match(where, '^%x+ (%d+)$')
+    if moment then return tonumber(moment) end
+  end
+end
+
+-- Where in the list those begin that came when this one did, or a little before.
+local function guess()
+  local low, high = 0, redis.call('LLEN', ready)
+  while high - low > most do
+    local middle = math.floor((low + high) / 2)
+    local moment = came_at(middle)
+    if not moment then return low end
+    if moment < tonumber(came) then low = middle else high = middle end
+  end
+  return low
+end
+
+if not digest then
+  local set, score = string.match(place, '^(%l+) (.+)$')
+  local texts = set and redis.call('ZRANGEBYSCORE', base .. ':' .. set, score, score)
+  for _, text in ipairs(texts or {}) do
     if id_of(without_mark(text)) == id then
-      redis.call('ZREM', key, text)
+      redis.call('ZREM', base .. ':' .. set, text)
       redis.call('HDEL', places, id)
       return 1
     end
@@ -263,11 +291,14 @@ if set then
 end
 
 local is_there = false
-for line in string.gmatch(redis.call('HGET', deliveries, place) or '', '[^\\n]+') do
-  is_there = is_there or id_of(line) == id
-end
+for line in lines() do is_there = is_there or id_of(line) == id end
 if not is_there then return 0 end
 local length = redis.call('LLEN', ready)
+if seen == 0 then
+  local first = guess()
+  local package = find(ready, first, first + 3 * most)
+  if package then return drop(ready, package, first > length / 2) end
+end
 local package = find(ready, -seen - most, -seen - 1)
 if package then return drop(ready, package, seen < length / 2) end
 if seen + most < length then return -seen - most end

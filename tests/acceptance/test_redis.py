@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 from redis import Redis as Client
 
+from django_q.brokers.redis_broker import Redis
 from django_q.envelope import Envelope
 from django_q.models import Task
 from tests import functions
@@ -101,6 +102,34 @@ def test_whole_cluster_is_killed_under_load_and_the_next_one_finishes(
     assert len(diary.of("end")) == len(ids)
     assert diary.extra_ends() <= BOUND
     assert second.says("WARNING.*rescued task")
+
+
+def test_tasks_with_priorities_survive_the_cluster_that_held_them(
+    start: Start, diary: Diary
+) -> None:
+    queue = f"ranked-{uuid4().hex[:6]}"
+    first = start(cluster_name=queue)
+    first.wait_until_running()
+    calls = [(diary.path, f"w{number}", 0.01) for number in range(120)]
+    tasks = [
+        Envelope.from_call("tests.functions.log_and_sleep", call, {}, {})
+        for call in calls
+    ]
+    with closing(first.broker()) as broker:
+        assert isinstance(broker, Redis)
+        # Those of an older producer in between have none.
+        for number, task in enumerate(tasks):
+            if priority := number % 3 - 1:
+                broker.enqueue(task.seal(), task_id=task.id, priority=priority)
+            else:
+                broker.connection.rpush(broker.list_key, task.seal())
+    diary.wait_until_begun(20)
+    first.kill_everything()
+    second = start(cluster_name=queue)
+    rows = second.wait_for_all([task.id for task in tasks], within=40)
+    assert all(row.success for row in rows)
+    assert len(diary.of("end")) == len(tasks)
+    assert diary.extra_ends() <= BOUND
 
 
 def test_killed_worker_costs_nothing(cluster: OnRedis, diary: Diary) -> None:

@@ -290,6 +290,20 @@ def test_task_is_found_wherever_it_stands_in_a_long_list(broker: Redis) -> None:
     assert next_ones(broker, 5000) == left
 
 
+def test_task_is_found_at_once_by_when_it_came(broker: Redis, client: Any) -> None:
+    """Also between packages of which nothing is known, and behind some given back."""
+    connection, key, queue = broker.connection, broker.list_key, broker.short_key
+    for start in range(0, 12_000, 1000):
+        numbers = range(start, start + 1000)
+        broker.enqueue_many([Consignment(f"{n}", queue, f"{n}") for n in numbers])
+        client.rpush(key, f"old {start}")
+    back = receipts(broker, 3000)
+    broker.release(back)
+    for number in (0, 2999, 3000, 5500, 7000, 11_999):
+        assert CANCEL(connection, key, str(number), 0) == 1
+    assert broker.queue_size() == 12_006
+
+
 def test_task_is_found_although_the_list_moves_meanwhile(
     broker: Redis, client: Any
 ) -> None:
@@ -298,12 +312,12 @@ def test_task_is_found_although_the_list_moves_meanwhile(
         [Consignment(f"{n}", broker.short_key, f"{n}") for n in numbers]
     )
     connection, key = broker.connection, broker.list_key
-    assert CANCEL(connection, key, "1500", 0) == -1000
+    assert CANCEL(connection, key, "1500", 1) == -1001
     first = receipts(broker, 1200)
     client.rpush(key, *["pushed"] * 700)
-    assert CANCEL(connection, key, "1500", 1000) == -2000
+    assert CANCEL(connection, key, "1500", 1001) == -2001
     broker.release(first)
-    assert CANCEL(connection, key, "1500", 2000) == 1
+    assert CANCEL(connection, key, "1500", 2001) == 1
     assert "1500" not in next_ones(broker, 5000)
 
 
