@@ -147,8 +147,8 @@ class Redis(Broker):
     fail = delete = acknowledge
 
     def cancel(self, task_id: str) -> bool:
-        """In a long list it is looked for in portions, from the end on: then others are
-        not kept waiting. What arrives or is taken meanwhile does not hide it.
+        """Where it must be looked for in the list, this is done in portions from the end on:
+        then others are not kept waiting, and what comes and goes meanwhile hides nothing.
         """
         answer = 0
         while True:

@@ -294,7 +294,8 @@ local is_there = false
 for line in lines() do is_there = is_there or id_of(line) == id end
 if not is_there then return 0 end
 local length = redis.call('LLEN', ready)
-if seen == 0 then
+if seen == most then
+  -- It is none of the last ones, which are cheaper to look at.
   local first = guess()
   local package = find(ready, first, first + 3 * most)
   if package then return drop(ready, package, first > length / 2) end
