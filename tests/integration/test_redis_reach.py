@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import redis
+from django.core.management import CommandError, call_command
 from redis import Redis as Client
 
 from django_q.brokers import (
@@ -22,6 +23,7 @@ from django_q.brokers.redis_broker import Redis
 from django_q.brokers.redis_cautions import exposures
 from django_q.brokers.redis_client import ANSWERS_WITHIN
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError
+from tests.proxy import Proxy
 from tests.redis_servers import (
     SLOTS,
     RedisClusterServer,
@@ -30,7 +32,6 @@ from tests.redis_servers import (
     WatchedRedis,
 )
 from tests.servers import ADDRESS, RedisServer, free_port
-from tests.silent_proxy import SilentProxy
 from tests.waiting import wait_until
 
 Open = Callable[..., Redis]
@@ -123,15 +124,14 @@ def test_function_of_the_project(redis_server: RedisServer, open_broker: Open) -
 # -- half-open connections
 
 
-def test_silence_is_noticed_and_the_next_connection_is_used(
-    redis_server: RedisServer, open_broker: Open
-) -> None:
-    with SilentProxy(redis_server.port) as proxy:
+def test_silence_is_noticed(redis_server: RedisServer, open_broker: Open) -> None:
+    with Proxy(redis_server.port) as proxy:
         broker = open_broker({"port": proxy.port, "socket_timeout": 0.3})
         broker.enqueue("a")
-        proxy.fall_silent()
+        proxy.freeze()
         with pytest.raises(BrokerUnavailable, match=r"(?i)timeout"):
             broker.queue_size()
+        proxy.mend()
         assert broker.queue_size() == 1
         broker.close()
 
@@ -141,15 +141,16 @@ def test_whoever_waits_notices_the_silence(
 ) -> None:
     monkeypatch.setattr(redis_call, "LONGEST_WAIT", 0.2)
     monkeypatch.setattr(redis_call, "PATIENCE", 0.2)
-    with SilentProxy(redis_server.port) as proxy:
+    with Proxy(redis_server.port) as proxy:
         broker = open_broker({"port": proxy.port, "socket_timeout": 0.3})
         broker.enlist(CLUSTER, 30)
         assert broker.dequeue(5) == []
         assert broker.news_fd() is not None
-        proxy.fall_silent()
+        proxy.freeze()
         wait_until(broker.has_news)
         with pytest.raises(BrokerUnavailable):
-            broker.dequeue(5)
+            broker.queue_size()
+        proxy.mend()
         assert works(broker)
         broker.close()
 
@@ -192,6 +193,16 @@ def test_every_command_that_scripts_may_not_run_is_named_at_the_start(
             broker.ping()
     assert caught.value.hint == "Allow them: ACL SETUSER its-user +hset +rpoplpush"
     assert client.keys("*") == []
+
+
+@pytest.mark.django_db
+def test_cluster_does_not_start_where_it_could_lose_a_package(
+    redis_server: RedisServer, client: Any, q_settings: Any
+) -> None:
+    with user(client, "~*", "+@all", "-hset") as who:
+        q_settings(orm=None, redis={"port": redis_server.port, **who})
+        with pytest.raises(CommandError, match=r"Can't use the broker: .* HSET\."):
+            call_command("qcluster")
 
 
 def test_command_that_a_script_may_not_run_is_named_when_it_does(
@@ -499,8 +510,7 @@ def test_silent_node_of_a_cluster_is_noticed(
     """All are behind proxies, and one of them falls silent."""
     with ExitStack() as stack:
         proxies = {
-            port: stack.enter_context(SilentProxy(port))
-            for _host, port in cluster.addresses
+            port: stack.enter_context(Proxy(port)) for _host, port in cluster.addresses
         }
         broker = open_broker(
             {
@@ -511,9 +521,10 @@ def test_silent_node_of_a_cluster_is_noticed(
         )
         broker.enqueue("a")
         [home] = [node for node in cluster.nodes if node.keys()]
-        proxies[home.port].fall_silent()
+        proxies[home.port].freeze()
         with pytest.raises(BrokerUnavailable):
             broker.queue_size()
+        proxies[home.port].mend()
         assert broker.queue_size() == 1
         broker.close()
 
