@@ -53,6 +53,7 @@ class IronMQBroker(Broker):
 
     connection: Iron
     _is_enlisted = False
+    _found_all = True
 
     def __init__(self, list_key: str | None = None) -> None:
         super().__init__(list_key)
@@ -106,6 +107,7 @@ class IronMQBroker(Broker):
         wanted = min(count or get_options().bulk or 1, MOST_AT_ONCE)
         # Who serves a cluster has others to listen to meanwhile.
         wait = 0 if self._is_enlisted else 1
+        self._found_all = True
         order = {"n": wanted, "timeout": int(self.lease_length), "wait": wait}
         try:
             answer = self._ask("POST", "/reservations", {**order, "delete": False})
@@ -114,7 +116,9 @@ class IronMQBroker(Broker):
                 raise
             # The first message makes the queue.
             return []
-        return [deliver(message) for message in answer.get("messages") or []]
+        messages = answer.get("messages") or []
+        self._found_all = len(messages) < wanted
+        return [deliver(message) for message in messages]
 
     def acknowledge(self, receipt: str) -> bool:
         return bool(IronMQBroker.acknowledge_many(self, [receipt]))
@@ -178,8 +182,8 @@ class IronMQBroker(Broker):
         self._is_enlisted = True
 
     def pulse(self) -> float:
-        # Each look is a request, and these are counted.
-        return 1.0
+        # Each look is a request, and these are counted. But a hundred may be a part.
+        return 1.0 if self._found_all else 0.001
 
     def renew(self, receipts: Sequence[str]) -> set[str]:
         """Touch each. A reservation that has ended can't be renewed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from time import sleep
+from time import monotonic, sleep
 from typing import Any, Final
 
 from pymongo import DeleteOne, ReturnDocument, UpdateOne
@@ -47,6 +47,7 @@ class Mongo(MongoBase):
     def _prepare(self) -> None:
         self._holder: str | None = None
         self._news: News | None = None
+        self._is_cut_short = False
         super()._prepare()
 
     # -- producing and consuming
@@ -87,7 +88,8 @@ class Mongo(MongoBase):
     def dequeue(self, count: int | None = None) -> list[Delivery]:
         taken: list[Delivery] = []
         wanted = count or get_options().bulk or 1
-        while len(taken) < wanted:
+        until, self._is_cut_short = monotonic() + self.lease_length / 10, False
+        while len(taken) < wanted and not self._is_cut_short:
             try:
                 document = self._claim()
             except BrokerUnavailable:
@@ -97,6 +99,8 @@ class Mongo(MongoBase):
             if document is None:
                 break
             taken.append(documents.deliver(document))
+            # They come one by one, and the lease of the first is running.
+            self._is_cut_short = monotonic() > until
         if not taken and self._holder is None:
             # Whoever asks for one cluster's turn after another's is not called.
             sleep(get_options().poll)
@@ -232,10 +236,10 @@ class Mongo(MongoBase):
         return self._open_news().fd()
 
     def has_news(self) -> bool:
-        return self._open_news().has_any()
+        return self._is_cut_short or self._open_news().has_any()
 
     def pulse(self) -> float:
-        return self._open_news().pulse()
+        return 0.001 if self._is_cut_short else self._open_news().pulse()
 
     def next_due(self) -> float | None:
         lease = self.lease_length

@@ -128,6 +128,20 @@ def test_cluster_does_not_wait_in_the_service_and_asks_once_a_second(
     serving.close()
 
 
+def test_cluster_asks_again_at_once_while_there_are_more_than_a_hundred(
+    broker: IronMQBroker,
+) -> None:
+    broker.enqueue_many([Consignment(str(n), "shop") for n in range(101)])
+    serving = in_service(broker)
+    serving.enlist("0" * 32, 60)
+    assert len(serving.dequeue(500) or []) == 100
+    assert serving.pulse() < 0.01
+    assert serving.has_news()
+    assert len(serving.dequeue(500) or []) == 1
+    assert serving.pulse() == 1
+    serving.close()
+
+
 def test_many_packages_go_by_the_hundred(
     broker: IronMQBroker, server: IronServer
 ) -> None:

@@ -282,6 +282,19 @@ def test_each_package_is_claimed_by_one_command_in_the_order_of_an_index(
     assert len(said(server, "find")) == 0
 
 
+def test_cluster_stops_fetching_when_a_tenth_of_its_lease_is_over(
+    broker: Mongo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.enqueue_many([Consignment(str(n), "shop") for n in range(3)])
+    broker.enlist(CLUSTER, RETRY)
+    assert len(take(broker, 2)) == 2
+    broker.release(receipts_in(broker.held()))
+    monkeypatch.setattr(Mongo, "lease_length", 1e-9)
+    assert len(take(broker, 2)) == 1
+    assert broker.has_news()
+    assert broker.pulse() < 0.01
+
+
 def test_many_are_delayed_and_have_priorities(
     broker: Mongo, server: MongoServer
 ) -> None:

@@ -510,6 +510,18 @@ def test_idle_cluster_is_called_when_a_task_comes(idle: Any) -> None:
     assert not select.select([descriptor], [], [], 0)[0]
 
 
+def test_busy_cluster_asks_at_once_for_the_next_ten(use: Use, name: str) -> None:
+    broker = use()
+    broker.enlist(uuid4().hex, broker.lease_length)
+    broker.enqueue_many([Consignment(str(n), name) for n in range(11)])
+    for least in (10, 1):
+        assert len(broker.dequeue(500)) == least
+        assert broker.pulse() < 0.01
+        assert broker.has_news()
+    assert take(broker) == []
+    assert broker.pulse() > 0.01
+
+
 def test_question_is_asked_again_when_nothing_came(
     idle: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
