@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import datetime
+from functools import cache
 from mmap import mmap
 from pathlib import Path
 from struct import Struct
@@ -17,6 +18,7 @@ from threading import Lock
 from time import monotonic, sleep, time_ns
 from typing import Any
 
+from moto.core.utils import camelcase_to_underscores
 from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
     create_backend_app,
@@ -54,9 +56,9 @@ class Clock:
 
     def shift(self, module: Any) -> None:
         """Let a module of moto see this clock."""
-        seconds, millis = module.unix_time, module.unix_time_millis
-        module.unix_time = lambda: seconds() + self.ahead
-        module.unix_time_millis = lambda: millis() + 1000 * self.ahead
+        # Also quicker than moto's own, which looks at it for each message of a queue.
+        module.unix_time = lambda: time_ns() / 1e9 + self.ahead
+        module.unix_time_millis = lambda: time_ns() / 1e6 + 1000 * self.ahead
 
 
 def strict(app: Any, clock: Clock) -> Any:
@@ -82,6 +84,9 @@ def handler(clock: Clock) -> type[WSGIRequestHandler]:
     class Dated(WSGIRequestHandler):
         # Connections stay open, as the real server's do.
         protocol_version = "HTTP/1.1"
+
+        def log_request(self, *_about: Any) -> None:
+            """Nobody reads of thousands."""
 
         def date_time_string(self, timestamp: float | None = None) -> str:
             return super().date_time_string(
@@ -111,11 +116,34 @@ def one_at_a_time(module: Any) -> None:
     module.SQSBackend.receive_message = wait
 
 
+def count_when_asked(module: Any) -> None:
+    """Messages are counted for those who want to know how many there are; moto does it
+    for each one that comes or goes, which takes its time with thousands.
+    """
+    queue, read = module.Queue, module.SQSBackend.get_queue_attributes
+    counts = [n for n in queue.BASE_ATTRIBUTES if n.startswith("Approximate")]
+    queue.BASE_ATTRIBUTES = [n for n in queue.BASE_ATTRIBUTES if n not in counts]
+
+    def ask(backend: Any, name: str, wanted: list[str]) -> dict[str, Any]:
+        found = read(backend, name, [n for n in wanted if n not in counts])
+        for count in counts:
+            if count in wanted or "All" in wanted:
+                attribute = camelcase_to_underscores(count)
+                found[count] = getattr(backend.get_queue(name), attribute)
+        return dict(found)
+
+    module.SQSBackend.get_queue_attributes = ask
+
+
 def main(port: str, file: str) -> None:
     clock = Clock(Path(file))
     clock.shift(models)
     one_at_a_time(models)
-    app = strict(DomainDispatcherApplication(create_backend_app), clock)
+    count_when_asked(models)
+    moto: Any = DomainDispatcherApplication(create_backend_app)
+    # For each request it would look at all the services that there are.
+    moto.get_backend_for_host = cache(moto.get_backend_for_host)
+    app = strict(moto, clock)
     server = make_server(
         "127.0.0.1", int(port), app, threaded=True, request_handler=handler(clock)
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -24,8 +23,6 @@ from tests.waiting import wait_until
 
 LEASE = 2
 WORKERS = 2
-BOUND = 2 * WORKERS
-"""A crash may repeat so many tasks that had ended."""
 
 Start = Callable[..., "OnBench"]
 
@@ -65,17 +62,6 @@ def on_disque(
     return starting(new_cluster, q_settings, disque_nodes=[node.address])
 
 
-@pytest.fixture
-def service() -> Iterator[IronServer]:
-    with IronServer() as service:
-        yield service
-
-
-@pytest.fixture
-def on_ironmq(service: IronServer, new_cluster: Runner, q_settings: Any) -> Start:
-    return starting(new_cluster, q_settings, iron_mq=service.settings)
-
-
 def test_task_on_disque_runs_once_also_when_it_takes_longer_than_retry(
     on_disque: Start, diary: Diary, task_log: str
 ) -> None:
@@ -86,13 +72,6 @@ def test_task_on_disque_runs_once_also_when_it_takes_longer_than_retry(
     assert all(row.success for row in rows)
     assert set(diary.of("start").values()) == {1}
     assert cluster.stop() == 0
-
-
-def test_disque_cluster_is_killed_under_load_and_the_next_one_finishes(
-    on_disque: Start, diary: Diary
-) -> None:
-    queue = f"killed-{uuid4().hex[:6]}"
-    finish_after_a_kill(on_disque, diary, queue, lambda: None)
 
 
 def test_cluster_on_disque_goes_on_when_one_of_its_nodes_dies(
@@ -109,16 +88,6 @@ def test_cluster_on_disque_goes_on_when_one_of_its_nodes_dies(
         assert cluster.stop() == 0
 
 
-def test_ironmq_cluster_is_killed_under_load_and_the_next_one_finishes(
-    on_ironmq: Start, service: IronServer, diary: Diary
-) -> None:
-    def let_reservations_end() -> None:
-        service.skipped += 31
-
-    queue = f"killed-{uuid4().hex[:6]}"
-    finish_after_a_kill(on_ironmq, diary, queue, let_reservations_end)
-
-
 def test_long_task_on_ironmq_runs_once_and_is_removed_by_who_renewed_it(
     new_cluster: Runner, q_settings: Any, diary: Diary
 ) -> None:
@@ -132,19 +101,3 @@ def test_long_task_on_ironmq_runs_once_and_is_removed_by_who_renewed_it(
         assert set(diary.of("start").values()) == {1}
         assert any(path.endswith("/touch") for _verb, path, _body in service.said)
         assert cluster.stop() == 0
-
-
-def finish_after_a_kill(
-    start: Start, diary: Diary, queue: str, meanwhile: Callable[[], None]
-) -> None:
-    first = start(cluster_name=queue)
-    ids = first.send_many(60, functions.log_and_sleep, diary.path, 0.02)
-    diary.wait_until_begun(15)
-    first.kill_everything()
-    meanwhile()
-    second = start(cluster_name=queue)
-    rows = second.wait_for_all(ids, within=40)
-    assert all(row.success for row in rows)
-    assert len(diary.of("end")) == len(ids)
-    assert diary.extra_ends() <= BOUND
-    assert second.stop() == 0

@@ -86,24 +86,6 @@ def test_package_that_an_older_producer_pushes_runs(
     assert cluster.wait_for(envelope.id).result == 42
 
 
-def test_whole_cluster_is_killed_under_load_and_the_next_one_finishes(
-    start: Start, diary: Diary
-) -> None:
-    queue = f"killed-{uuid4().hex[:6]}"
-    first = start(cluster_name=queue)
-    first.wait_until_running()
-    ids = first.send_many(300, functions.log_and_sleep, diary.path, 0.01)
-    diary.wait_until_begun(40)
-    first.kill_everything()
-    second = start(cluster_name=queue)
-    rows = second.wait_for_all(ids, within=40)
-    assert all(row.success for row in rows)
-    assert Task.objects.filter(id__in=ids).count() == len(ids)
-    assert len(diary.of("end")) == len(ids)
-    assert diary.extra_ends() <= BOUND
-    assert second.says("WARNING.*rescued task")
-
-
 def test_tasks_with_priorities_survive_the_cluster_that_held_them(
     start: Start, diary: Diary
 ) -> None:

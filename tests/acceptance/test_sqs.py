@@ -6,11 +6,9 @@ import signal
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
-from django_q.models import Task
 from tests import functions
 from tests.acceptance.conftest import Runner
 from tests.acceptance.harness import Diary, RunningCluster
@@ -60,19 +58,3 @@ def test_tasks_run_once_also_when_they_take_longer_than_retry(
     cluster.terminate(signal.SIGTERM)
     assert cluster.wait_for_end(within=10) == 0
     cluster.complain_if_it_complained()
-
-
-def test_whole_cluster_is_killed_under_load_and_the_next_one_finishes(
-    start: Start, diary: Diary
-) -> None:
-    queue = f"killed-{uuid4().hex[:6]}"
-    first = start(cluster_name=queue)
-    ids = first.send_many(60, functions.log_and_sleep, diary.path, 0.02)
-    diary.wait_until_begun(15)
-    first.kill_everything()
-    second = start(cluster_name=queue)
-    rows = second.wait_for_all(ids, within=40)
-    assert all(row.success for row in rows)
-    assert Task.objects.filter(id__in=ids).count() == len(ids)
-    assert len(diary.of("end")) == len(ids)
-    assert diary.extra_ends() <= BOUND

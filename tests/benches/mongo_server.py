@@ -15,11 +15,11 @@ import socketserver
 import struct
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from datetime import datetime, timedelta
-from functools import cmp_to_key
+from functools import cache, partial
 from typing import Any, Final, Self
 
 import bson
@@ -74,12 +74,16 @@ class Refusal(Exception):
 
 
 def rank(value: Any) -> int:
-    if value is MISSING:
-        return 0
-    for kind, number in RANKS:
-        if isinstance(value, kind):
+    kind: Any = type(value)
+    return 0 if value is MISSING else rank_of(kind)
+
+
+@cache
+def rank_of(kind: type) -> int:
+    for general, number in RANKS:
+        if issubclass(kind, general):
             return number
-    raise Refusal(2, "BadValue", f"no order for {type(value).__name__}")
+    raise Refusal(2, "BadValue", f"no order for {kind.__name__}")
 
 
 def compare(one: Any, other: Any) -> int:
@@ -92,8 +96,10 @@ def compare(one: Any, other: Any) -> int:
 
 
 def look_up(document: Any, path: str) -> Any:
+    if "." not in path:
+        return document.get(path, MISSING)
     for name in path.split("."):
-        if not isinstance(document, Mapping) or name not in document:
+        if not isinstance(document, dict) or name not in document:
             return MISSING
         document = document[name]
     return document
@@ -107,7 +113,7 @@ def evaluate(expression: Any, document: Document, now: datetime) -> Any:
         return {"$$NOW": now, "$$REMOVE": MISSING}[expression]
     if isinstance(expression, str) and expression.startswith("$"):
         return look_up(document, expression[1:])
-    if not isinstance(expression, Mapping):
+    if not isinstance(expression, dict):
         return expression
     [(operator, operand)] = expression.items()
     if operator == "$literal":
@@ -229,16 +235,21 @@ def equals(value: Any, wanted: Any) -> bool:
     return value is not MISSING and compare(value, wanted) == 0
 
 
-def ordered(found: list[Document], sort: Mapping[str, int]) -> list[Document]:
-    def order(one: Document, other: Document) -> int:
-        for key, direction in sort.items():
-            values = [look_up(d, key) for d in (one, other)]
-            values = [None if value is MISSING else value for value in values]
-            if difference := compare(*values):
-                return difference * direction
-        return 0
+def ordered(documents: Iterable[Document], sort: Mapping[str, int]) -> list[Document]:
+    found = list(documents)
+    for key, direction in reversed(list(sort.items())):
+        if any(look_up(document, key) is not MISSING for document in found):
+            found.sort(key=partial(place, key=key), reverse=direction < 0)
+    return found
 
-    return sorted(found, key=cmp_to_key(order))
+
+def place(document: Document, key: str) -> tuple[int, Any]:
+    value = look_up(document, key)
+    return (
+        (rank(None), None)
+        if value is MISSING or value is None
+        else (rank(value), value)
+    )
 
 
 def projected(document: Document, fields: Mapping[str, Any] | None) -> Document:
@@ -311,9 +322,21 @@ class Collection:
         sort: Mapping[str, int] | None = None,
         limit: int = 0,
     ) -> list[Document]:
-        found = [d for d in self.documents.values() if matches(d, query, now)]
-        found = ordered(found, sort) if sort else found
-        return found[:limit] if limit else found
+        there = self._named(query)
+        there = ordered(there, sort) if sort else there
+        found = (document for document in there if matches(document, query, now))
+        return list(itertools.islice(found, limit or None))
+
+    def _named(self, query: Mapping[str, Any]) -> Iterable[Document]:
+        """As an index finds them: those that have the texts that the query wants."""
+        name = query.get("_id", {})
+        if not isinstance(name, dict):
+            return [self.documents[name]] if name in self.documents else []
+        there: Iterable[Document] = self.documents.values()
+        for key, text in query.items():
+            if isinstance(text, str) and "." not in key:
+                there = [d for d in there if d.get(key) == text]
+        return there
 
     def insert(self, document: Document) -> Document:
         # As the server does, `_id` goes first, made here where it is missing.
@@ -358,7 +381,7 @@ class Collection:
             if not index.get("unique") or (index.get("sparse") and value is MISSING):
                 continue
             for other in self.documents.values():
-                if other["_id"] != document["_id"] and other.get(key, MISSING) == value:
+                if other.get(key, MISSING) == value and other["_id"] != document["_id"]:
                     raise self._is_there(name)
 
     def _is_there(self, index: str) -> Refusal:
