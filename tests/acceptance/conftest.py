@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 from django.db import connections
@@ -28,13 +30,24 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """On the servers, only what the database can make a difference to."""
-    if ENGINE == "sqlite":
-        return
+    """On the servers, only what the database can make a difference to.
+
+    What runs there need not run on SQLite as well with each of two Pythons: with
+    QTEST_SQLITE_HALF=0 the one does one half of it, with 1 the other the rest.
+    """
     mine = [item for item in items if item.path.is_relative_to(HERE)]
-    left_out = {i for i in mine if i.get_closest_marker("every_database") is None}
+    everywhere = [i for i in mine if i.get_closest_marker("every_database")]
+    left_out = set(mine).difference(everywhere)
+    if ENGINE == "sqlite":
+        half = os.environ.get("QTEST_SQLITE_HALF", "")
+        left_out = {i for i in everywhere if half and half_of(i) != int(half)}
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
+
+
+def half_of(item: pytest.Item) -> int:
+    """0 or 1, whatever else is collected: a test that failed is run again alone."""
+    return crc32(item.nodeid.encode()) % 2
 
 
 @pytest.fixture(scope="module", autouse=True)
