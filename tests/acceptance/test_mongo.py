@@ -19,8 +19,6 @@ from tests.benches.mongo_server import MongoServer
 
 LEASE = 1
 WORKERS = 2
-BOUND = 2 * WORKERS
-"""A crash may repeat so many tasks that had ended."""
 
 Start = Callable[..., "OnMongo"]
 

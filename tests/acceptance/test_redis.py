@@ -22,8 +22,6 @@ from tests.waiting import wait_until
 
 LEASE = 2
 WORKERS = 2
-BOUND = 2 * WORKERS
-"""A crash may repeat so many tasks that had ended."""
 
 Start = Callable[..., "OnRedis"]
 

@@ -16,8 +16,6 @@ from tests.servers import SqsServer
 
 LEASE = 2
 WORKERS = 2
-BOUND = 2 * WORKERS
-"""A crash may repeat so many tasks that had ended."""
 
 Start = Callable[..., "OnSqs"]
 
