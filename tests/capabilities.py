@@ -58,7 +58,7 @@ def table() -> str:
 
 
 def cell(name: str, has: Callable[[type[Broker]], bool], broker: type[Broker]) -> str:
-    return ONLY.get((name, broker.__name__), "yes") if has(broker) else "–"
+    return ONLY.get((name, broker.__name__), "yes") if has(broker) else "\N{EN DASH}"
 
 
 def lines(rows: list[list[str]]) -> Iterator[str]:
