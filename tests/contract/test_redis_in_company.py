@@ -31,7 +31,7 @@ CORE = {
 """Enough where the way to the server differs, and the server does not."""
 
 RIGHTS = (
-    "~django_q:* +@list +@hash +@set +@sortedset +@scripting +@connection"
+    "~django_q:* +@list +@hash +@sortedset +@scripting +@connection"
     " +get +set +mget +del +scan +time +info"
 )
 

@@ -209,8 +209,8 @@ def test_command_that_a_script_may_not_run_is_named_when_it_does(
     redis_server: RedisServer, open_broker: Open, client: Any
 ) -> None:
     with (
-        user(client, "~*", "+@all", "-sadd") as who,
-        pytest.raises(BrokerError, match=r"(?i)sadd"),
+        user(client, "~*", "+@all", "-hsetnx") as who,
+        pytest.raises(BrokerError, match=r"(?i)hsetnx"),
     ):
         open_broker({"port": redis_server.port, **who}).enqueue("a", task_id="a")
 
