@@ -74,7 +74,7 @@ class Ranks(Dialect):
         below = f" AND {priority} < {rank}" if rank is not None else ""
         text = (
             f"SELECT {priority} FROM {self.name} WHERE {self.quoted('key')} = %s{below}"
-            f" ORDER BY {self.quoted('key')} DESC, {priority} DESC LIMIT 1"
+            f" ORDER BY {priority} DESC LIMIT 1"
         )
         return SQL(text, (self.key,))
 
@@ -100,15 +100,14 @@ class Ranks(Dialect):
 
     def first_of(self, column: str, where: SQL) -> SQL:
         """A column of the first row of one priority."""
-        order = self.columns(("key", "priority", "lock", "id"))
-        text = (
-            f"(SELECT {self.quoted(column)} FROM {self.name} WHERE {where.text}"
-            f" ORDER BY {order} LIMIT 1)"
-        )
+        column, tail = self.quoted(column), self.first(1)
+        text = f"(SELECT {column} FROM {self.name} WHERE {where.text}{tail})"
         return SQL(text, where.values)
 
     def first(self, count: int) -> str:
         """So many rows of one priority, in their order."""
+        # Not by `key`, which is the same in all: MariaDB would sort them where it is not
+        # in the collation of the connection.
         return f" ORDER BY {self.columns(('lock', 'id'))} LIMIT {int(count)}"
 
     def lock_words(self, *, skip_locked: bool = False) -> str:
