@@ -52,7 +52,7 @@ def test_tasks_run_on_a_redis_cluster_and_a_killed_cluster_loses_none(
     assert diary.extra_ends() <= 2 * WORKERS
     second.works()
     with closing(second.broker()) as broker:
-        assert len(Stat.get_all(broker)) == 1
+        assert Stat.get_all(broker)
     redis_cluster.flush()
 
 
