@@ -23,8 +23,11 @@ HERE = Path(__file__).parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    text = "every_database: acceptance test that also runs on PostgreSQL and MariaDB"
-    config.addinivalue_line("markers", text)
+    for text in (
+        "every_database: acceptance test that also runs on PostgreSQL and MariaDB",
+        "once: acceptance test for one of two Pythons, see QTEST_SQLITE_HALF",
+    ):
+        config.addinivalue_line("markers", text)
 
 
 def pytest_collection_modifyitems(
@@ -33,14 +36,16 @@ def pytest_collection_modifyitems(
     """On the servers, only what the database can make a difference to.
 
     What runs there need not run on SQLite as well with each of two Pythons: with
-    QTEST_SQLITE_HALF=0 the one does one half of it, with 1 the other the rest.
+    QTEST_SQLITE_HALF=0 the one does one half of it, with 1 the other the rest. So it is
+    with long ones about other servers.
     """
     mine = [item for item in items if item.path.is_relative_to(HERE)]
     everywhere = [i for i in mine if i.get_closest_marker("every_database")]
     left_out = set(mine).difference(everywhere)
     if ENGINE == "sqlite":
         half = os.environ.get("QTEST_SQLITE_HALF", "")
-        left_out = {i for i in everywhere if half and half_of(i) != int(half)}
+        shared = [*everywhere, *(i for i in mine if i.get_closest_marker("once"))]
+        left_out = {i for i in shared if half and half_of(i) != int(half)}
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 

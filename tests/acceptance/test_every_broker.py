@@ -99,7 +99,13 @@ def ironmq() -> Iterator[Place]:
 ON_DATABASE = pytest.param("orm", marks=pytest.mark.every_database)
 
 
-@pytest.fixture(params=[ON_DATABASE, "redis", "sqs", "mongo", "disque", "ironmq"])
+BESIDE = [
+    pytest.param(name, marks=pytest.mark.once)
+    for name in ("redis", "sqs", "mongo", "disque", "ironmq")
+]
+
+
+@pytest.fixture(params=[ON_DATABASE, *BESIDE])
 def place(request: pytest.FixtureRequest) -> Place:
     found: Place = request.getfixturevalue(request.param)
     return found
