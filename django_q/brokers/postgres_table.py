@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from time import monotonic
 from typing import Final
 
 from django_q.brokers.base import Consignment
@@ -64,13 +63,16 @@ class PostgresTable(Table):
         self, count: int, change: Change, trail: Trail, *, all_lapsed: bool
     ) -> list[Row]:
         free = self.free("ranks.priority", all_lapsed=all_lapsed)
-        if trail.is_needed and trail.is_old:
-            self.follow(trail, free)
-        if trail.is_needed:
+        if trail.is_good:
+            if trail.is_old:
+                self.follow(trail, free)
             ranks = ranks_above(trail.floors)
             return self.claim_of(ranks, free & SQL(ABOVE), count, change)
-        with trail.watched():
-            return self.claim_of(self.ranks(), free, count, change)
+        with trail.watched(count):
+            rows = self.claim_of(self.ranks(), free, count, change)
+        if trail.is_needed:
+            self.follow(trail, free)
+        return rows
 
     def claim_of(self, ranks: SQL, free: SQL, count: int, change: Change) -> list[Row]:
         # Each priority is looked at when those before it gave too few. An array is read
@@ -91,7 +93,7 @@ class PostgresTable(Table):
 
         Not later than MARGIN ago: who enqueued since may not have committed yet.
         """
-        began, known = monotonic(), trail.begin()
+        known = trail.floors if trail.is_good else {}
         ranks = ranks_above(dict.fromkeys(EVERY_RANK, NOWHERE) | {**known})
         margin = f"statement_timestamp() - interval '{MARGIN} s'"
         text = (
@@ -108,7 +110,7 @@ class PostgresTable(Table):
             )
             if is_there or rank in trail.floors or rank == 0
         }
-        trail.found(floors, began, at_all=not known)
+        trail.found(floors)
 
     def free(self, rank: str, *, all_lapsed: bool = False) -> SQL:
         text = f'{self.of_rank(rank)} AND "lock" < statement_timestamp()'

@@ -8,8 +8,11 @@ from datetime import datetime
 from time import monotonic
 from typing import Final
 
-SLOW: Final = 0.005
+SLOW: Final = 0.002
 """Seconds; a claim that takes longer has perhaps walked over dead rows."""
+
+FOR_EACH: Final = 0.0001
+"""Seconds more for each row that was wanted."""
 
 SUSPICIOUS: Final = 8
 """So many slow claims, one after the other, are no accident."""
@@ -35,36 +38,34 @@ class Trail:
     def __init__(self) -> None:
         self.floors: Floors = {}
         self._slow_claims = 0
-        self._look_again = self._look_at_all = 0.0
+        self._began = self._look_again = self._look_at_all = 0.0
 
     @property
     def is_needed(self) -> bool:
-        """Whether claims begin where the rows do."""
+        """Whether claims were slow until now."""
         return self._slow_claims >= SUSPICIOUS
 
     @property
+    def is_good(self) -> bool:
+        """Whether claims may begin where the rows do. Now and then they may not."""
+        return self.is_needed and monotonic() < self._look_at_all
+
+    @property
     def is_old(self) -> bool:
-        """Whether it is time to look again, from where the rows began."""
+        """Whether it is time to look again where the rows begin."""
         return monotonic() >= self._look_again
 
-    def begin(self) -> Floors:
-        """From where to look: from the very beginning, now and then."""
-        return {} if monotonic() >= self._look_at_all else self.floors
-
-    def found(self, floors: Floors, began: float, *, at_all: bool) -> None:
-        """The rows begin here; the look began at this moment."""
+    def found(self, floors: Floors) -> None:
+        """The rows begin here."""
         now = monotonic()
+        if not self.is_good:
+            self._look_at_all = now + (now - self._began) * SHARE
         self.floors, self._look_again = floors, now + FRESH
-        if at_all:
-            self._look_at_all = now + (now - began) * SHARE
-            if now - began < SLOW:
-                self._slow_claims = 0
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """A claim that walks over everything."""
-        began = monotonic()
+    def watched(self, count: int) -> Iterator[None]:
+        """A claim that walks over everything to find so many rows."""
+        self._began = monotonic()
         yield
-        is_slow = monotonic() - began > SLOW
+        is_slow = monotonic() - self._began > SLOW + count * FOR_EACH
         self._slow_claims = self._slow_claims + 1 if is_slow else 0
-        self._look_again = self._look_at_all = 0.0
