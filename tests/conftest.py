@@ -93,9 +93,10 @@ def redis_with_tls(redis_server: RedisServer) -> Iterator[RedisWithTls]:
     try:
         server = RedisWithTls(within=10).start()
     except ServerFailed as failure:
-        if re.search("Bad directive|TLS support", str(failure)):
-            pytest.skip("this redis-server was built without TLS")
-        raise
+        lacks_tls = re.search("Bad directive|TLS support", str(failure))
+        if not lacks_tls or "REDIS_SERVER" not in os.environ:
+            raise
+        pytest.skip("this redis-server was built without TLS")
     yield server
     server.stop()
 
