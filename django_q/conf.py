@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from django_q.logs import logger
 from django_q.optional import find_optional
 from django_q.options import NEGATIVE_IS_MEANT, Options
+from django_q.ready import wrap_clients
 
 __all__ = [
     "Conf",
@@ -107,9 +108,15 @@ def _in_force(raw: Mapping[str, Any], environment: Mapping[str, str]) -> dict[st
 def _as_read_by(wanted: str | None, raw: Mapping[str, Any]) -> dict[str, Any]:
     """Q_CLUSTER, and over it what ALT_CLUSTERS says about a cluster."""
     given = dict(raw)
+    if "redis" in given:
+        given["redis"] = wrap_clients(given["redis"], "redis")
     name = given.get("name") or "default"
     if wanted and wanted not in (name, given.get("cluster_name")):
-        given |= _overrides(raw, wanted)
+        overrides = _overrides(raw, wanted)
+        if "redis" in overrides:
+            place = ("ALT_CLUSTERS", wanted, "redis")
+            overrides["redis"] = wrap_clients(overrides["redis"], *place)
+        given |= overrides
         given["cluster_name"] = wanted
     return given
 

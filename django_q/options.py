@@ -164,7 +164,7 @@ class Options:
     """Database of the MongoDB broker."""
 
     redis: dict[str, Any] | str | None = None
-    """Connection of the Redis broker: keywords or a URL."""
+    """Connection of the Redis broker: keywords or a URL. (A client is made ready.)"""
 
     django_redis: str | None = None
     """Alias of a django-redis cache whose connections the Redis broker uses."""

@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from django_q.exceptions import ConfigurationError
 from django_q.logs import clean
+from django_q.ready import ReadyClient, is_client
 
 WHERE: Final = "Q_CLUSTER['redis']"
 PORT: Final = 6379
@@ -43,7 +44,7 @@ class Way:
     """
 
     client: Callable[[], Any] | str | None = None
-    """A function that gives the client, or its dotted path."""
+    """What gives the client, or its dotted path."""
 
     url: str = ""
     is_cluster: bool = False
@@ -61,10 +62,12 @@ class Way:
         """What a setting says; ConfigurationError where it says nothing sensible."""
         if isinstance(setting, str):
             return cls(url=_url(setting))
+        if isinstance(setting, ReadyClient) or is_client(setting):
+            return cls(client=_client(setting))
         if not isinstance(setting, Mapping):
             raise wrong(
                 f"{WHERE} must be a URL or a dictionary, not {type(setting).__name__}.",
-                "For a client of your own, write {'client': 'shop.queue.make_client'}.",
+                f"Write it like {EXAMPLE_URL}.",
             )
         given = {key: value for key, value in setting.items() if value is not None}
         keywords = {key: given[key] for key in given if key not in ENTRIES}
@@ -135,16 +138,12 @@ def _url(url: Any, where: str = WHERE) -> str:
 
 
 def _client(client: Any) -> Callable[[], Any] | str | None:
-    """A client itself can't be sent to the processes of a cluster."""
-    if client is None or isinstance(client, str) or _is_function(client):
+    if is_client(client):
+        return ReadyClient(client)
+    if client is None or isinstance(client, str) or callable(client):
         return client  # type: ignore[no-any-return]
-    message = f"{WHERE}['client'] must be a function that gives the client, not the"
-    hint = "Write 'client': 'shop.queue.make_client'."
-    raise wrong(f"{message} client itself.", hint)
-
-
-def _is_function(value: Any) -> bool:
-    return callable(value) and not hasattr(value, "execute_command")
+    message = f"{WHERE}['client'] is neither a client nor a function that gives one."
+    raise wrong(message, "Write 'client': 'shop.queue.make_client'.")
 
 
 def _service(given: Mapping[str, Any]) -> str:

@@ -115,7 +115,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "str": Kind("text", _is_text),
     "dict[str, Any]": Kind("a dictionary", _is_dictionary),
     "dict[str, Any] | str": Kind(
-        "a URL or a dictionary", lambda value: not isinstance(value, int | float)
+        "a URL, a dictionary or a client",
+        lambda value: not isinstance(value, int | float),
     ),
     "list[str]": Kind("a list", lambda value: isinstance(value, list | tuple | set)),
 }

@@ -172,7 +172,11 @@ def test_number_written_as_text() -> None:
         ({"orm": True}, "text, not True", "Write 'orm': 'default'."),
         ({"max_rss": "1G"}, "a number of kilobytes, not '1G'", "Correct it"),
         ({"mongo": "localhost"}, "a dictionary, not 'localhost'", "Correct it"),
-        ({"redis": 6379}, "a URL or a dictionary, not 6379", "Write 'redis': 'redis:"),
+        (
+            {"redis": 6379},
+            "a URL, a dictionary or a client, not 6379",
+            "Write 'redis': 'redis:",
+        ),
         ({"disque_nodes": "a:1"}, "a list, not 'a:1'", "Write 'disque_nodes': ["),
         ({"ALT_CLUSTERS": ["long"]}, "a dictionary, not ['long']", "Write 'ALT_CLUST"),
         ({"recycle": "a" * 99}, "a whole number, not 'aaaa", "Write 'recycle': 500."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import ssl
 from typing import Any
 
@@ -9,13 +10,16 @@ import pytest
 import redis
 from redis.sentinel import SentinelManagedSSLConnection
 
+from django_q.brokers import get_broker
 from django_q.brokers.redis_client import address_of, connect
 from django_q.brokers.redis_cluster import ClusterClient
 from django_q.brokers.redis_keys import key_of, queue_of
 from django_q.brokers.redis_way import Way
 from django_q.checks import Site, find_problems
+from django_q.conf import get_options, options_for
 from django_q.exceptions import ConfigurationError
 from django_q.options import Options
+from django_q.ready import ReadyClient
 
 SENTINELS = {"sentinels": [("a", 1), "b:2", "c"], "service_name": "shop"}
 
@@ -184,7 +188,7 @@ FAULTS = [
     ({"url": "redis://a", "host": "b"}, "'url' and 'host'", "Keep one"),
     ({"url": "redis://[::1"}, "['url'] is not a valid URL", "redis://localhost"),
     ({"client": make_client, "db": 1}, "'client' and 'db'", "remove the rest"),
-    ({"client": redis.Redis()}, "not the client itself", "'shop.queue.make_client'"),
+    ({"client": 6379}, "neither a client nor a function", "'shop.queue.make_client'"),
 ]
 
 
@@ -201,11 +205,6 @@ def test_fault_is_named_with_what_to_write(
     )
     [problem] = [each for each in find_problems(site) if each.id == "django_q.E006"]
     assert f"{problem.msg} {problem.hint}" == str(caught.value)
-
-
-def test_client_itself_is_refused_with_the_way_to_give_it() -> None:
-    with pytest.raises(ConfigurationError, match="make_client"):
-        client(redis.Redis())
 
 
 @pytest.mark.parametrize(
@@ -230,3 +229,41 @@ def test_function_that_can_not_be_imported_is_named() -> None:
 def test_url_of_an_unknown_kind_is_said() -> None:
     with pytest.raises(ConfigurationError, match="redis://"):
         client("http://a")
+
+
+# -- clients that are ready
+
+
+@pytest.mark.parametrize("way", [lambda c: c, lambda c: {"client": c}], ids=["", "in"])
+def test_ready_client_is_the_connection(way: Any, q_settings: Any) -> None:
+    ready = redis.Redis(port=7)
+    q_settings(orm=None, redis=way(ready))
+    assert get_broker("mine").connection is ready
+    assert pickle.loads(pickle.dumps(get_options())).redis == get_options().redis
+
+
+def test_ready_client_of_an_alternative_cluster(q_settings: Any) -> None:
+    base, other = redis.Redis(port=7), redis.Redis(port=8)
+    q_settings(orm=None, redis=base, ALT_CLUSTERS={"reports": {"redis": other}})
+    assert get_broker("mine").connection is base
+    assert get_broker("reports").connection is other
+    sent = pickle.loads(pickle.dumps(options_for("reports")))
+    assert sent.redis() is other
+
+
+def test_other_process_finds_its_own_client(q_settings: Any) -> None:
+    """As the settings of a child do that was started anew."""
+    q_settings(orm=None, redis={"client": redis.Redis(port=7)})
+    sent = pickle.dumps(get_options())
+    again = redis.Redis(port=7)
+    q_settings(redis={"client": again})
+    assert pickle.loads(sent).redis["client"]() is again
+
+
+def test_client_that_is_nowhere_in_the_settings_is_not_sent() -> None:
+    with pytest.raises(TypeError, match="can't be sent to a process"):
+        pickle.dumps(ReadyClient(redis.Redis()))
+
+
+def test_ready_client_shows_no_password() -> None:
+    assert repr(ReadyClient(redis.Redis(password="secret"))) == "<a ready Redis>"
