@@ -117,11 +117,61 @@ local function without_mark(text)
   return string.sub(text, string.find(text, ' ', 1, true) + 1)
 end
 
+-- When the package came that a place in the list is of; 0: it was put first.
+local function came(place)
+  return tonumber(string.match(place or '', '^%x+ (%d+)$'))
+end
+
+-- Whether all that came when this one did has been taken from the list. If nobody knows
+-- when the first packages came, it has not.
+local function has_passed(digest, moment)
+  for _, package in ipairs(redis.call('LRANGE', head, 0, -1)) do
+    if redis.sha1hex(package) == digest then return false end
+  end
+  local packages = redis.call('LRANGE', ready, 0, 9)
+  for _, package in ipairs(packages) do
+    local line = redis.call('HGET', deliveries, redis.sha1hex(package))
+    local first = line and came(redis.call('HGET', places, id_of(line)))
+    if first and first > 0 then return first > moment and moment > 0 end
+  end
+  return #packages == 0
+end
+
+local function waits(id, place)
+  local digest = string.match(place, '^(%x+) %d+$')
+  if digest then
+    local lines = redis.call('HGET', deliveries, digest) or ''
+    local is_noted = false
+    for line in string.gmatch(lines, '[^\\n]+') do
+      is_noted = is_noted or id_of(line) == id
+    end
+    return is_noted and not has_passed(digest, came(place))
+  end
+  local set, score = string.match(place, '^(%l+) (.+)$')
+  local texts = redis.call('ZRANGEBYSCORE', base .. ':' .. set, score, score)
+  for _, text in ipairs(texts) do
+    if id_of(without_mark(text)) == id then return true end
+  end
+end
+
+local function is_held(id)
+  for _, cluster in ipairs(redis.call('ZRANGE', clusters, 0, -1)) do
+    for _, text in ipairs(redis.call('HVALS', held(cluster))) do
+      if id_of(text) == id then return true end
+    end
+  end
+end
+
 -- Where a task waits, so that it can be cancelled. When it is taken, this is not worth
--- changing: who looks there does not find it. Gives whether it is to be put there.
+-- changing: who looks there does not find it. Gives whether it is to be put there: not if
+-- it waits or is held. (Consumers of earlier releases take a package and leave its id.)
 local function note(slip, place, is_new)
   if slip.id == '' then return true end
-  if is_new then return redis.call('HSETNX', places, slip.id, place) == 1 end
+  if is_new then
+    if redis.call('HSETNX', places, slip.id, place) == 1 then return true end
+    local known = redis.call('HGET', places, slip.id)
+    if waits(slip.id, known) or is_held(slip.id) then return false end
+  end
   redis.call('HSET', places, slip.id, place)
   return true
 end

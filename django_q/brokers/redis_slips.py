@@ -57,7 +57,7 @@ def words_of(consignment: Consignment) -> tuple[str | bytes, ...]:
     options = ""
     if delay > 0 or priority:
         bounded = max(-HIGHEST_PRIORITY, min(HIGHEST_PRIORITY, int(priority)))
-        options = f"{int(delay * 1000)} {bounded}"
+        options = f"{max(0, int(delay * 1000))} {bounded}"
     return one_line(task_id or ""), options, package.encode()
 
 

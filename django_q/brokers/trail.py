@@ -20,6 +20,9 @@ SUSPICIOUS: Final = 8
 SHARE: Final = 20
 """From the beginning is looked one part in so many of the time."""
 
+LONGEST_SKIP: Final = 3.0
+"""Seconds after which that is done in any case: for so long may rows stay unseen."""
+
 FRESH: Final = 1.0
 """Seconds for which it is good enough to know where the rows begin."""
 
@@ -59,7 +62,8 @@ class Trail:
         """The rows begin here."""
         now = monotonic()
         if not self.is_good:
-            self._look_at_all = now + (now - self._began) * SHARE
+            pause = min((now - self._began) * SHARE, LONGEST_SKIP)
+            self._look_at_all = now + pause
         self.floors, self._look_again = floors, now + FRESH
 
     @contextmanager

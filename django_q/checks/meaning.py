@@ -70,18 +70,23 @@ def _judge_broker_class(raw: Mapping[str, Any], where: str) -> Iterator[CheckMes
         yield error("E007", message, _reason(problem))
         return
     flags = ("supports_leases", "supports_renewal")
-    if not any(getattr(broker_class, flag, False) for flag in flags):
+    comes_back = getattr(broker_class, "supports_receipts", True)
+    if comes_back and not any(getattr(broker_class, flag, False) for flag in flags):
         yield from _judge_retry(raw.get("retry") or 60, raw.get("timeout"), where)
 
 
 def _judge_retry(retry: Any, timeout: Any, where: str) -> Iterator[CheckMessage]:
     """Only for a broker that can't keep a package from others while its task runs."""
-    are_numbers = isinstance(retry, int | float) and isinstance(timeout, int | float)
-    if not are_numbers or retry > timeout:
+    if not isinstance(retry, int | float):
         return
+    twice = f"tasks that take longer than {retry} s run twice."
     message = f"{where}['retry'] ({retry}) should be longer than 'timeout'"
-    hint = f"Set 'retry' to {timeout + 60} or more, or tasks that take longer than"
-    yield warning("W012", f"{message} ({timeout}).", f"{hint} {retry} s run twice.")
+    if not timeout:
+        hint = f"Set 'timeout' to less than 'retry', or {twice}"
+        yield warning("W012", f"{message}, which is not set.", hint)
+    elif isinstance(timeout, int | float) and retry <= timeout:
+        hint = f"Set 'retry' to {timeout + 60} or more, or {twice}"
+        yield warning("W012", f"{message} ({timeout}).", hint)
 
 
 def _reason(problem: Exception) -> str:

@@ -90,6 +90,8 @@ class Errand(enum.IntEnum):
     EXECUTE = 0
     CONCLUDE = 1
     """Open it, but do not run it: record the end that the parcel's text tells."""
+    LOOK_FIRST = 2
+    """It was handed out before: execute it unless it has succeeded since."""
 
 
 class Parcel(NamedTuple):

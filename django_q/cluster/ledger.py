@@ -62,7 +62,10 @@ class Entry:
         delivery = self.delivery
         numbers = (self.number, self.mark, delivery.starts, delivery.attempts)
         texts = (self.cause, self.text, self.receipt, delivery.package)
-        return Parcel(*numbers, self.errand, *texts)
+        errand = self.errand
+        if errand is Errand.EXECUTE and delivery.deliveries > 1:
+            errand = Errand.LOOK_FIRST
+        return Parcel(*numbers, errand, *texts)
 
 
 class Death(NamedTuple):

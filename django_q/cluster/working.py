@@ -242,10 +242,20 @@ class Worker(Role):
             record = results.unloadable_record(parcel.package, reason, look=True)
             self.report(parcel, record)
         else:
+            if parcel.errand is Errand.LOOK_FIRST and results.has_succeeded(envelope):
+                self.skip(parcel, envelope)
+                return
             self._wait_for_hooks(envelope)
             begun = monotonic()
             self.conclude(parcel, self.run_task(parcel, envelope))
             self._note_length(envelope, monotonic() - begun)
+
+    def skip(self, parcel: Parcel, envelope: Envelope) -> None:
+        """It was saved, and whoever saved it died before it was removed from the queue."""
+        func, name = clean(envelope.func_name), clean(envelope.name)
+        text = "%s [%s] came again and has succeeded: it is removed, not run"
+        logger.warning(text, func, name)
+        self.report(parcel, results.repeated_record(envelope, self.options))
 
     def run_task(self, parcel: Parcel, envelope: Envelope) -> Outcome:
         has_receipt = not parcel.receipt.startswith(UNRECEIPTED)

@@ -5,8 +5,13 @@ from __future__ import annotations
 from django_q.results.attempts import save_attempts, sweep_attempts
 from django_q.results.cache import ResultCache
 from django_q.results.conclusion import conclude, forget_parts, open_cache
-from django_q.results.database import prune, save, write_alias
-from django_q.results.encoding import encode_result, keep_in_row, make_record
+from django_q.results.database import has_succeeded, prune, save, write_alias
+from django_q.results.encoding import (
+    encode_result,
+    keep_in_row,
+    make_record,
+    repeated_record,
+)
 from django_q.results.hooks import finish, needs_finish, run_hook
 from django_q.results.parts import part_id
 from django_q.results.record import Record
@@ -20,6 +25,7 @@ __all__ = [
     "encode_result",
     "finish",
     "forget_parts",
+    "has_succeeded",
     "keep_in_row",
     "make_record",
     "needs_finish",
@@ -27,6 +33,7 @@ __all__ = [
     "part_id",
     "prune",
     "rejected_record",
+    "repeated_record",
     "run_hook",
     "save",
     "save_attempts",

@@ -8,6 +8,7 @@ from typing import Final
 
 from django.db import (
     DataError,
+    Error,
     IntegrityError,
     InterfaceError,
     OperationalError,
@@ -20,12 +21,13 @@ from django.db.models.functions import RowNumber
 from picklefield.fields import dbsafe_encode
 
 from django_q import clock
+from django_q.envelope import Envelope
 from django_q.logs import clean, logger
 from django_q.models import Attempt, Success, Task
 from django_q.options import Options
 from django_q.results.record import Record
 from django_q.results.upserts import upsert
-from django_q.transactions import writing
+from django_q.transactions import freshen, writing
 
 LARGE: Final = 1024 * 1024
 """Characters; MySQL may refuse larger rows, and ends the connection then."""
@@ -66,6 +68,20 @@ def save(records: Sequence[Record], *, using: str) -> None:
         if not _is_accepted(chosen, using):
             for record in chosen:
                 _save_alone(record, using)
+
+
+def has_succeeded(envelope: Envelope) -> bool:
+    """Whether there is a success of this task from after it was queued.
+
+    False also where the database can't tell: then it runs once more.
+    """
+    alias = write_alias()
+    rows = Success.objects.using(alias).filter(pk=envelope.id)
+    try:
+        freshen(connections[alias])
+        return rows.filter(stopped__gte=envelope.started).exists()
+    except Error:
+        return False
 
 
 def prune(options: Options, *, using: str) -> None:

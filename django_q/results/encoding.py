@@ -9,6 +9,7 @@ from base64 import b64encode
 from dataclasses import replace
 from typing import Any, Final
 
+from django_q import clock
 from django_q.envelope import Envelope
 from django_q.exceptions import PackageTooLarge, UnsendableResult
 from django_q.logs import clean, logger, print_safely
@@ -71,6 +72,20 @@ def make_record(outcome: Outcome, options: Options) -> tuple[Outcome, Record]:
         **_note(outcome),
     )
     return outcome, replace(record, **link) if link else record
+
+
+def repeated_record(envelope: Envelope, options: Options) -> Record:
+    """The record of a task that had succeeded before: no row, but its chain goes on."""
+    outcome = Outcome(envelope=envelope, success=True, result=None, stopped=clock.now())
+    _, record = make_record(outcome, options)
+    return replace(
+        record,
+        keep=False,
+        cause="repeated",
+        args=NOTHING,
+        kwargs=NOTHING,
+        result=NOTHING,
+    )
 
 
 def keep_in_row(outcome: Outcome, record: Record) -> Record:

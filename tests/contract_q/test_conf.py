@@ -236,7 +236,7 @@ def test_a_child_obeys_what_is_assigned_in_it(q_settings: Any) -> None:
         Conf.TIMEOUT = None
         assert get_options().timeout is None
     finally:
-        vars(Conf)["_adopted"] = None
+        vars(Conf).update(_adopted=None, _adopted_others=None)
         Conf.reload()
 
 
@@ -385,7 +385,7 @@ def test_a_cluster_and_its_children_have_what_is_assigned(cluster: Cluster) -> N
         with pytest.raises(BadSignature):
             SignedPackage.loads(package)
     finally:
-        vars(Conf)["_adopted"] = None
+        vars(Conf).update(_adopted=None, _adopted_others=None)
         Conf.reload()
 
 

@@ -94,7 +94,7 @@ def every_verb_works(broker: Any) -> None:
     broker.enlist(uuid.uuid4().hex, 30)
     broker.enqueue("a", task_id=uuid.uuid4().hex)
     broker.enqueue("unwanted", task_id="u" * 32, delay=60)
-    assert 50 < (broker.next_due() or 0) <= 60
+    assert 50 < (broker.next_due() or 0) < 61
     assert broker.cancel("u" * 32)
     [first] = broker.dequeue(2)
     assert broker.renew([first.receipt]) == {first.receipt}

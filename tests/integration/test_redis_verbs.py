@@ -574,3 +574,64 @@ def test_nothing_is_lost_or_doubled_while_all_do_everything(
     assert set(crowd.done) | set(crowd.cancelled) == expected
     assert crowd.done.total() + len(crowd.cancelled) == len(expected)
     assert keys_of(broker, client) <= {"clusters", "bell"}
+
+
+# -- ids of tasks that others took
+
+
+def test_task_that_an_older_consumer_took_can_be_queued_again(
+    broker: Redis, client: Any
+) -> None:
+    """It may have died with it: this is when a call is repeated."""
+    broker.enqueue("a", task_id="t")
+    assert client.lpop(broker.list_key) == b"a"
+    broker.enqueue("in between", task_id="u")
+    broker.enqueue("a", task_id="t")
+    assert next_ones(broker) == ["in between", "a"]
+
+
+def test_last_task_that_an_older_consumer_took_can_be_queued_again(
+    broker: Redis, client: Any
+) -> None:
+    broker.enqueue("a", task_id="t")
+    client.lpop(broker.list_key)
+    broker.enqueue("a", task_id="t")
+    assert next_ones(broker) == ["a"]
+
+
+@pytest.mark.parametrize("options", [{}, {"priority": 3}, {"delay": 60}], ids=str)
+def test_task_that_waits_among_others_is_not_queued_again(
+    broker: Redis, client: Any, options: dict[str, Any]
+) -> None:
+    for number in range(20):
+        broker.enqueue(f"{number}", task_id=f"id-{number}", **options)
+    client.lpop(broker.list_key)
+    client.rpush(broker.list_key, "of an older producer")
+    size = broker.queue_size() + broker.lock_size()
+    for number in range(1, 20):
+        broker.enqueue(f"{number}", task_id=f"id-{number}", **options)
+    assert broker.queue_size() + broker.lock_size() == size
+
+
+def test_task_that_is_held_given_back_or_has_woken_somebody_is_not_queued_again(
+    broker: Redis, open_broker: Open, client: Any
+) -> None:
+    broker.enqueue("held", task_id="held")
+    broker.enqueue("back", task_id="back")
+    taken = {str(d.package): str(d.receipt) for d in broker.dequeue(2)}
+    broker.release([taken["back"]])
+    for name in ("held", "back"):
+        open_broker().enqueue(name, task_id=name)
+    assert (broker.queue_size(), broker.lock_size()) == (1, 1)
+    other = open_broker()
+    other.acknowledge_many(receipts(other))
+    idle(other, client)
+    broker.enqueue("called", task_id="called")
+    wait_until(other.has_news)
+    broker.enqueue("called", task_id="called")
+    assert next_ones(other) == ["called"]
+
+
+def test_delay_below_zero_is_none(broker: Redis) -> None:
+    broker.enqueue("now", delay=-5, priority=3)
+    assert next_ones(broker) == ["now"]

@@ -82,7 +82,8 @@ def test_class_that_cannot_be_imported() -> None:
 
 
 def test_retry_of_the_base_that_is_too_short_for_its_broker() -> None:
-    (found,) = told({"broker_class": "django_q.brokers.Broker"}, retry=60, timeout=90)
+    own = "tests.unit.test_checks.Plain"
+    (found,) = told({"broker_class": own}, retry=60, timeout=90)
     text = f"{WHERE}['retry'] (60) should be longer than 'timeout' (90)."
     assert found[:2] == ("django_q.W012", text)
 

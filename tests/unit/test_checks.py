@@ -37,6 +37,8 @@ class Leasing(Broker):
 class Plain(Broker):
     """A broker of a project's own that can't."""
 
+    supports_receipts = True
+
 
 def site(raw: Any = None, **given: Any) -> Site:
     settings: dict[str, Any] = {
@@ -361,12 +363,20 @@ def test_retry_too_short_for_a_broker_that_cannot_renew() -> None:
     assert problems(raw) == [("django_q.W012", message, hint)]
 
 
+def test_tasks_without_a_time_limit_on_a_broker_that_cannot_renew() -> None:
+    raw = {"broker_class": f"{__name__}.Plain", "retry": 60}
+    message = (
+        "Q_CLUSTER['retry'] (60) should be longer than 'timeout', which is not set."
+    )
+    hint = "Set 'timeout' to less than 'retry', or tasks that take longer than 60 s run"
+    assert problems(raw) == [("django_q.W012", message, f"{hint} twice.")]
+
+
 @pytest.mark.parametrize(
     "raw",
     [
         {"broker_class": f"{__name__}.Leasing", "timeout": 90, "retry": 60},
         {"broker_class": f"{__name__}.Plain", "timeout": 50, "retry": 60},
-        {"broker_class": f"{__name__}.Plain", "retry": 60},
         {"orm": "default", "timeout": 90, "retry": 60},
     ],
 )
