@@ -27,10 +27,10 @@ Test = TypeVar("Test", bound=Callable[..., None])
 
 
 def needs(flag: str) -> Callable[[Test], Test]:
-    """The test is for brokers that raise this flag."""
+    """The test is for brokers that raise this flag, and those of its other marks."""
 
     def mark(test: Test) -> Test:
-        test.needs = flag  # type: ignore[attr-defined]
+        test.needs = [flag, *getattr(test, "needs", ())]  # type: ignore[attr-defined]
         return test
 
     return mark
@@ -126,9 +126,9 @@ class BrokerContract:
         open_broker: Callable[[str], Broker],
     ) -> Broker:
         broker = open_broker(queue)
-        flag = getattr(request.function, "needs", None)
-        if flag and not getattr(broker, flag):
-            pytest.skip(f"{broker.info()} does not say {flag}")
+        for flag in getattr(request.function, "needs", ()):
+            if not getattr(broker, flag):
+                pytest.skip(f"{broker.info()} does not say {flag}")
         return broker
 
     @pytest.fixture
@@ -457,6 +457,7 @@ class BrokerContract:
         assert take_one(broker).package == "first"
 
     @needs_priority
+    @needs_delay
     def test_delayed_package_has_its_priority_when_it_is_due(self, broker: Broker):
         broker.enqueue("late and low", delay=20, priority=-3)
         broker.enqueue("late and high", delay=20, priority=3)
@@ -560,11 +561,10 @@ class BrokerContract:
         assert broker.peek() == ["now"]
 
     @needs_peek
+    @needs_priority
     def test_peeking_shows_packages_in_the_order_of_their_priority(
         self, broker: Broker
     ):
-        if not broker.supports_priority:
-            pytest.skip("it knows no priority")
         self.rank(broker)
         assert broker.peek() == list(self.ranked)
 
