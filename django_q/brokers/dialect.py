@@ -1,13 +1,12 @@
-"""Dialect: the words of a database, and how they are spoken; MariaDB's and MySQL's."""
+"""Dialect: the words of a database, and how they are spoken."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
 from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.utils import timezone
 
 
 class SQL(NamedTuple):
@@ -21,10 +20,12 @@ class SQL(NamedTuple):
         return SQL(f"{self.text} AND {other.text}", self.values + other.values)
 
 
-class Dialect:
+class Dialect(ABC):
     """What the statements of a queue are made of, and the connection they go to."""
 
-    quote = "`"
+    quote = '"'
+    escape = r" ESCAPE '\'"
+    """Says what quotes the signs of a pattern after LIKE."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
@@ -37,22 +38,13 @@ class Dialect:
     def columns(self, names: Iterable[str]) -> str:
         return ", ".join(map(self.quoted, names))
 
+    @abstractmethod
     def moment(self, delay: float = 0) -> SQL:
         """This moment, or one after `delay` seconds, as the column `lock` has it."""
-        # Rows hold the local time of the connection's zone. The session's own zone may
-        # be any: only UTC is certain.
-        zone = self.connection.timezone or timezone.get_default_timezone()
-        offset = timezone.now().astimezone(zone).utcoffset() or timedelta()
-        shift = offset + timedelta(seconds=delay)
-        return SQL(
-            "(UTC_TIMESTAMP(6) + INTERVAL %s MICROSECOND)",
-            (shift // timedelta(microseconds=1),),
-        )
 
+    @abstractmethod
     def rest_of_lock(self) -> SQL:
         """Seconds until a row's `lock`."""
-        now = self.moment()
-        return SQL(f"TIMESTAMPDIFF(MICROSECOND, {now.text}, `lock`) / 1e6", now.values)
 
     def ids(self, ids: Sequence[int]) -> SQL:
         """Rows with one of these ids: whole numbers, written out."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
+from django.utils import timezone
+
+from django_q.brokers.base import Consignment
 from django_q.brokers.dialect import SQL
 from django_q.brokers.ranks import Where
 from django_q.brokers.table import Table
@@ -17,6 +21,32 @@ class MySQLTable(Table):
     walk over everything where it comes from another row. So each priority is asked for
     by a statement of its own.
     """
+
+    quote = "`"
+    escape = ""
+    or_nothing = "ON DUPLICATE KEY UPDATE `id` = `id`"
+
+    def moment(self, delay: float = 0) -> SQL:
+        # Rows hold the local time of the connection's zone. The session's own zone may
+        # be any: only UTC is certain.
+        zone = self.connection.timezone or timezone.get_default_timezone()
+        offset = timezone.now().astimezone(zone).utcoffset() or timedelta()
+        shift = offset + timedelta(seconds=delay)
+        return SQL(
+            "(UTC_TIMESTAMP(6) + INTERVAL %s MICROSECOND)",
+            (shift // timedelta(microseconds=1),),
+        )
+
+    def rest_of_lock(self) -> SQL:
+        now = self.moment()
+        return SQL(f"TIMESTAMPDIFF(MICROSECOND, {now.text}, `lock`) / 1e6", now.values)
+
+    def insert(self, new: Consignment) -> int:
+        row = self.new_row(new)
+        text = f"{row.text} ON DUPLICATE KEY UPDATE `id` = LAST_INSERT_ID(`id`)"
+        with self.connection.cursor() as cursor:
+            cursor.execute(text, row.values)
+            return int(cursor.lastrowid)
 
     def find_ranks(self, where: Where, count: int) -> list[int]:
         found: list[int] = []

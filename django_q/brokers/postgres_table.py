@@ -42,8 +42,6 @@ ARRAYS: Final = {
 class PostgresTable(Table):
     """One statement each, which also wakes who waits: notices travel with the commit."""
 
-    quote = '"'
-
     def moment(self, delay: float = 0) -> SQL:
         # The moment of the statement, not of the transaction; and not clock_timestamp(),
         # for which no index can be used.

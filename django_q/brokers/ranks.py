@@ -56,10 +56,8 @@ class Ranks(Dialect):
         return SQL(text, (self.key,))
 
     def ranks(self) -> SQL:
-        """The priorities that rows of the queue have, highest first: a WITH clause.
-
-        One look into the index for each. Rows that wait for their time stand between
-        those of one priority and those of the next: nobody is to walk over them.
+        """The priorities that rows of the queue have, highest first: a WITH clause, with one
+        look into the index for each.
         """
         first, other = self.rank_below(None), self.rank_below("ranks.priority")
         text = (

@@ -37,8 +37,8 @@ class Signs:
     def read_all(self, start: str) -> list[str]:
         """The values of all keys that begin like this."""
         prefix = self._table.connection.ops.prep_for_like_query(start)
-        escape = "" if self._table.quote == "`" else r" ESCAPE '\'"
-        return self._select(SQL(f"{self._key} LIKE %s{escape}", (f"{prefix}%",)))
+        like = f"{self._key} LIKE %s{self._table.escape}"
+        return self._select(SQL(like, (f"{prefix}%",)))
 
     def _update(self, key: str, value: str, expires: SQL) -> int:
         text = (

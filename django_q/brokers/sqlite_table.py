@@ -17,9 +17,6 @@ from django_q.transactions import writing
 class SQLiteTable(Table):
     """One statement each. The clock is this machine's: the database has no other."""
 
-    quote = '"'
-    or_nothing = "ON CONFLICT DO NOTHING"
-
     @property
     def can_return(self) -> bool:
         return sqlite3.sqlite_version_info >= (3, 35)

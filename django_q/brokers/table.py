@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -58,7 +59,7 @@ class Table(Ranks):
     way of databases that can't return what they update.
     """
 
-    or_nothing = "ON DUPLICATE KEY UPDATE `id` = `id`"
+    or_nothing = "ON CONFLICT DO NOTHING"
     """What an INSERT says of a row that is there."""
 
     @property
@@ -200,13 +201,9 @@ class Table(Ranks):
 
     # -- new rows
 
+    @abstractmethod
     def insert(self, new: Consignment) -> int:
         """One new row; gives its id, or that of the row with this task id."""
-        row = self.new_row(new)
-        text = f"{row.text} ON DUPLICATE KEY UPDATE `id` = LAST_INSERT_ID(`id`)"
-        with self.connection.cursor() as cursor:
-            cursor.execute(text, row.values)
-            return int(cursor.lastrowid)
 
     def new_row(self, new: Consignment) -> SQL:
         moment, columns = self.moment(new.delay), self.new_columns([new])
