@@ -32,7 +32,7 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
 from django_q.brokers.advice import about_certificate
-from django_q.brokers.redis_cluster import BETWEEN, ClusterClient, is_cluster
+from django_q.brokers.redis_cluster import BETWEEN, ClusterClient, is_cluster, listed
 from django_q.brokers.redis_rights import refused_command
 from django_q.brokers.redis_way import ENTRIES, WHERE, Address, Way, wrong
 from django_q.brokers.registry import USE_THE_DATABASE
@@ -169,12 +169,12 @@ def _cluster(way: Way) -> ClusterClient:
         address = redis.Redis.from_url(way.url).connection_pool
         return ClusterClient(
             partial(redis.RedisCluster.from_url, way.url, **keywords),
-            f"cluster of {_host_of(address)}",
+            _host_of(address),
         )
     nodes = way.nodes or ((host, int(port)),)
     return ClusterClient(
         lambda: redis.RedisCluster(startup_nodes=_nodes(nodes), **keywords),
-        "cluster of " + _listed(nodes),
+        listed(nodes),
     )
 
 
@@ -236,11 +236,7 @@ def address_of(client: Any) -> str:
 
 def _host_of(pool: Any) -> str:
     where = pool.connection_kwargs
-    return _listed([(where.get("host", "localhost"), where.get("port", 6379))])
-
-
-def _listed(addresses: Any) -> str:
-    return ", ".join(f"{host}:{port}" for host, port in addresses)
+    return f"{where.get('host', 'localhost')}:{where.get('port', 6379)}"
 
 
 def version_of(client: Any) -> str:

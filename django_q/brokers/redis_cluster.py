@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from threading import Lock
 from time import monotonic, sleep
@@ -40,9 +40,9 @@ class ClusterClient:
     client of the cluster would repeat what has perhaps been done. All else is its own.
     """
 
-    def __init__(self, make: Callable[[], Any], address: str) -> None:
+    def __init__(self, make: Callable[[], Any], where: str) -> None:
         self.home = ""
-        self.address = address
+        self.address = f"cluster of {where}"
         self._make = make
         self._lock = Lock()
         self._made: Any = None
@@ -51,7 +51,7 @@ class ClusterClient:
     def around(cls, client: RedisCluster) -> ClusterClient:
         """The same for a client that somebody else has made."""
         nodes = client.nodes_manager.startup_nodes.values()
-        return cls(lambda: client, address_of_nodes(nodes))
+        return cls(lambda: client, listed((node.host, node.port) for node in nodes))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client(), name)
@@ -153,10 +153,9 @@ def is_elsewhere(error: RedisError) -> bool:
     return isinstance(error, AskError | TryAgainError) or BETWEEN in str(error)
 
 
-def address_of_nodes(nodes: Any) -> str:
-    """Where a cluster is: cluster of 10.0.0.7:6379, 10.0.0.8:6379."""
-    pairs = [(node.host, node.port) for node in nodes]
-    return "cluster of " + ", ".join(f"{host}:{port}" for host, port in pairs)
+def listed(addresses: Iterable[tuple[Any, Any]]) -> str:
+    """Hosts and ports for people: 10.0.0.7:6379, 10.0.0.8:6379."""
+    return ", ".join(f"{host}:{port}" for host, port in addresses)
 
 
 def plain(error: BaseException) -> RedisError:
