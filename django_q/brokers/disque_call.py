@@ -12,6 +12,7 @@ from typing import Any, Final
 from redis.exceptions import RedisError, TimeoutError  # noqa: A004
 
 from django_q.brokers.disque_client import USELESS, Nodes, name_of
+from django_q.brokers.disque_jobs import Jobs
 from django_q.exceptions import BrokerError
 
 LONGEST_WAIT: Final = 20.0
@@ -27,8 +28,6 @@ REST: Final = 1.0
 """Seconds after an error, in which nothing is asked; each time twice as many."""
 
 LONGEST_REST: Final = 30.0
-
-Jobs = list[Sequence[Any]]
 
 
 class Call:
