@@ -34,8 +34,8 @@ class Elsewhere:
             super().__init__(list_key=list_key)  # type: ignore[call-arg]
 
     def __reduce__(self) -> tuple[Any, ...]:
+        _, kind = type(self).__bases__
         broker = cast("Any", self)
-        kind = type(self).__mro__[2]
         return open_elsewhere, (kind, broker.short_key, self.seen_options)
 
 
