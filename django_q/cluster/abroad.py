@@ -41,11 +41,6 @@ class Abroad:
         self._brokers: dict[str, Broker] = {}
         self._failures: dict[str, Failure] = {}
 
-    def way_of(self, record: Record) -> str | None:
-        """The queue on another broker where a record's chain goes on, if it does."""
-        queue = record.link_queue if record.link else None
-        return queue if queue and is_elsewhere(queue) else None
-
     def send(self, queue: str, consignments: Sequence[Consignment]) -> None:
         """Put packages on that queue. Raises Unsent."""
         failure = self._failures.get(queue)
@@ -67,6 +62,12 @@ class Abroad:
         if queue not in self._brokers:
             self._brokers[queue] = get_broker(queue)
         return self._brokers[queue]
+
+
+def way_of(record: Record) -> str | None:
+    """The queue on another broker where a record's chain goes on, if it does."""
+    queue = record.link_queue if record.link else None
+    return queue if queue and is_elsewhere(queue) else None
 
 
 def links_in(records: Iterable[Record], own: str) -> list[Consignment]:

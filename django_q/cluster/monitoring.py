@@ -13,7 +13,7 @@ from django.db import InterfaceError, OperationalError
 
 from django_q import results
 from django_q.brokers.front import in_service
-from django_q.cluster.abroad import Abroad, Unsent, links_in
+from django_q.cluster.abroad import Abroad, Unsent, links_in, way_of
 from django_q.cluster.board import Word, mark_of
 from django_q.cluster.chronicle import Chronicle
 from django_q.cluster.frames import (
@@ -234,7 +234,7 @@ class Monitor(Role):
         """
         ways: dict[str | None, list[Ended]] = defaultdict(list)
         for ended in batch:
-            ways[self.abroad.way_of(ended.record)].append(ended)
+            ways[way_of(ended.record)].append(ended)
         for way, group in ways.items():
             if not self.trouble.rest:
                 self._settle(group, way)
