@@ -7,7 +7,7 @@ with the flags.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +15,7 @@ import django
 
 from django_q.brokers import Broker
 from django_q.brokers.registry import KINDS, load
+from tests.rst import simple_table
 
 PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "capabilities.inc"
 
@@ -54,20 +55,11 @@ def table() -> str:
     rows = [["Capability", *columns]]
     for name, has in CAPABILITIES.items():
         rows.append([name, *(cell(name, has, broker) for broker in columns.values())])
-    return "".join(lines(rows))
+    return simple_table(rows)
 
 
 def cell(name: str, has: Callable[[type[Broker]], bool], broker: type[Broker]) -> str:
     return ONLY.get((name, broker.__name__), "yes") if has(broker) else "\N{EN DASH}"
-
-
-def lines(rows: list[list[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rule = " ".join("=" * width for width in widths)
-    head, *body = (
-        " ".join(map(str.ljust, row, widths)).rstrip() + "\n" for row in rows
-    )
-    yield from (f"{rule}\n", head, f"{rule}\n", *body, f"{rule}\n")
 
 
 if __name__ == "__main__":

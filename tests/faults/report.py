@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from tests.rst import simple_table
+
 
 class Run(NamedTuple):
     """The rows of one broker."""
@@ -35,7 +37,7 @@ def table(runs: Sequence[Run]) -> str:
     for number in sorted(titles):
         found = [cells.get((number, broker), "--") for broker in brokers]
         rows.append([str(number), titles[number], *found])
-    return "".join(_simple_table(rows))
+    return simple_table(rows)
 
 
 def _lines(run: Run) -> Iterator[str]:
@@ -55,12 +57,3 @@ def _cell(fact: dict[str, Any]) -> str:
         return "**fails**"
     tasks, lost, twice = fact["acknowledged"], fact["lost"], fact["twice"]
     return f"{tasks} tasks, {lost} lost, {twice} twice, {fact['recovery']:g} s"
-
-
-def _simple_table(rows: list[list[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rule = " ".join("=" * width for width in widths) + "\n"
-    head, *body = (
-        " ".join(map(str.ljust, row, widths)).rstrip() + "\n" for row in rows
-    )
-    yield from (rule, head, rule, *body, rule)
