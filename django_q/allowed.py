@@ -5,22 +5,23 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from django_q.conf import get_options
 from django_q.exceptions import TaskNotAllowed
 from django_q.logs import clean
 
-EVERYTHING_BELOW = ".*"
+EVERYTHING_BELOW: Final = ".*"
 """Ends an entry that stands for all that is defined in a package or module."""
+
+ADD_IT: Final = "Add it to Q_CLUSTER['allowed_functions'], if this site is to run it."
 
 
 def check_path(path: str) -> None:
     """Raise TaskNotAllowed for a dotted path that no entry covers."""
     allowed = get_options().allowed_functions
     if allowed and not _covers(allowed, _whole(path)):
-        shown = clean(path)
-        raise TaskNotAllowed(f"{shown} is none of the functions that this site runs.")
+        raise _refused(f"{clean(path)} is")
 
 
 def check_function(func: Callable[..., Any] | str, found: Callable[..., Any]) -> None:
@@ -39,8 +40,7 @@ def check_function(func: Callable[..., Any] | str, found: Callable[..., Any]) ->
         return
     check_path(path)
     if not _covers(allowed, origin):
-        what = f"{clean(path)} is {clean(origin)}, which is none of the functions"
-        raise TaskNotAllowed(f"{what} that this site runs.")
+        raise _refused(f"{clean(path)} is {clean(origin)}, which is")
 
 
 def check_call(func: Callable[..., Any] | str) -> None:
@@ -74,6 +74,11 @@ def _covers(allowed: Sequence[str], path: str) -> bool:
         else path == entry
         for entry in allowed
     )
+
+
+def _refused(what_is: str) -> TaskNotAllowed:
+    message = f"{what_is} none of the functions that this site runs."
+    return TaskNotAllowed(message, hint=ADD_IT)
 
 
 def _whole(path: str) -> str:

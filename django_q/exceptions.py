@@ -55,8 +55,6 @@ class TaskNotFound(TaskError, ValueError):
 class TaskNotAllowed(TaskNotFound):
     """The setting `allowed_functions` does not cover this function."""
 
-    hint = "Add it to Q_CLUSTER['allowed_functions'], if this site is to run it."
-
 
 class TaskNotSerializable(TaskError, TypeError):
     """An argument can't be sent. Pass something simple instead, for example an id."""

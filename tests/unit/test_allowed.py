@@ -6,6 +6,7 @@ import functools
 import math
 import os
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import pytest
@@ -79,8 +80,9 @@ def test_path_is_allowed(path: str, entries: list[str] | None, q_settings: Any) 
 )
 def test_path_is_refused(path: str, entries: list[str], q_settings: Any) -> None:
     q_settings(allowed_functions=entries)
-    with pytest.raises(TaskNotAllowed, match="allowed_functions"):
+    with pytest.raises(TaskNotAllowed, match="allowed_functions") as caught:
         allowed.check_path(path)
+    assert str(copy(caught.value)) == str(caught.value)
 
 
 def test_module_vouches_for_what_it_defines_and_not_for_what_it_imports(
