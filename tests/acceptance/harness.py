@@ -11,7 +11,7 @@ import sys
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any, NoReturn, Self
@@ -284,8 +284,13 @@ class RunningCluster:
         """Its queue, as a producer sees it."""
         return get_broker(self.queue)
 
+    def left(self) -> int:
+        """Packages on its queue that wait or are held."""
+        with closing(self.broker()) as broker:
+            return broker.queue_size() + broker.lock_size()
+
     def queue_is_empty(self) -> bool:
-        return not OrmQ.objects.filter(key=self.queue).exists()
+        return not self.left()
 
     def works(self, within: float = 10.0) -> None:
         """A new task runs to its end."""

@@ -7,7 +7,6 @@ there is one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -24,25 +23,16 @@ from tests.waiting import wait_until
 LEASE = 2
 WORKERS = 2
 
-Start = Callable[..., "OnBench"]
-
-
-class OnBench(RunningCluster):
-    """A cluster whose queue is on one of these servers."""
-
-    def queue_is_empty(self) -> bool:
-        with closing(self.broker()) as broker:
-            return broker.queue_size() + broker.lock_size() == 0
+Start = Callable[..., RunningCluster]
 
 
 def starting(new_cluster: Runner, q_settings: Any, **chosen: Any) -> Start:
     # A job of Disque has its RETRY from whoever queues it.
     q_settings(orm=None, retry=LEASE, **chosen)
 
-    def run(**settings: Any) -> OnBench:
+    def run(**settings: Any) -> RunningCluster:
         settings = {"orm": None, "retry": LEASE, **chosen, **settings}
-        cluster = new_cluster(kind=OnBench, workers=WORKERS, **settings)
-        assert isinstance(cluster, OnBench)
+        cluster = new_cluster(workers=WORKERS, **settings)
         cluster.start().wait_until_running()
         return cluster
 

@@ -7,7 +7,6 @@ the ones of tests/benches, which only speak their protocols.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -43,15 +42,7 @@ class Place(NamedTuple):
 
 
 class OnBroker(RunningCluster):
-    """A cluster whose queue may be anywhere."""
-
-    def left(self) -> int:
-        """Packages that wait or are held."""
-        with closing(self.broker()) as broker:
-            return broker.queue_size() + broker.lock_size()
-
-    def queue_is_empty(self) -> bool:
-        return not self.left()
+    """Knows its rows, also those of one that was killed."""
 
     def rows(self) -> QuerySet[Task, str]:
         """The ids of its tasks that have a row."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -20,15 +19,7 @@ from tests.benches.mongo_server import MongoServer
 LEASE = 1
 WORKERS = 2
 
-Start = Callable[..., "OnMongo"]
-
-
-class OnMongo(RunningCluster):
-    """A cluster whose queue is in MongoDB."""
-
-    def queue_is_empty(self) -> bool:
-        with closing(self.broker()) as broker:
-            return broker.queue_size() + broker.lock_size() == 0
+Start = Callable[..., RunningCluster]
 
 
 @pytest.fixture
@@ -41,10 +32,9 @@ def server() -> Iterator[MongoServer]:
 def start(server: MongoServer, new_cluster: Runner, q_settings: Any) -> Start:
     q_settings(orm=None, mongo=server.settings, retry=LEASE)
 
-    def run(**settings: Any) -> OnMongo:
+    def run(**settings: Any) -> RunningCluster:
         settings = {"orm": None, "mongo": server.settings, "retry": LEASE, **settings}
-        cluster = new_cluster(kind=OnMongo, workers=WORKERS, **settings)
-        assert isinstance(cluster, OnMongo)
+        cluster = new_cluster(workers=WORKERS, **settings)
         cluster.start().wait_until_running()
         return cluster
 

@@ -29,10 +29,6 @@ Start = Callable[..., "OnRedis"]
 class OnRedis(RunningCluster):
     """A cluster whose queue is a list of Redis."""
 
-    def queue_is_empty(self) -> bool:
-        with closing(self.broker()) as broker:
-            return broker.queue_size() + broker.lock_size() == 0
-
     def waiting(self) -> int:
         """Packages in the list."""
         with closing(self.broker()) as broker:

@@ -15,19 +15,10 @@ WORKERS = 2
 TASKS = 80
 
 
-class OnRedis(RunningCluster):
-    """A cluster whose queue is a list of Redis."""
-
-    def queue_is_empty(self) -> bool:
-        with closing(self.broker()) as broker:
-            return broker.queue_size() + broker.lock_size() == 0
-
-
-def start(new_cluster: Runner, q_settings: Any, way: dict[str, Any]) -> OnRedis:
+def start(new_cluster: Runner, q_settings: Any, way: dict[str, Any]) -> RunningCluster:
     q_settings(orm=None, redis=way)
     settings = {"orm": None, "redis": way, "workers": WORKERS, "retry": 4}
-    cluster = new_cluster(kind=OnRedis, **settings)
-    assert isinstance(cluster, OnRedis)
+    cluster = new_cluster(**settings)
     cluster.start().wait_until_running()
     return cluster
 
@@ -44,7 +35,7 @@ def test_tasks_run_on_a_redis_cluster_and_a_killed_cluster_loses_none(
     diary.wait_until_begun(20)
     first.kill_everything()
     settings = {"orm": None, "redis": way, "retry": 4, "cluster_name": first.queue}
-    second = new_cluster(kind=OnRedis, workers=WORKERS, **settings)
+    second = new_cluster(workers=WORKERS, **settings)
     second.start()
     rows = second.wait_for_all(ids, within=40)
     assert all(row.success for row in rows)

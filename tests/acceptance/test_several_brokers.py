@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from io import StringIO
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -36,14 +35,6 @@ class Site(NamedTuple):
         return [(row.cluster, row.result) for row in rows.all()]
 
 
-class OnRedis(RunningCluster):
-    """It has the settings of the site, and serves another queue than these say."""
-
-    def queue_is_empty(self) -> bool:
-        with closing(self.broker()) as broker:
-            return broker.queue_size() + broker.lock_size() == 0
-
-
 @pytest.fixture
 def site(
     redis_server: RedisServer, new_cluster: Runner, q_settings: Any
@@ -54,7 +45,7 @@ def site(
     q_settings(**settings)
     site = Site(
         new_cluster(**settings),
-        new_cluster("--name", reports, kind=OnRedis, **settings),
+        new_cluster("--name", reports, **settings),
     )
     site.reports.queue = reports
     for cluster in site:

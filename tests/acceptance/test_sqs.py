@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -17,25 +16,16 @@ from tests.servers import SqsServer
 LEASE = 2
 WORKERS = 2
 
-Start = Callable[..., "OnSqs"]
-
-
-class OnSqs(RunningCluster):
-    """A cluster whose queue is at Amazon SQS."""
-
-    def queue_is_empty(self) -> bool:
-        with closing(self.broker()) as broker:
-            return broker.queue_size() + broker.lock_size() == 0
+Start = Callable[..., RunningCluster]
 
 
 @pytest.fixture
 def start(sqs_server: SqsServer, new_cluster: Runner, q_settings: Any) -> Start:
     q_settings(orm=None, sqs=sqs_server.settings)
 
-    def run(**settings: Any) -> OnSqs:
+    def run(**settings: Any) -> RunningCluster:
         settings = {"orm": None, "sqs": sqs_server.settings, "retry": LEASE, **settings}
-        cluster = new_cluster(kind=OnSqs, workers=WORKERS, **settings)
-        assert isinstance(cluster, OnSqs)
+        cluster = new_cluster(workers=WORKERS, **settings)
         cluster.start().wait_until_running()
         return cluster
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
@@ -32,18 +32,6 @@ BOUND: Final = 2 * WORKERS
 SECONDS: Final = 0.06
 RATE: Final = 20.0
 """Tasks in a second: 60 % of what the workers can do, so that a backlog goes away."""
-
-
-class Cluster(RunningCluster):
-    """A cluster that reaches its queue and its database over the bench's network."""
-
-    def queue_is_empty(self) -> bool:
-        return self.left() == 0
-
-    def left(self) -> int:
-        """What is still on the queue, waiting or held."""
-        with closing(self.broker()) as broker:
-            return broker.queue_size() + broker.lock_size()
 
 
 @dataclass
@@ -94,17 +82,16 @@ class Bench:
         self.log = str(folder / "truth")
         self.acknowledgements = str(folder / "acknowledged")
         self.figures = Figures()
-        self.clusters: list[Cluster] = []
+        self.clusters: list[RunningCluster] = []
         self._make_cluster = make_cluster
 
     # -- the cluster
 
-    def start(self, *, wait: bool = True, **settings: Any) -> Cluster:
+    def start(self, *, wait: bool = True, **settings: Any) -> RunningCluster:
         """A cluster on the queue of this bench; all of them share it."""
         common = {"workers": WORKERS, "retry": LEASE, "cluster_name": self.queue}
         settings = {**self.place.far, **common, **settings}
-        cluster = self._make_cluster(kind=Cluster, **settings)
-        assert isinstance(cluster, Cluster)
+        cluster = self._make_cluster(**settings)
         cluster.environment |= self._environment
         cluster.start()
         self.clusters.append(cluster)
@@ -217,7 +204,7 @@ class Bench:
         assert self.figures.is_whole, self.figures
         return self.figures
 
-    def _count(self, cluster: Cluster) -> None:
+    def _count(self, cluster: RunningCluster) -> None:
         acknowledged, ended = self.acknowledged(), self.ended()
         ids = set(acknowledged.values())
         figures = self.figures
