@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from django_q.brokers import stats, verbs
 from django_q.conf import get_options
+
+HIGHEST_PRIORITY: Final = 100
+"""The lowest is as far below 0."""
 
 
 class _Pair(NamedTuple):
@@ -74,6 +77,11 @@ class Consignment(NamedTuple):
 
     priority: int = 0
     """From -100 to 100; those with a higher one are handed out first."""
+
+
+def bounded(priority: int) -> int:
+    """What lies beyond the bounds counts as they do."""
+    return max(-HIGHEST_PRIORITY, min(HIGHEST_PRIORITY, int(priority)))
 
 
 class Broker:

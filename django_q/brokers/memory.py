@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
 
-from django_q.brokers.base import Broker, Consignment, Delivery
+from django_q.brokers.base import Broker, Consignment, Delivery, bounded
 from django_q.conf import get_options
 
 PULSE: Final = 0.005
@@ -261,7 +261,8 @@ class Memory(Broker):
             if known is not None:
                 return known.id
             due = monotonic() + delay
-            slip = Slip(next(pile.numbers), package, due, task_id, priority)
+            rank = bounded(priority)
+            slip = Slip(next(pile.numbers), package, due, task_id, rank)
             pile.slips[slip.id] = slip
             pile.change()
             return slip.id

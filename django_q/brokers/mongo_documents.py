@@ -22,7 +22,7 @@ from typing import Any, Final
 from bson import ObjectId
 from bson.errors import InvalidId
 
-from django_q.brokers.base import Delivery
+from django_q.brokers.base import Delivery, bounded
 from django_q.exceptions import UnknownReceipt
 
 Terms = dict[str, Any]
@@ -104,7 +104,8 @@ def new(package: str, lease: float, delay: float = 0, priority: int = 0) -> list
 def ranked(priority: int) -> Terms:
     if not priority:
         return {}
-    return {"above": priority} if priority > 0 else {"below": -priority}
+    rank = bounded(priority)
+    return {"above": rank} if rank > 0 else {"below": -rank}
 
 
 def name_of(task_id: str | None) -> Terms:

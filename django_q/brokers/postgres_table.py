@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
-from django_q.brokers.base import Consignment
+from django_q.brokers.base import HIGHEST_PRIORITY, Consignment
 from django_q.brokers.dialect import SQL
 from django_q.brokers.table import Change, Pairs, Row, Table, facts_of
 from django_q.brokers.trail import Floors, Trail
@@ -22,7 +22,7 @@ ABOVE: Final = '("lock", "id") >= (ranks.lock, ranks.id)'
 MARGIN: Final = 2
 """Seconds; longer ago nobody enqueued who has not committed since, or seldom."""
 
-EVERY_RANK: Final = range(-100, 101)
+EVERY_RANK: Final = range(-HIGHEST_PRIORITY, HIGHEST_PRIORITY + 1)
 NOWHERE: Final = (None, 0)
 
 LOWEST: Final = -(2**31)

@@ -7,15 +7,13 @@ from collections.abc import Iterator, Sequence
 from time import time_ns
 from typing import Final
 
-from django_q.brokers.base import Consignment, Delivery
+from django_q.brokers.base import Consignment, Delivery, bounded
 
 LARGEST_LOAD: Final = 16 * 1024 * 1024
 """Bytes of packages that travel in one go, or one package that is larger."""
 
 MOST_AT_ONCE: Final = 1000
 """Packages that are queued in one go: Redis does nothing else meanwhile."""
-
-HIGHEST_PRIORITY: Final = 100
 
 
 def new_token() -> str:
@@ -56,8 +54,7 @@ def words_of(consignment: Consignment) -> tuple[str | bytes, ...]:
     package, _, task_id, delay, priority = consignment
     options = ""
     if delay > 0 or priority:
-        bounded = max(-HIGHEST_PRIORITY, min(HIGHEST_PRIORITY, int(priority)))
-        options = f"{max(0, int(delay * 1000))} {bounded}"
+        options = f"{max(0, int(delay * 1000))} {bounded(priority)}"
     return one_line(task_id or ""), options, package.encode()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from django_q.brokers.base import Consignment
+from django_q.brokers.base import Consignment, bounded
 from django_q.brokers.dialect import SQL
 from django_q.brokers.ranks import Ranks
 from django_q.brokers.trail import Trail
@@ -326,4 +326,4 @@ class Table(Ranks):
 def facts_of(new: Consignment) -> dict[str, Any]:
     """What is known of a new row, by column."""
     facts = {"key": new.queue, "payload": new.package}
-    return facts | {"task_id": new.task_id, "priority": new.priority}
+    return facts | {"task_id": new.task_id, "priority": bounded(new.priority)}

@@ -436,6 +436,14 @@ class BrokerContract:
         assert sorted(packages_of(take(broker, 3))) == ["100", "7", "also 7"]
 
     @needs_priority
+    def test_priority_beyond_the_bounds_counts_as_the_bound(self, broker: Broker):
+        for package, priority in (("-100", -100), ("-999", -999), ("100", 100)):
+            broker.enqueue(package, priority=priority)
+        broker.enqueue_many([Consignment("999", broker.short_key, priority=999)])
+        taken = [take_one(broker).package for _ in range(4)]
+        assert taken == ["100", "999", "-100", "-999"]
+
+    @needs_priority
     def test_released_package_keeps_its_priority(self, broker: Broker, other: Broker):
         broker.enlist(new_id(), 30)
         for priority in (1, 1, -1, -1):
