@@ -138,7 +138,7 @@ class Sqs(Broker):
         self._wanted = min(count or get_options().bulk or 1, AT_ONCE)
         messages = self._answered() if self._is_enlisted else self._waited()
         self._found_all = not messages
-        return [deliver(message) for message in messages]
+        return [deliver(message, self.list_key) for message in messages]
 
     def acknowledge(self, receipt: str) -> bool:
         return bool(Sqs.acknowledge_many(self, [receipt]))

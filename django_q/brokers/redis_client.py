@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 import redis
+from django.core.cache import InvalidCacheBackendError
 from django.utils.module_loading import import_string
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
@@ -121,7 +122,11 @@ def at_home(client: Any, key: str) -> Any:
 def _borrow(alias: str) -> redis.Redis | None:
     """The client of a django-redis cache, with its connections; None without package."""
     borrow: Any = find_optional("django_redis", "get_redis_connection")
-    client: redis.Redis | None = borrow and borrow(alias)
+    try:
+        client: redis.Redis | None = borrow and borrow(alias)
+    except (InvalidCacheBackendError, NotImplementedError) as error:
+        message = f"Q_CLUSTER['django_redis'] {alias!r} is no cache of django-redis."
+        raise wrong(message, clean(error)) from error
     return client
 
 
@@ -134,7 +139,11 @@ def _own(client: Callable[[], Any] | str) -> Any:
     except ImportError as error:
         message = f"{WHERE}['client'] {client!r} cannot be imported."
         raise wrong(message, clean(error)) from error
-    return make()
+    try:
+        return make()
+    except TypeError as error:
+        message = f"{WHERE}['client'] {client!r} can't be called without arguments."
+        raise wrong(message, clean(error)) from error
 
 
 def _server(way: Way) -> redis.Redis:
@@ -272,6 +281,8 @@ def translated(error: RedisError, client: Any) -> BrokerError:
     if is_outage(error):
         message = f"Can't reach the Redis broker at {address} ({reason})."
         hint = "Check that Redis runs and that Q_CLUSTER['redis'] is right."
+        if speaks_tls(client):
+            hint = f"Check that it takes TLS there. {hint}"
         hint = f"{about_certificate(reason) or hint} {USE_THE_DATABASE}"
         return RedisUnavailable(message, hint=hint)
     if command := refused_command(error):
@@ -280,6 +291,12 @@ def translated(error: RedisError, client: Any) -> BrokerError:
     message = f"Redis at {address} refuses: {clean(error)}"
     hint = ALLOW if isinstance(error, NoPermissionError) else ""
     return BrokerError(message, hint=hint)
+
+
+def speaks_tls(client: Any) -> bool:
+    pool = None if is_cluster(client) else getattr(client, "connection_pool", None)
+    kind = getattr(pool, "connection_class", None)
+    return isinstance(kind, type) and issubclass(kind, redis.SSLConnection)
 
 
 def is_outage(error: RedisError) -> bool:

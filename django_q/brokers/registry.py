@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from django.utils.module_loading import import_string
 
@@ -149,10 +149,13 @@ def choose(options: Options) -> Kind:
 def load(path: str) -> type[Broker]:
     """The broker class with this dotted path."""
     try:
-        broker_class: type[Broker] = import_string(path)
+        broker_class: Any = import_string(path)
     except ImportError as error:
         raise _explained(error, path) from error
-    return broker_class
+    if not isinstance(broker_class, type):
+        message = f"Q_CLUSTER['broker_class'] {path!r} is no class."
+        raise ConfigurationError(message, hint="Name a subclass of Broker.")
+    return cast("type[Broker]", broker_class)
 
 
 def _explained(error: ImportError, path: str) -> ConfigurationError:

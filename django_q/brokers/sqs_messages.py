@@ -76,10 +76,12 @@ class Letter(NamedTuple):
         return PackageTooLarge(message, hint="Pass a file name or an id instead.")
 
 
-def deliver(message: Message) -> Delivery:
+def deliver(message: Message, queue: str) -> Delivery:
     """A message as it is handed out. What only waited for its time is not counted."""
     times = int(message["Attributes"]["ApproximateReceiveCount"])
-    waits = ceil(max(0, delay_of(message) - LONGEST_DELAY) / LONGEST_LEASE)
+    # In a FIFO queue a single message can't be delayed: it is hidden when it comes.
+    by_itself = 0 if queue.endswith(FIFO) else LONGEST_DELAY
+    waits = ceil(max(0, delay_of(message) - by_itself) / LONGEST_LEASE)
     times = max(1, times - waits)
     package = "" if message["Body"] == BLANK else message["Body"]
     receipt = message["ReceiptHandle"]

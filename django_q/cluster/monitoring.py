@@ -246,7 +246,8 @@ class Monitor(Role):
             for ended in batch:
                 self._put_off(ended, error)
         except OUTAGES as error:
-            what = f"{len(self._in_hand)} results wait for the database"
+            who = "broker" if isinstance(error, BrokerUnavailable) else "database"
+            what = f"{len(self._in_hand)} results wait for the {who}"
             self.trouble.begin(what, error)
         except Exception as error:  # noqa: BLE001 - any client's errors end here
             self._find_culprit(batch, error)
@@ -283,7 +284,7 @@ class Monitor(Role):
 
     def _let_go(self, batch: Sequence[Ended], late: set[str]) -> None:
         """These are durable, or another's: tell everybody who waits for that."""
-        self.trouble.end(f"{self.title}: the database works")
+        self.trouble.end(f"{self.title}: results are saved")
         self.gather = GATHER_LONG if len(batch) >= MANY else GATHER
         for ended in batch:
             self.unsaved.pop(ended.report.number, None)

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from django_q import __version__
 from django_q.brokers import Broker
 from django_q.clock import localtime
+from django_q.conf import Conf
 from django_q.dashboard.snapshot import QueueFigures, Snapshot, take_snapshot
 from django_q.dashboard.wording import (
     DAY,
@@ -181,7 +182,9 @@ def _row(name: str, cells: tuple[str, ...], width: int) -> str:
 
 def _unserved(queue: QueueFigures) -> str:
     message = _("%(queue)s has no cluster. Start one: python manage.py qcluster")
-    return message % {"queue": clean(queue.name)}
+    # The name is last in each language, and a cluster of the base needs none.
+    name = "" if queue.name == Conf.of_cluster("").queue else f" --name {queue.name}"
+    return message % {"queue": clean(queue.name)} + clean(name)
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -49,7 +49,7 @@ def cluster(others: set[int], running_cluster: Runner) -> RunningCluster:
     cluster = running_cluster()
     # The driver's own words, in the line that says what failed.
     cluster.complaints = (
-        "works? again|can't use the broker|failed|wait for the database"
+        "(?:work|works|saved) again|can't use the broker|failed|wait for the"
     )
     return cluster
 

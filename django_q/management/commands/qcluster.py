@@ -53,8 +53,8 @@ class Command(BaseCommand):
         cluster = Cluster()
         try:
             cluster.start()
-        except RuntimeError as error:
-            raise CommandError(str(error)) from None
+        except (RuntimeError, DjangoQError) as error:
+            raise CommandError(clean(error, 400)) from None
         # What a project has put in place of `Cluster` may know only start and stop.
         is_ours = issubclass(type(cluster), OurCluster)
         if options.get("run_once"):

@@ -267,3 +267,22 @@ def test_client_that_is_nowhere_in_the_settings_is_not_sent() -> None:
 
 def test_ready_client_shows_no_password() -> None:
     assert repr(ReadyClient(redis.Redis(password="secret"))) == "<a ready Redis>"
+
+
+def test_maker_that_wants_arguments_is_named(q_settings: Any) -> None:
+    q_settings(orm=None, redis={"client": "math.sqrt"})
+    with pytest.raises(ConfigurationError, match="'math.sqrt' can't be called"):
+        get_broker("mine")
+
+
+def test_cache_that_is_not_there_is_named(q_settings: Any) -> None:
+    pytest.importorskip("django_redis")
+    q_settings(orm=None, django_redis="nope")
+    with pytest.raises(ConfigurationError, match="'nope' is no cache of django-redis"):
+        get_broker("mine")
+
+
+def test_class_that_is_none_is_named(q_settings: Any) -> None:
+    q_settings(broker_class="math.sqrt")
+    with pytest.raises(ConfigurationError, match="'math.sqrt' is no class"):
+        get_broker("mine")

@@ -110,7 +110,10 @@ def test_no_cluster_says_how_to_start_one() -> None:
 def test_queue_without_a_cluster_is_an_alert() -> None:
     lines = texts(snapshot(stat(), queues=(queue("mail"), queue("shop", stat()))))
 
-    assert lines[2] == " ▲ mail has no cluster. Start one: python manage.py qcluster"
+    assert (
+        lines[2]
+        == " ▲ mail has no cluster. Start one: python manage.py qcluster --name mail"
+    )
     assert len(lines) == 24
 
 

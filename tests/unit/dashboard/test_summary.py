@@ -56,7 +56,8 @@ def test_queue_without_a_cluster_is_said_twice() -> None:
     lines = list(describe(snapshot(stat(), queues=(queue("mail"),))))
 
     assert lines[-3].endswith("  no cluster")
-    assert lines[-1] == "! mail has no cluster. Start one: python manage.py qcluster"
+    start = "python manage.py qcluster --name mail"
+    assert lines[-1] == f"! mail has no cluster. Start one: {start}"
 
 
 def test_no_alert_while_a_cluster_does_not_tell_its_queue() -> None:
