@@ -271,7 +271,7 @@ def test_ready_client_shows_no_password() -> None:
 
 def test_maker_that_wants_arguments_is_named(q_settings: Any) -> None:
     q_settings(orm=None, redis={"client": "math.sqrt"})
-    with pytest.raises(ConfigurationError, match="'math.sqrt' can't be called"):
+    with pytest.raises(ConfigurationError, match=r"'math\.sqrt' can't be called"):
         get_broker("mine")
 
 
@@ -284,5 +284,5 @@ def test_cache_that_is_not_there_is_named(q_settings: Any) -> None:
 
 def test_class_that_is_none_is_named(q_settings: Any) -> None:
     q_settings(broker_class="math.sqrt")
-    with pytest.raises(ConfigurationError, match="'math.sqrt' is no class"):
+    with pytest.raises(ConfigurationError, match=r"'math\.sqrt' is no class"):
         get_broker("mine")
