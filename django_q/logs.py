@@ -5,14 +5,25 @@ from __future__ import annotations
 import logging
 import unicodedata
 from collections.abc import Callable
-from typing import TextIO
+from typing import Any, TextIO
 
 LINE_FORMAT = "%(asctime)s [Q] %(levelname)s %(message)s"
 TIME_FORMAT = "%H:%M:%S"
 CONSOLE = "django-q console "
 
+LONGEST_LINE = 1000
+"""Characters of a line of a traceback: the message of an error may hold megabytes."""
+
 logger = logging.getLogger("django-q")
 logger.addHandler(logging.NullHandler())
+
+
+class LineFormatter(logging.Formatter):
+    """Prints tracebacks with what a terminal would act on made visible."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - its name in logging
+        lines = super().formatException(ei).splitlines()
+        return "\n".join(clean(line, LONGEST_LINE) for line in lines)
 
 
 def attach_console(level: str | int, stream: TextIO | None = None) -> None:
@@ -20,7 +31,7 @@ def attach_console(level: str | int, stream: TextIO | None = None) -> None:
     if _has_handler(logger):
         return
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(logging.Formatter(LINE_FORMAT, TIME_FORMAT))
+    handler.setFormatter(LineFormatter(LINE_FORMAT, TIME_FORMAT))
     handler.set_name(f"{CONSOLE}{level}")
     logger.addHandler(handler)
     logger.setLevel(_number_of(level))

@@ -32,7 +32,10 @@ NEGATIVE_IS_MEANT: Final = frozenset({"save_limit", "recycle"})
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Everything Q_CLUSTER can say. Durations are seconds unless the name says more."""
+    """Everything Q_CLUSTER can say. Durations are seconds unless the name says more.
+
+    Settings that may hold passwords are left out of the repr: tracebacks travel far.
+    """
 
     name: str = "default"
     """Name of the site: salt of the signatures, prefix of the vital signs."""
@@ -85,6 +88,9 @@ class Options:
     max_package_size: int = 10 * 1024 * 1024
     """Bytes that a package may have, packed or unpacked, when it is sent or read."""
 
+    max_task_age: float | None = None
+    """Seconds since it was queued, after which a task is not run; None: any age."""
+
     save_limit: int = 250
     """Successes that are kept; 0: all, negative: none. Failures are always kept."""
 
@@ -136,7 +142,7 @@ class Options:
     time_zone: str | None = None
     """Zone of cron and calendar schedules; None: TIME_ZONE of the project."""
 
-    error_reporter: dict[str, Any] = field(default_factory=dict)
+    error_reporter: dict[str, Any] = field(default_factory=dict, repr=False)
     """Name of an error reporter's entry point -> its keyword arguments."""
 
     start_method: str | None = None
@@ -148,22 +154,22 @@ class Options:
     broker_class: str | None = None
     """Dotted path of a broker of your own; wins over the settings below."""
 
-    iron_mq: dict[str, Any] | None = None
+    iron_mq: dict[str, Any] | None = field(default=None, repr=False)
     """Connection of the IronMQ broker."""
 
-    sqs: dict[str, Any] | None = None
+    sqs: dict[str, Any] | None = field(default=None, repr=False)
     """Connection of the Amazon SQS broker; an empty dict selects it too."""
 
     orm: str | None = None
     """Alias of the database that holds the queue."""
 
-    mongo: dict[str, Any] | None = None
+    mongo: dict[str, Any] | None = field(default=None, repr=False)
     """Connection of the MongoDB broker."""
 
     mongo_db: str | None = None
     """Database of the MongoDB broker."""
 
-    redis: dict[str, Any] | str | None = None
+    redis: dict[str, Any] | str | None = field(default=None, repr=False)
     """Connection of the Redis broker: keywords or a URL. (A client is made ready.)"""
 
     django_redis: str | None = None
@@ -172,7 +178,7 @@ class Options:
     disque_nodes: list[str] | None = None
     """Addresses `host:port` of the Disque broker."""
 
-    disque_auth: str | None = None
+    disque_auth: str | None = field(default=None, repr=False)
     """Password of the Disque broker."""
 
     disque_fastack: bool = False

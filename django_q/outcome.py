@@ -19,6 +19,9 @@ class Cause(enum.StrEnum):
     LOST = "lost"
     """Its worker died, as often as `max_deliveries` allows."""
 
+    TOO_OLD = "too old"
+    """It was queued longer ago than `max_task_age` allows, and did not run."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:

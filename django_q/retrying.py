@@ -1,9 +1,10 @@
-"""Whether a task runs again, and when: the whole of retrying."""
+"""Whether a task runs, and runs again, and when: the whole of retrying."""
 
 from __future__ import annotations
 
 import random
 
+from django_q import clock
 from django_q.envelope import Envelope
 from django_q.options import Options
 from django_q.outcome import Cause, Outcome
@@ -18,13 +19,29 @@ def pause_before_retry(outcome: Outcome, options: Options) -> float | None:
 
     Repeating for ever, as the earlier releases did, keeps their rhythm: `retry`.
     """
-    if outcome.success or outcome.cause is Cause.LOST:
+    if outcome.success or outcome.cause in {Cause.LOST, Cause.TOO_OLD}:
         return None
     if repeats_for_ever(outcome.envelope, options):
         return min(options.retry, LONGEST_PAUSE)
     if outcome.attempt >= attempts_allowed(outcome.envelope, options):
         return None
     return draw_pause(outcome, options)
+
+
+def staleness(envelope: Envelope, options: Options) -> str:
+    """Words for a task that is too old to be run; none for any other.
+
+    The moment when it was queued is under the signature: whoever brings an old package
+    once more can't make it younger.
+    """
+    age = (clock.now() - envelope.started).total_seconds()
+    limit = options.max_task_age
+    if not limit or age <= limit:
+        return ""
+    return (
+        f"It was queued {age:,.0f} s ago and did not run: older than {limit:g} s"
+        " (setting 'max_task_age')."
+    )
 
 
 def repeats_for_ever(envelope: Envelope, options: Options) -> bool:

@@ -156,7 +156,7 @@ def _is_link(link: Any) -> bool:
     try:
         func, _args, kwargs = split_link(link)
         check_options(split_options(func, kwargs)[0])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return False
     return is_function(func)
 

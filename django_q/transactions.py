@@ -7,6 +7,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Final, Self
 from urllib.parse import unquote, urlsplit
@@ -110,9 +111,7 @@ class Turnstile:
         if self._connection.is_in_memory_db():
             return
         try:
-            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-            path = f"{_file_of(self._connection)}-turnstile"
-            self._file = os.open(path, flags, 0o666)
+            self._file = _open_beside(_file_of(self._connection), "-turnstile")
             self._wait(self._file, monotonic() + limit)
         except OSError:
             # A folder or a system that knows no such lock: we do without.
@@ -208,6 +207,17 @@ def _set_busy_timeout(connection: BaseDatabaseWrapper, seconds: float) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
         cursor.fetchone()
+
+
+def _open_beside(database: str, ending: str) -> int:
+    """Open a file for those who may write the database, and for nobody else.
+
+    As SQLite does with its own. A link that somebody put there is not followed.
+    """
+    flags = os.O_RDWR | os.O_CREAT
+    for flag in ("O_CLOEXEC", "O_NOFOLLOW"):
+        flags |= getattr(os, flag, 0)
+    return os.open(database + ending, flags, Path(database).stat().st_mode & 0o666)
 
 
 def _file_of(connection: BaseDatabaseWrapper) -> str:

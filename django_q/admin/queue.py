@@ -92,6 +92,13 @@ class QueueAdmin(QueueModelAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: OrmQ | None = None
+    ) -> list[Any]:
+        """With the lock of a task that a cluster holds: moved, it would run twice."""
+        fields = [*super().get_readonly_fields(request, obj)]
+        return [*fields, "lock"] if obj is not None and obj.holder else fields
+
     def save_model(
         self, request: HttpRequest, obj: OrmQ, form: Any, change: bool
     ) -> None:

@@ -9,6 +9,7 @@ from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from django_q.conf import get_options
 from django_q.logs import clean
 from django_q.models import Schedule, ScheduleNote, Task
 from django_q.models.schedule import link_to_task
@@ -58,6 +59,16 @@ class ScheduleAdmin(ScheduleModelAdmin):
     ) -> list[Any]:
         fields = [*super().get_readonly_fields(request, obj)]
         return [*fields, "error"] if obj is not None and obj.error else fields
+
+    def get_fieldsets(
+        self, request: HttpRequest, obj: Schedule | None = None
+    ) -> list[Any]:
+        """With a word on what it means to fill in this form."""
+        (title, fields), *others = super().get_fieldsets(request, obj)
+        warning = _("Whoever may save a schedule can run any function of the project.")
+        if get_options().allowed_functions:
+            warning = _("Only functions that the settings allow are run.")
+        return [(title, {"description": warning, **fields}), *others]
 
     def save_model(
         self, request: HttpRequest, obj: Schedule, form: Any, change: bool

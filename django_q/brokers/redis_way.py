@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from django_q.exceptions import ConfigurationError
 from django_q.logs import clean
+from django_q.masking import mask
 from django_q.ready import ReadyClient, is_client
 
 WHERE: Final = "Q_CLUSTER['redis']"
@@ -46,7 +47,7 @@ class Way:
     client: Callable[[], Any] | str | None = None
     """What gives the client, or its dotted path."""
 
-    url: str = ""
+    url: str = field(default="", repr=False)
     is_cluster: bool = False
     nodes: tuple[Address, ...] = ()
     """Of the cluster, those to ask first."""
@@ -54,8 +55,8 @@ class Way:
     sentinels: tuple[Address, ...] = ()
     service_name: str = ""
     min_other_sentinels: int = 0
-    sentinel_kwargs: dict[str, Any] = field(default_factory=dict)
-    keywords: dict[str, Any] = field(default_factory=dict)
+    sentinel_kwargs: dict[str, Any] = field(default_factory=dict, repr=False)
+    keywords: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, setting: Any) -> Way:
@@ -215,7 +216,7 @@ def _address(given: Any, entry: str, usual_port: int) -> Address:
             return host, int(port or usual_port)
     except (TypeError, ValueError):
         pass
-    shown = clean(repr(given), 40)
+    shown = clean(repr(mask(entry, given)), 40)
     message = f"{WHERE}[{entry!r}] has {shown}, which is no address."
     raise wrong(message, f"Write ('10.0.0.7', {usual_port}).")
 

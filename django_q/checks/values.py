@@ -16,6 +16,7 @@ from django.utils.functional import Promise
 
 from django_q.checks.messages import error, warning
 from django_q.logs import clean
+from django_q.masking import mask
 from django_q.options import NEGATIVE_IS_MEANT, Options
 from django_q.task_options import Kind
 
@@ -47,7 +48,7 @@ def _unknown(key: Any, where: str) -> CheckMessage:
 
 def _judge_value(key: str, value: Any, where: str) -> Iterator[CheckMessage]:
     kind = _kind(key)
-    shown = clean(repr(value), 30)
+    shown = clean(repr(mask(key, value)), 30)
     if kind.accepts(value):
         is_below = isinstance(value, int | float) and value < 0
         if is_below and key not in NEGATIVE_IS_MEANT:

@@ -33,6 +33,7 @@ from django_q.cluster.trouble import Trouble
 from django_q.conf import get_options
 from django_q.logs import logger
 from django_q.options import Options
+from django_q.signing import require_key
 from django_q.status import Stat
 
 ROOT_SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGQUIT")
@@ -98,9 +99,10 @@ class Cluster:
     def start(self) -> int:
         """Start the cluster; gives the pid of the root once all its roles work.
 
-        Raises RuntimeError when the sentinel ends before that. What has stopped may be
-        started again.
+        Raises RuntimeError when the sentinel ends before that, ConfigurationError without
+        a SECRET_KEY. What has stopped may be started again.
         """
+        require_key()
         if self._ears.fileno() < 0:
             self._begin_anew()
         logger.info("Q Cluster %s starting: %s", self.name, versions())

@@ -35,6 +35,7 @@ from django_q.exceptions import UnreadablePackage
 from django_q.execution import Runner
 from django_q.logs import clean, logger
 from django_q.outcome import Cause, Outcome
+from django_q.retrying import staleness
 from django_q.signals import announce, post_spawn
 
 MOST_KEPT: Final = 500
@@ -278,6 +279,9 @@ class Worker(Role):
                 f"{text} Given up after {allowed} deliveries.",
                 attempt=attempt,
             )
+        reason = staleness(envelope, self.options)
+        if reason:
+            return self.runner.lost(envelope, Cause.TOO_OLD, reason, attempt=attempt)
         limit = self.runner.limit_of(envelope)
         self._announce_start(parcel, envelope, allowed)
         self._show(parcel.number, State.RUNNING, limit)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any, Final
@@ -10,21 +9,11 @@ from typing import Any, Final
 from django_q import __version__
 from django_q.conf import CONF_NAMES, Conf
 from django_q.logs import clean
+from django_q.masking import mask
 from django_q.options import Options
-
-MASK: Final = "********"
-"""Stands for a secret."""
 
 AUTOMATIC: Final = frozenset({"bulk", "queue_limit"})
 """Shown only where they are set: what Conf has else is for code that wants a number."""
-
-SECRET: Final = re.compile(r"pass|pwd|secret|token|auth|credential|key", re.IGNORECASE)
-"""Names whose values nobody should read on a screen or in a log."""
-
-USER_IN_URL: Final = re.compile(r"//[^/@\s]+@")
-SECRET_IN_URL: Final = re.compile(
-    r"(?<=[?&])(\w*pass\w*|\w*token\w*)=[^&\s]*", re.IGNORECASE
-)
 
 
 def list_settings(environ: Mapping[str, str]) -> Iterator[str]:
@@ -39,20 +28,6 @@ def list_settings(environ: Mapping[str, str]) -> Iterator[str]:
         if value is not None and not is_automatic:
             origin = _origin(option.name, given, environ)
             yield f"{name}: {clean(mask(option.name, value), 1000)}  # {origin}"
-
-
-def mask(name: str, value: Any) -> Any:
-    """The value with every secret in it replaced."""
-    if isinstance(value, Mapping):
-        return {key: mask(str(key), inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [mask(name, inner) for inner in value]
-    if value and SECRET.search(name):
-        return MASK
-    if isinstance(value, str):
-        value = USER_IN_URL.sub(f"//{MASK}@", value)
-        return SECRET_IN_URL.sub(rf"\1={MASK}", value)
-    return value
 
 
 def _origin(option: str, given: Mapping[str, Any], environ: Mapping[str, str]) -> str:

@@ -13,6 +13,11 @@ from typing import Any, Final
 from django.utils.translation import gettext as _
 
 LENGTH_LIMIT: Final = 100_000
+"""Characters that are read at all."""
+
+LENGTH_ADVISED: Final = 10_000
+"""Characters that a schedule may have when it is written; older ones may have more."""
+
 DEPTH_LIMIT: Final = 50
 
 UNREADABLE: Final = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ from django_q import clock, recurrence
 from django_q.allowed import check_path
 from django_q.exceptions import TaskNotAllowed
 from django_q.models.columns import columns_meanwhile
-from django_q.models.literals import parse_args, parse_kwargs
+from django_q.models.literals import LENGTH_ADVISED, parse_args, parse_kwargs
 from django_q.models.task import Task
 from django_q.models.validators import validate_cron, validate_kwarg
 from django_q.options import Options
@@ -178,9 +178,21 @@ class Schedule(models.Model):
                 problems[field] = str(error)
         if self.schedule_type == self.CRON and not self.cron:
             problems["cron"] = str(_("The Cron type needs a cron expression."))
-        problems |= self._forbidden()
+        problems |= self._too_long() | self._forbidden()
         if problems:
             raise ValidationError(problems)
+
+    def _too_long(self) -> dict[str, str]:
+        """Arguments above the limit, unless they are those that the row has already."""
+        texts = {"args": self.args or "", "kwargs": self.kwargs or ""}
+        long = [name for name, text in texts.items() if len(text) > LENGTH_ADVISED]
+        if not long:
+            return {}
+        rows = Schedule.objects.using(self._state.db).filter(pk=self.pk)
+        stored: Mapping[str, Any] = rows.values("args", "kwargs").first() or {}
+        message = _("arguments do not parse: more than %(limit)d characters")
+        problem = str(message % {"limit": LENGTH_ADVISED})
+        return {name: problem for name in long if texts[name] != stored.get(name)}
 
     def _forbidden(self) -> dict[str, str]:
         """What the setting `allowed_functions` says against function and hook."""

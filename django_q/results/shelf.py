@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 from urllib.parse import quote
 
 from django.core.cache import BaseCache
@@ -119,9 +120,15 @@ def _alone_with_files(cache: BaseCache) -> Iterator[None]:
         return
     folder = Path(cache._dir)  # type: ignore[attr-defined]  # noqa: SLF001
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (folder / "django_q.lock").open("wb") as file:
+    with _open_privately(folder / "django_q.lock") as file:
         locks.lock(file, locks.LOCK_EX)
         yield
+
+
+def _open_privately(path: Path) -> BinaryIO:
+    """As the cache's own files: for this user, and never through a link."""
+    flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    return os.fdopen(os.open(path, flags, 0o600), "wb")
 
 
 def _batches(keys: Iterable[str]) -> Iterator[list[str]]:

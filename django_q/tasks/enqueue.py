@@ -56,6 +56,8 @@ class KeptBrokers(threading.local):
         return self._brokers[queue]
 
 
+LONGEST_CHAIN: Final = 10_000
+
 _kept: Final = KeptBrokers()
 _adviser: Final = Adviser()
 _at_once: Final = contextvars.ContextVar("at_once", default=False)
@@ -70,7 +72,8 @@ def async_task(func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> str
     commits, and vanishes if it is rolled back; other brokers are sent it then, unless
     the setting `send_on_commit` is off.
 
-    Raises TypeError for an option of the wrong kind, TaskNotSerializable,
+    Raises TypeError for an option of the wrong kind, ValueError for a chain of more than
+    LONGEST_CHAIN tasks, TaskNotSerializable,
     TaskNotImportable, PackageTooLarge, and what the broker raises. In sync mode the
     function is called at once, and what it raises is raised here after the failure was
     saved.
@@ -106,6 +109,7 @@ def _async_task(
     envelope = Envelope.from_call(func, args, keywords, options)
     envelope = envelope.with_defaults(get_options()).announced()
     _check_functions(envelope)
+    _check_length(envelope)
     if settings.DEBUG:
         _adviser.consider(envelope, kwargs)
     dispatch(envelope, options.get("broker"))
@@ -119,6 +123,14 @@ def _check_functions(envelope: Envelope) -> None:
     check_call(envelope.func)
     if envelope.hook:
         check_call(envelope.hook)
+
+
+def _check_length(envelope: Envelope) -> None:
+    """Each link carries all that follow it: the work grows with the square."""
+    if envelope.chain and len(envelope.chain) >= LONGEST_CHAIN:
+        length = len(envelope.chain) + 1
+        message = f"A chain has at most {LONGEST_CHAIN:,} tasks, not {length:,}."
+        raise ValueError(message)
 
 
 # -- dispatch
@@ -181,7 +193,7 @@ def send_after_commit(send: Callable[[], None]) -> None:
 
 def _send(broker: Broker, package: str, envelope: Envelope) -> None:
     broker_id = verbs.enqueue(broker, package, envelope.id)
-    logger.info("Enqueued [%s] %s", broker.list_key, broker_id)
+    logger.info("Enqueued [%s] %s", clean(broker.list_key), clean(broker_id))
     logger.debug("Pushed (%s, %s)", clean(envelope.name), envelope.id)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from django_q import __version__
-from django_q.dashboard.configuration import list_settings, mask
+from django_q.dashboard.configuration import list_settings
+from django_q.masking import mask
 
 
 def test_settings_with_their_origin(settings: Any) -> None:
