@@ -19,6 +19,10 @@ class DjangoQError(Exception):
         text = message or (inspect.cleandoc(type(self).__doc__ or ""))
         super().__init__(f"{text} {self.hint}".strip())
 
+    def __repr__(self) -> str:
+        """Not that of a client's own error, which may be among the bases as well."""
+        return f"{type(self).__name__}({str(self)!r})"
+
 
 class ConfigurationError(DjangoQError, ImproperlyConfigured):
     """Q_CLUSTER is wrong. Run: python manage.py check"""

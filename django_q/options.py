@@ -219,9 +219,9 @@ class Options:
         return f"django_q:{self.name}:cluster"
 
 
-def _database_in(mongo: dict[str, Any]) -> str:
+def _database_in(mongo: Any) -> str:
     """What stands in the first URI between the hosts and the query."""
-    host = mongo.get("host") or ""
+    host = mongo.get("host") or "" if isinstance(mongo, dict) else ""
     uri = host if isinstance(host, str) else str([*host, ""][0])
     _scheme, separator, rest = uri.partition("://")
     path = rest.partition("?")[0].partition("/")[2] if separator else ""
