@@ -9,7 +9,9 @@ import importlib
 import multiprocessing
 import os
 import sys
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import django
 from django.apps import apps
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from django_q.cluster.roles import Launch
 
 
+LAST_STANDARD: Final = 2
+"""Input, output and errors are for every program."""
+
+
 def enter(path: str, launch: Launch) -> None:
     """Become the role whose class the dotted path names, until it leaves."""
     roles = importlib.import_module("django_q.cluster.roles")
@@ -30,11 +36,27 @@ def enter(path: str, launch: Launch) -> None:
     roles.release_signals()
     for end in launch.foreign:
         end.close()  # type: ignore[attr-defined]
+    if not launch.foreign:
+        keep_descriptors()
     parent = multiprocessing.parent_process()
     if launch.dies_with_parent and parent is not None and parent.pid:
         roles.die_with_parent(parent.pid)
     prepare(launch)
     live(path, launch)
+
+
+def keep_descriptors() -> None:
+    """Let no program that a task starts have what this process has open.
+
+    What came over a socket, as all that a fork server gives its children, would be
+    inherited. A program that outlives us would keep that server alive.
+    """
+    with suppress(OSError):
+        for file in Path("/dev/fd").iterdir():
+            if int(file.name) > LAST_STANDARD:
+                with suppress(OSError):
+                    # The one by which the folder is read is closed by now.
+                    os.set_inheritable(int(file.name), False)
 
 
 def prepare(launch: Launch) -> None:
