@@ -67,6 +67,7 @@ class Envelope:
     retry_delay: float | None = None
     retry_delay_max: float | None = None
     max_deliveries: int | None = None
+    outbox: bool | None = None
     undecided_options: list[str] | None = None
     """Options that were keywords, while nobody knew whether the function takes them."""
 

@@ -109,6 +109,9 @@ class Options:
     send_on_commit: bool = True
     """False: a broker outside the database gets tasks at once, not at the commit."""
 
+    outbox: bool = False
+    """True: tasks for a broker outside the database wait in a table until it has them."""
+
     queue_limit: int | None = None
     """Packages held at once, at most; 0, None: enough for a fraction of a second."""
 

@@ -15,6 +15,7 @@ from django_q import results
 from django_q.brokers import Broker, get_broker
 from django_q.cluster.echo import Echo
 from django_q.cluster.frames import Frame, Kind
+from django_q.cluster.relay import Relay
 from django_q.cluster.roles import Launch, Role
 from django_q.cluster.scheduling import Scheduler
 from django_q.cluster.trouble import Trouble
@@ -62,7 +63,8 @@ class Chore:
 
 class Housekeeper(Role):
     """Duties: 1. publish the cluster's vital signs; 2. fire due schedules; 3. free what
-    dead clusters held; 4. prune old successes, and what is left of deleted tasks.
+    dead clusters held; 4. send what was left in the outbox; 5. prune old successes, and
+    what is left of deleted tasks.
     """
 
     kind = "housekeeper"
@@ -75,6 +77,7 @@ class Housekeeper(Role):
         self.broker: Broker = copy(self.launch.broker) or get_broker()
         self.echo = Echo.of(self.broker)
         self.database = results.write_alias()
+        self.relay = Relay()
         self.heart = Chore("the heartbeat", self.publish)
         self.chores = [self.heart]
         if self.options.scheduler:
@@ -83,6 +86,7 @@ class Housekeeper(Role):
         if self.broker.supports_leases:
             self.broker.enlist(self.launch.identity.id, self.options.lease)
             self.chores.append(Chore("the rescue", self.rescue))
+        self.chores.append(Chore("the outbox", self.relay.send_overdue))
         self.chores.append(Chore("sweeping", self.sweep))
         if self.options.save_limit > 0:
             self.chores.append(Chore("pruning", self.prune))
@@ -98,6 +102,7 @@ class Housekeeper(Role):
 
     def teardown(self) -> None:
         self.echo.close()
+        self.relay.close()
         self.broker.close()
 
     def obey(self, frame: Frame) -> None:

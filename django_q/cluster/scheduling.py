@@ -28,7 +28,7 @@ from django_q.models.schedule import is_fired_by
 from django_q.options import Options
 from django_q.recurrence import ONCE
 from django_q.task_options import TASK_OPTIONS, check_options, split_options
-from django_q.tasks.enqueue import keep_broker, sending_at_once
+from django_q.tasks.enqueue import Send, keep_broker, sending_at_once
 from django_q.transactions import writing
 
 LONGEST_PASS: Final = 2.0
@@ -40,8 +40,10 @@ PAUSE_AFTER_OUTAGE: Final = 3.0
 OUTAGES: Final = (OperationalError, InterfaceError, ConnectionError)
 """What is wrong then is not the row."""
 
-NEVER_FROM_TEXT: Final = frozenset({"broker", "sync"})
-"""Options that a row can't give: a task never runs inside the scheduler."""
+NEVER_FROM_TEXT: Final = frozenset({"broker", "sync", "outbox"})
+"""Options that a row can't give: a task never runs inside the scheduler, and whether it
+goes through the outbox is the site's decision.
+"""
 
 FROM_TEXT: Final = TASK_OPTIONS - NEVER_FROM_TEXT | {"task_name", "broker_name"}
 """Options that a row can give."""
@@ -106,7 +108,8 @@ class Scheduler:
     Each slot has a short transaction of its own, in which the row moves on, if nobody
     else has moved it, and its task is enqueued. A broker outside the database gets the
     task before that commits: after a crash in between it gets it again, under the same
-    id, instead of never, unless it has run by then.
+    id, instead of never, unless it has run by then. With the setting `outbox` the task
+    is written in the transaction, and sent after it.
     """
 
     def __init__(self, options: Options, broker: Broker, title: str) -> None:
@@ -116,6 +119,7 @@ class Scheduler:
         self.database = router.db_for_write(Schedule)
         self._now = SharedClock(self.database).now
         self._setbacks: dict[int, Setback] = {}
+        self._is_relayed = options.outbox and is_of_settings(broker, options)
 
     def enqueue_due(self, now: datetime | None = None, *, once: bool = False) -> int:
         """Enqueue a task for each slot that is due, and give their number.
@@ -219,7 +223,7 @@ class Scheduler:
             options["hook"] = schedule.hook
         if cluster:
             options["cluster"] = cluster
-        if not cluster or cluster == self.options.queue:
+        if (not cluster or cluster == self.options.queue) and not self._is_relayed:
             options["broker"] = self.broker
         return options
 
@@ -241,25 +245,29 @@ class Scheduler:
 
     def _fire(self, firing: Firing) -> bool:
         """Move the row and enqueue the task, together; False if another was faster."""
-        if not self._move_and_enqueue(firing):
+        afterwards = self._move_and_enqueue(firing)
+        if afterwards is None:
             return False
         if self.options.sync:
             # The task itself runs in this call: not inside our transaction.
             self._enqueue(firing)
+        for send in afterwards:
+            send()
         self._tell(firing)
         return True
 
-    def _move_and_enqueue(self, firing: Firing) -> bool:
+    def _move_and_enqueue(self, firing: Firing) -> list[Send] | None:
+        """What is to be sent afterwards; None if another was faster."""
         with writing(self.database, patient=True):
             if not self._claim(firing):
-                return False
+                return None
             if firing.is_last:
                 self._rows().filter(pk=firing.schedule.pk).delete()
             else:
                 firing.announce_move()
             if not self.options.sync and not self._has_ended(firing):
-                self._enqueue(firing)
-        return True
+                return self._enqueue(firing)
+        return []
 
     def _has_ended(self, firing: Firing) -> bool:
         """Whether the slot's task was sent, by somebody who crashed then, and has run.
@@ -287,10 +295,10 @@ class Scheduler:
             ScheduleNote.write(seen, error=None, anchor=firing.anchor)
         return True
 
-    def _enqueue(self, firing: Firing) -> None:
+    def _enqueue(self, firing: Firing) -> list[Send]:
         # Looked up at the door at call time: applications patch it there.
         try:
-            with sending_at_once():
+            with sending_at_once() as afterwards:
                 returned = tasks.async_task(
                     firing.schedule.func,
                     *firing.args,
@@ -304,6 +312,7 @@ class Scheduler:
             raise
         if returned != firing.task_id:
             self._rows().filter(task=firing.task_id).update(task=returned)
+        return afterwards
 
     def _tell(self, firing: Firing) -> None:
         text = "%s created task %s from schedule [%s] for %s"
@@ -362,6 +371,12 @@ def pop_options(kwargs: dict[str, Any]) -> dict[str, Any]:
     for name in NEVER_FROM_TEXT:
         kwargs.pop(name, None)
     return {name: value for name, value in given.items() if name in FROM_TEXT}
+
+
+def is_of_settings(broker: Broker, options: Options) -> bool:
+    """Whether it is the broker that others find for this queue, too."""
+    own = keep_broker(options.queue)
+    return type(broker) is type(own) and broker.list_key == own.list_key
 
 
 def label_of(schedule: Schedule) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 from django.db import DatabaseError, close_old_connections, connections
 from django.db.models import Avg, Count, DurationField, ExpressionWrapper, F, Min, Q
 
+from django_q import outbox
 from django_q.brokers import Broker
 from django_q.clock import now
 from django_q.conf import get_options
@@ -88,6 +89,12 @@ class Snapshot:
     tasks: TaskFigures
     schedules: int
     next_run: datetime | None
+    outbox: int = 0
+    """Tasks that are not sent to their broker yet."""
+
+    refused: int = 0
+    """Those among them that it did not take."""
+
     silent: tuple[Carrier, ...] = ()
     """Brokers of this site that do not answer, while another one does."""
 
@@ -135,6 +142,7 @@ def take_snapshot(broker: Broker | None = None) -> Snapshot:
     first = asked[0]
     going_on = Min("next_run", filter=~Q(repeats=0))
     schedules = Schedule.objects.aggregate(count=Count("pk"), next=going_on)
+    waiting, refused = outbox.count()
     return Snapshot(
         at=now(),
         name=options.name,
@@ -147,6 +155,8 @@ def take_snapshot(broker: Broker | None = None) -> Snapshot:
         tasks=_tasks(now()),
         schedules=schedules["count"],
         next_run=schedules["next"],
+        outbox=waiting,
+        refused=refused,
     )
 
 

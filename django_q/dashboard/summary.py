@@ -80,6 +80,10 @@ def describe(snapshot: Snapshot) -> Iterator[str]:
     yield from map(_line, _cells(snapshot))
     yield ""
     yield from _queue_table(snapshot)
+    if snapshot.outbox:
+        yield ""
+        figures = {"tasks": snapshot.outbox, "refused": snapshot.refused}
+        yield _("In the outbox: %(tasks)s, refused: %(refused)s") % figures
     alerts = find_alerts(snapshot)
     if alerts:
         yield ""
@@ -210,6 +214,8 @@ def _totals(snapshot: Snapshot) -> dict[str, Any]:
         "time_avg_s": average,
         "schedules": snapshot.schedules,
         "next_run": localtime(next_run).isoformat() if next_run else None,
+        "outbox": snapshot.outbox,
+        "outbox_refused": snapshot.refused,
     }
 
 

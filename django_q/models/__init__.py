@@ -5,6 +5,7 @@ from __future__ import annotations
 from django_q.models.attempt import Attempt
 from django_q.models.hooks import call_hook
 from django_q.models.ormq import OrmQ
+from django_q.models.outbox import OutboxEntry
 from django_q.models.pauses import PausedQueue
 from django_q.models.schedule import Schedule, ScheduleNote
 from django_q.models.task import Failure, Success, Task
@@ -15,6 +16,7 @@ __all__ = [
     "Attempt",
     "Failure",
     "OrmQ",
+    "OutboxEntry",
     "PausedQueue",
     "Schedule",
     "ScheduleNote",

@@ -18,8 +18,9 @@ from django.conf import settings
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from django_q import outbox
 from django_q.allowed import check_call
-from django_q.brokers import Broker, get_broker, verbs
+from django_q.brokers import Broker, Consignment, get_broker, verbs
 from django_q.conf import get_options
 from django_q.envelope import Envelope
 from django_q.exceptions import DjangoQError, PackageTooLarge
@@ -33,6 +34,9 @@ from django_q.tasks.advice import (
     warn_of_main,
 )
 from django_q.tasks.inline import run_inline
+
+Send = Callable[[], None]
+"""What puts one package on its queue."""
 
 
 class KeptBrokers(threading.local):
@@ -60,7 +64,10 @@ LONGEST_CHAIN: Final = 10_000
 
 _kept: Final = KeptBrokers()
 _adviser: Final = Adviser()
-_at_once: Final = contextvars.ContextVar("at_once", default=False)
+_courier: Final = outbox.Courier()
+_afterwards: Final = contextvars.ContextVar[list[Send] | None](
+    "afterwards", default=None
+)
 
 
 def async_task(func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> str:
@@ -70,7 +77,8 @@ def async_task(func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> str
     `cluster`, …) do not reach the function; `q_options` may hold them as well. With the
     database as broker the task becomes visible when the surrounding transaction
     commits, and vanishes if it is rolled back; other brokers are sent it then, unless
-    the setting `send_on_commit` is off.
+    the setting `send_on_commit` is off. With `outbox=True`, or the setting, a table of
+    the database has it until they do.
 
     Raises TypeError for an option of the wrong kind, ValueError for a chain of more than
     LONGEST_CHAIN tasks, TaskNotSerializable,
@@ -106,6 +114,9 @@ def _async_task(
     func: Callable[..., Any] | str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> str:
     options, keywords = split_options(func, kwargs)
+    if options.get("outbox") and options.get("broker") is not None:
+        message = "Only the brokers of the settings have an outbox, not 'broker'."
+        raise TypeError(message)
     envelope = Envelope.from_call(func, args, keywords, options)
     envelope = envelope.with_defaults(get_options()).announced()
     _check_functions(envelope)
@@ -147,11 +158,45 @@ def dispatch(envelope: Envelope, broker: Broker | None = None) -> None:
     warn_of_main(envelope)
     chosen = broker or keep_broker(envelope.cluster)
     send = partial(_send, chosen, package, envelope)
-    waits = get_options().send_on_commit and not _at_once.get()
+    if broker is None and _has_outbox(envelope, chosen):
+        queue = envelope.cluster or get_options().queue
+        _post(Consignment(package, queue, envelope.id), send)
+        return
+    waits = get_options().send_on_commit and _afterwards.get() is None
     if chosen.database is None and waits:
         send_after_commit(send)
     else:
         send()
+
+
+def _has_outbox(envelope: Envelope, broker: Broker) -> bool:
+    """Not where the queue itself is in the database of the outbox."""
+    own = envelope.outbox
+    wanted = get_options().outbox if own is None else own
+    return bool(wanted) and broker.database != outbox.write_alias()
+
+
+def _post(new: Consignment, send: Send) -> None:
+    """Write a package into the outbox, and send it after the commit.
+
+    Inside a transaction of other databases only, it can't be undone with that: then
+    writing waits as well.
+    """
+    deliver: Send = partial(_courier.deliver, new, send)
+    if _is_in_transaction(connections[outbox.write_alias()]):
+        outbox.write(new)
+    else:
+        deliver = partial(_write_and_deliver, new, deliver)
+    afterwards = _afterwards.get()
+    if afterwards is None:
+        send_after_commit(deliver)
+    else:
+        afterwards.append(deliver)
+
+
+def _write_and_deliver(new: Consignment, deliver: Send) -> None:
+    outbox.write(new)
+    deliver()
 
 
 def seal(envelope: Envelope) -> str:
@@ -167,18 +212,22 @@ def seal(envelope: Envelope) -> str:
 
 
 @contextmanager
-def sending_at_once() -> Iterator[None]:
+def sending_at_once() -> Iterator[list[Send]]:
     """Send also inside a transaction. For callers who do it again, under the same id,
     unless the transaction commits: so they send once too often rather than never.
+
+    What goes through the outbox is part of the transaction instead: the list is what to
+    call after it.
     """
-    before = _at_once.set(True)
+    afterwards: list[Send] = []
+    before = _afterwards.set(afterwards)
     try:
-        yield
+        yield afterwards
     finally:
-        _at_once.reset(before)
+        _afterwards.reset(before)
 
 
-def send_after_commit(send: Callable[[], None]) -> None:
+def send_after_commit(send: Send) -> None:
     """Send now, or when the transactions that are open in this thread have committed.
 
     Else a worker might look for rows that it can't see yet, or that never come.

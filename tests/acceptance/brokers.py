@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from time import sleep, time_ns
+from typing import Any, NoReturn
 
 from django_q.brokers import Broker
 from django_q.brokers.ironmq import IronMQBroker
 from django_q.brokers.orm import ORM
+from django_q.brokers.redis_broker import Redis
 from django_q.clock import now
 from django_q.conf import Conf, get_options
 
@@ -34,6 +37,16 @@ class Poisoned(ORM):
         if failed:
             raise ValueError("poison")
         return super().release(receipts, delay=delay, failed=failed)
+
+
+class Deadly(Redis):
+    """Kills whoever sends, before or after the package is on its queue."""
+
+    def enqueue(self, package: str, **options: Any) -> NoReturn:
+        if os.environ["QTEST_DIES"] == "after":
+            super().enqueue(package, **options)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
 
 
 class Brief(IronMQBroker):

@@ -13,13 +13,22 @@ import pytest
 from django.db import connections
 from pytest_django import DjangoDbBlocker
 
-from django_q.models import Attempt, OrmQ, Schedule, ScheduleNote, Task, VitalSign
+from django_q.models import (
+    Attempt,
+    OrmQ,
+    OutboxEntry,
+    Schedule,
+    ScheduleNote,
+    Task,
+    VitalSign,
+)
 from tests.acceptance.harness import Diary, RunningCluster
 from tests.settings import ENGINE
 from tests.waiting import wait_until
 
 Runner = Callable[..., RunningCluster]
 HERE = Path(__file__).parent
+MODELS = (Task, Attempt, OrmQ, OutboxEntry, Schedule, ScheduleNote, VitalSign)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -63,7 +72,7 @@ def db(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[No
     """
     with django_db_blocker.unblock():
         yield
-        for model in (Task, Attempt, OrmQ, Schedule, ScheduleNote, VitalSign):
+        for model in MODELS:
             model.objects.all().delete()
         connections.close_all()
 

@@ -75,7 +75,7 @@ class TestOptions:
             *("hook", "group", "save", "sync", "cached", "ack_failure", "broker"),
             *("iter_count", "iter_cached", "chain", "cluster", "timeout"),
             *("max_attempts", "retry_delay", "retry_delay_max", "max_deliveries"),
-            "stop_on_failure",
+            *("stop_on_failure", "outbox"),
         } == TASK_OPTIONS
 
 
@@ -99,7 +99,10 @@ GOOD: list[tuple[str, Any]] = [
     ("task_name", "monthly"),
     ("cluster", "long"),
     ("broker", Memory()),
-    *((name, True) for name in ("save", "sync", "ack_failure", "stop_on_failure")),
+    *(
+        (name, True)
+        for name in ("save", "sync", "ack_failure", "stop_on_failure", "outbox")
+    ),
     ("save", 0),
     ("cached", 300),
     ("cached", True),

@@ -1,0 +1,190 @@
+"""Relay: sends what was left in the outbox by those who wrote it there."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from time import monotonic
+from typing import Any, Final
+
+from django.db import router
+
+from django_q import outbox
+from django_q.brokers import Broker, Consignment, get_broker, verbs
+from django_q.cluster.trouble import Trouble
+from django_q.exceptions import ConfigurationError
+from django_q.logs import clean, logger
+from django_q.models import OutboxEntry, Task
+
+Entries = dict[str, Any]
+"""Entries of the outbox, by their tasks' ids."""
+
+LOOK_EVERY: Final = 2.0
+"""Seconds after which an entry that is due is noticed at the latest."""
+
+BATCH: Final = 200
+"""Entries that are taken in one pass."""
+
+CHUNK: Final = 1024 * 1024
+"""Characters of packages that are in memory at once, unless a single one has more."""
+
+LEASE: Final = 60.0
+"""Seconds for which nobody else takes what a pass has taken."""
+
+LONGEST_PASS: Final = 2.0
+"""Seconds after which a pass ends, so that the heartbeat goes on."""
+
+FIRST_PAUSE: Final = 5.0
+LONGEST_PAUSE: Final = 600.0
+"""Between two tries of an entry that its broker refuses."""
+
+LONGEST_OUTAGE: Final = 60.0
+"""Between two tries of one on which the connection broke."""
+
+
+class Relay:
+    """Sends every overdue entry to the broker of its queue, and takes it out.
+
+    A package is sent before its entry is removed: after a crash in between it is sent
+    again, under the same id. An entry that fails is tried ever more rarely, and holds up
+    nobody; a broker that can't be reached holds up its own queues only.
+    """
+
+    def __init__(self) -> None:
+        self._brokers: dict[str, Broker] = {}
+        self._troubles: dict[str, Trouble] = {}
+        self._careful: set[str] = set()
+        """Queues that did not take many at once: next they get one by one."""
+
+    def send_overdue(self) -> float:
+        """One pass; gives the seconds until the next one."""
+        end = monotonic() + LONGEST_PASS
+        resting = [queue for queue, each in self._troubles.items() if each.rest]
+        taken = outbox.take(BATCH, LEASE, without=resting)
+        by_queue: defaultdict[str, Entries] = defaultdict(dict)
+        for entry in taken:
+            by_queue[entry.queue][entry.task_id] = entry
+        for queue, entries in by_queue.items():
+            self._serve(queue, entries, end)
+        return 0.0 if len(taken) == BATCH else LOOK_EVERY
+
+    def close(self) -> None:
+        """Close the connections; the next package opens them anew."""
+        for broker in self._brokers.values():
+            broker.close()
+
+    def _serve(self, queue: str, left: Entries, end: float) -> None:
+        """Send the entries of one queue; those that are left are put back."""
+        trouble = self._troubles.setdefault(queue, Trouble(1.0, 30.0))
+        pause, count, name = 0.0, len(left), clean(queue)
+        try:
+            while left and monotonic() < end:
+                self._send_some(queue, left)
+        except (OSError, ConfigurationError) as error:
+            pause = trouble.begin(f"the outbox can't be sent to {name}", error)
+        else:
+            trouble.end(f"the outbox is sent to {name}")
+            self._careful.discard(queue)
+        if left:
+            outbox.put_back(list(left.values()), pause)
+        logger.debug("%s entries of the outbox were for %s", count, name)
+
+    def _send_some(self, queue: str, left: Entries) -> None:
+        """Send the first few, and take them out of `left`. Raises what says that the
+        broker can't be reached.
+        """
+        chunk = first_chunk(left.values())
+        packages = outbox.read_packages(chunk)
+        ended = ended_since(chunk)
+        if ended:
+            outbox.remove(ended, patient=True)
+        for entry in chunk:
+            if entry.task_id in ended or entry.task_id not in packages:
+                # Whoever wrote it has sent it after all.
+                del left[entry.task_id]
+        new = [
+            Consignment(packages[entry.task_id], queue, entry.task_id)
+            for entry in chunk
+            if entry.task_id in left
+        ]
+        if not new:
+            return
+        broker = self._broker_of(queue)
+        if broker.supports_bulk and broker.supports_ids and queue not in self._careful:
+            self._send_at_once(broker, new, left)
+        else:
+            self._send_one_by_one(broker, new, left)
+
+    def _send_at_once(
+        self, broker: Broker, new: Sequence[Consignment], left: Entries
+    ) -> None:
+        """All in one go; if that fails, next time one by one, to see which it was."""
+        try:
+            broker.enqueue_many(new)
+        except Exception as error:
+            self._careful.update(each.queue for each in new)
+            if isinstance(error, OSError):
+                raise
+        else:
+            self._forget([str(each.task_id) for each in new], left)
+
+    def _send_one_by_one(
+        self, broker: Broker, new: Iterable[Consignment], left: Entries
+    ) -> None:
+        sent: list[str] = []
+        try:
+            for each in new:
+                task_id = str(each.task_id)
+                try:
+                    verbs.enqueue(broker, each.package, task_id)
+                except Exception as error:
+                    self._put_off(left.pop(task_id), error)
+                    if isinstance(error, OSError):
+                        raise
+                else:
+                    sent.append(task_id)
+        finally:
+            self._forget(sent, left)
+
+    def _forget(self, sent: Sequence[str], left: Entries) -> None:
+        """These are on their queue."""
+        if not sent:
+            return
+        outbox.remove(sent, patient=True)
+        for task_id in sent:
+            logger.info("Sent %s, which was left in the outbox", task_id)
+            del left[task_id]
+
+    def _put_off(self, entry: OutboxEntry, error: Exception) -> None:
+        """Try it again later; each time, later still."""
+        longest = LONGEST_OUTAGE if isinstance(error, OSError) else LONGEST_PAUSE
+        pause = min(longest, FIRST_PAUSE * 2 ** min(entry.tries, 10))
+        outbox.put_off(entry, error, pause)
+        if not entry.tries:
+            text = "task %s stays in the outbox: the broker of %s did not take it: %s"
+            logger.error(text, entry.task_id, clean(entry.queue), clean(error))
+
+    def _broker_of(self, queue: str) -> Broker:
+        if queue not in self._brokers:
+            self._brokers[queue] = get_broker(queue)
+        return self._brokers[queue]
+
+
+def first_chunk(entries: Iterable[Any]) -> list[Any]:
+    """As many of the first entries as may be in memory together; at least one."""
+    chunk: list[Any] = []
+    room = CHUNK
+    for entry in entries:
+        room -= entry.size
+        if chunk and room < 0:
+            break
+        chunk.append(entry)
+    return chunk
+
+
+def ended_since(entries: Iterable[OutboxEntry]) -> set[str]:
+    """Those whose task has run since they were written: only their removal failed."""
+    created = {entry.task_id: entry.created for entry in entries}
+    tasks = Task.objects.using(router.db_for_write(Task)).filter(pk__in=created)
+    rows = tasks.values_list("pk", "stopped")
+    return {pk for pk, stopped in rows if stopped >= created[pk]}
