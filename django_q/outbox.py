@@ -7,6 +7,7 @@ from datetime import timedelta
 from time import monotonic
 from typing import Any, Final
 
+from django.apps import apps
 from django.db import connections, router
 from django.db.models import Count, DateTimeField, Expression, Q, QuerySet, Value
 from django.db.models.expressions import RawSQL
@@ -34,6 +35,18 @@ ERROR_SHOWN: Final = 1000
 def write_alias() -> str:
     """The database that has the outbox."""
     return router.db_for_write(OutboxEntry)
+
+
+def is_there() -> bool:
+    """Whether the table is there: asked only while `migrate` works on its database. Another
+    app's migrations may run before ours, and enqueue something.
+    """
+    using = write_alias()
+    app = apps.get_app_config("django_q")
+    if using not in getattr(app, "migrating", ()):
+        return True
+    table = OutboxEntry._meta.db_table  # noqa: SLF001 - public by its docs
+    return table in connections[using].introspection.table_names()
 
 
 def write(new: Consignment) -> None:

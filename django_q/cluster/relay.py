@@ -76,18 +76,19 @@ class Relay:
     def _serve(self, queue: str, left: Entries, end: float) -> None:
         """Send the entries of one queue; those that are left are put back."""
         trouble = self._troubles.setdefault(queue, Trouble(1.0, 30.0))
-        pause, count, name = 0.0, len(left), clean(queue)
+        pause, count = 0.0, len(left)
         try:
             while left and monotonic() < end:
                 self._send_some(queue, left)
         except (OSError, ConfigurationError) as error:
-            pause = trouble.begin(f"the outbox can't be sent to {name}", error)
+            what = f"the outbox can't be sent to {clean(queue)}"
+            pause = trouble.begin(what, error)
         else:
-            trouble.end(f"the outbox is sent to {name}")
-            self._careful.discard(queue)
+            if len(left) < count:
+                trouble.end(f"the outbox is sent to {clean(queue)}")
+                self._careful.discard(queue)
         if left:
             outbox.put_back(list(left.values()), pause)
-        logger.debug("%s entries of the outbox were for %s", count, name)
 
     def _send_some(self, queue: str, left: Entries) -> None:
         """Send the first few, and take them out of `left`. Raises what says that the

@@ -173,7 +173,8 @@ def _has_outbox(envelope: Envelope, broker: Broker) -> bool:
     """Not where the queue itself is in the database of the outbox."""
     own = envelope.outbox
     wanted = get_options().outbox if own is None else own
-    return bool(wanted) and broker.database != outbox.write_alias()
+    is_elsewhere = broker.database != outbox.write_alias()
+    return bool(wanted) and is_elsewhere and outbox.is_there()
 
 
 def _post(new: Consignment, send: Send) -> None:

@@ -6,11 +6,13 @@ import json
 import logging
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from io import StringIO
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connections, transaction
@@ -187,6 +189,18 @@ def test_function_that_takes_the_word_gets_it() -> None:
     assert row.kwargs() == {"outbox": "home"}
 
 
+def test_migration_of_a_project_that_comes_before_the_table_enqueues_without_it(
+    on_redis: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = apps.get_app_config("django_q")
+    monkeypatch.setattr(app, "migrating", {"default"}, raising=False)
+    async_task(add, 1)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(OutboxEntry._meta, "db_table", "not_yet")  # noqa: SLF001
+        async_task(add, 2)
+    assert (on_redis.queue_size(), entries()) == (2, [])
+
+
 def test_same_id_twice_is_one_entry(away: Broker) -> None:
     task_id = uuid.uuid4().hex
     with transaction.atomic():
@@ -249,6 +263,32 @@ def test_two_relays_never_take_the_same_entry(away: Broker) -> None:
     second = outbox.take(3, 60, without=())
     taken = [entry.task_id for entry in first + second]
     assert (len(first), sorted(taken)) == (3, sorted(sent))
+
+
+def test_relays_that_work_at_once_share_what_there_is(away: Broker) -> None:
+    count = 60
+    new = [OutboxEntry(task_id=n, queue="q", package="p") for n in range(count)]
+    for entry in new:
+        entry.created = entry.due = now() - timedelta(minutes=1)
+    OutboxEntry.objects.bulk_create(new)
+
+    def take_all(_number: int) -> list[str]:
+        taken: list[str] = []
+        try:
+            while len(rows := outbox.take(5, 60, without=())):
+                taken += [row.task_id for row in rows]
+        finally:
+            connections.close_all()
+        return taken
+
+    with ThreadPoolExecutor(3) as threads:
+        taken = [
+            task_id for part in threads.map(take_all, range(3)) for task_id in part
+        ]
+    assert len(taken) == len(set(taken))
+    # Whoever skips what others lock may be done before they are.
+    taken += take_all(0)
+    assert sorted(taken, key=int) == [str(n) for n in range(count)]
 
 
 def test_package_that_is_refused_holds_up_nobody_and_shows_why(
