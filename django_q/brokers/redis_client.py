@@ -147,10 +147,11 @@ def _own(client: Callable[[], Any] | str) -> Any:
 
 
 def _server(way: Way) -> redis.Redis:
-    if not way.url:
-        return redis.StrictRedis(**{**_patience(), **way.keywords})
-    limits = _patience(is_socket=way.url.startswith("unix:"))
-    client = redis.Redis.from_url(way.url, **{**limits, **way.keywords})
+    if way.url:
+        limits = _patience(is_socket=way.url.startswith("unix:"))
+        client = redis.Redis.from_url(way.url, **{**limits, **way.keywords})
+    else:
+        client = redis.StrictRedis(**{**_patience(), **way.keywords})
     _rehearse(client)
     return client
 

@@ -286,3 +286,9 @@ def test_class_that_is_none_is_named(q_settings: Any) -> None:
     q_settings(broker_class="math.sqrt")
     with pytest.raises(ConfigurationError, match=r"'math\.sqrt' is no class"):
         get_broker("mine")
+
+
+def test_port_that_is_no_number_is_named(q_settings: Any) -> None:
+    q_settings(orm=None, redis={"port": "abc"})
+    with pytest.raises(ConfigurationError, match="can't be used"):
+        get_broker("mine")
