@@ -61,6 +61,7 @@ class ORM(Broker):
 
     def _prepare(self) -> None:
         self.database: str = _alias_of(self.connection)
+        self.supports_news = connections[self.database].vendor == "postgresql"
         check_key(self.list_key, self.database)
         self._holder: str | None = None
         self._lease = float(get_options().retry)

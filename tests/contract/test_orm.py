@@ -22,8 +22,6 @@ KIND = django_settings.DATABASES["default"]["ENGINE"].rpartition(".")[2]
 
 @pytest.mark.django_db(transaction=True)
 class TestORM(BrokerContract):
-    server_tells_news = KIND == "postgresql"
-
     def make_broker(self, queue: str) -> Broker:
         return ORM(queue)
 
