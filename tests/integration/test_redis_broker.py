@@ -573,6 +573,8 @@ def printed(*command: str) -> str:
 @pytest.mark.django_db
 def test_screens_show_a_cluster_and_its_queue(broker: Redis) -> None:
     queue = broker.short_key
+    # Clusters of other tests, which have ended, are shown for a while.
+    broker.connection.flushdb()
     Stat.of(cluster_id=uuid.uuid4(), pid=7, queue=queue, workers=[8, 9]).publish(
         broker, 60
     )
