@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from django_q.callables import resolve
 from django_q.conf import get_options
 from django_q.exceptions import TaskNotAllowed
 from django_q.logs import clean
@@ -49,6 +50,18 @@ def check_call(func: Callable[..., Any] | str) -> None:
         check_path(func)
     else:
         check_function(func, func)
+
+
+def find_function(func: Callable[..., Any] | str) -> Callable[..., Any]:
+    """The function that this is or names. Raises TaskNotFound, of which TaskNotAllowed is
+    one; what is not allowed is not imported, since importing a module runs it.
+    """
+    check_call(func)
+    if not isinstance(func, str):
+        return func
+    found = resolve(func)
+    check_function(func, found)
+    return found
 
 
 def origin_of(func: Callable[..., Any]) -> str:

@@ -9,10 +9,9 @@ from time import monotonic
 from typing import Any
 
 from django_q import clock
-from django_q.allowed import check_function, check_path
-from django_q.callables import resolve
+from django_q.allowed import find_function
 from django_q.envelope import KNOWN_KEYS, Envelope
-from django_q.exceptions import TaskNotFound, TimeoutException
+from django_q.exceptions import TaskNotAllowed, TaskNotFound, TimeoutException
 from django_q.execution.connections import Aliases, tidy_connections
 from django_q.execution.coroutines import EventLoop, run_inline
 from django_q.execution.failures import describe, explain_missing, shorten, summarise
@@ -137,23 +136,17 @@ class Runner:
         """The function. Raises TaskNotFound."""
         if not isinstance(func, str):
             if callable(func):
-                check_function(func, func)
-                return func
+                return find_function(func)
             raise TaskNotFound(f"{print_safely(func)} is not a function.")
         if func not in self._functions:
-            # Importing a module runs it.
-            check_path(func)
-            found = self._import(func)
-            check_function(func, found)
-            self._functions[func] = found
+            try:
+                self._functions[func] = find_function(func)
+            except TaskNotAllowed:
+                raise
+            except TaskNotFound as error:
+                advice = explain_missing(func, self._born)
+                raise TaskNotFound(str(error), hint=advice) from error.__cause__
         return self._functions[func]
-
-    def _import(self, path: str) -> Function:
-        try:
-            return resolve(path)
-        except TaskNotFound as error:
-            advice = explain_missing(path, self._born)
-            raise TaskNotFound(str(error), hint=advice) from error.__cause__
 
     def _wait_for(self, awaitable: Any) -> Any:
         if self._owns_process:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from django_q.allowed import check_call, check_function
-from django_q.callables import resolve
+from django_q.allowed import find_function
 from django_q.exceptions import TaskNotFound
 from django_q.logs import clean, logger, print_safely
 
@@ -22,7 +20,7 @@ def call_hook(sender: Any, instance: Any, **kwargs: Any) -> None:
         return
     name = clean(instance.name)
     try:
-        function = _find(hook)
+        function = find_function(hook)
     except TaskNotFound:
         logger.exception("malformed return hook '%s' for [%s]", clean(hook), name)
         return
@@ -32,13 +30,3 @@ def call_hook(sender: Any, instance: Any, **kwargs: Any) -> None:
         because = clean(print_safely(error))
         text = "return hook %s failed on [%s] because %s"
         logger.exception(text, clean(hook), name, because)
-
-
-def _find(hook: Callable[..., Any] | str) -> Callable[..., Any]:
-    """The function that a hook is or names. Raises TaskNotFound."""
-    check_call(hook)
-    if not isinstance(hook, str):
-        return hook
-    found = resolve(hook)
-    check_function(hook, found)
-    return found
