@@ -12,16 +12,15 @@ from __future__ import annotations
 import base64
 import os
 import socket
-import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any
 
-ADDRESS = "127.0.0.1"
+from tests.benches.listening import ADDRESS, LineServer
+
 DEFAULT_TTL = 24 * 3600
 LONGEST_DEFAULT_RETRY = 5 * 60
 
@@ -150,7 +149,7 @@ class Jobs:
         return sorted(found, key=lambda job: job.number)
 
 
-class DisqueServer:
+class DisqueServer(LineServer):
     """One node, in threads of this process."""
 
     def __init__(
@@ -169,70 +168,30 @@ class DisqueServer:
         """Commands that are obeyed; then the line is cut instead of an answer."""
         self.said: list[list[str]] = []
         self.is_stopped = False
-        self._lines: set[socket.socket] = set()
-        node = self
-
-        class Line(socketserver.StreamRequestHandler):
-            def handle(self) -> None:
-                node.serve(self.connection, self.rfile)
-
-        class Listener(socketserver.ThreadingTCPServer):
-            allow_reuse_address = True
-            daemon_threads = True
-            request_queue_size = 64
-
-        self._listener = Listener((ADDRESS, port), Line)
-        self.port: int = self._listener.server_address[1]
-        self._thread = threading.Thread(
-            target=self._listener.serve_forever, args=(0.02,), daemon=True
-        )
-
-    @property
-    def address(self) -> str:
-        return f"{ADDRESS}:{self.port}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.stop()
+        super().__init__(port)
 
     def stop(self) -> None:
-        """As when it dies: nobody listens, and all lines are cut."""
         self.is_stopped = True
-        if self._thread.is_alive():
-            self._listener.shutdown()
-            self._thread.join()
-        self._listener.server_close()
-        for line in list(self._lines):
-            cut(line)
+        super().stop()
 
     # -- lines
 
-    def serve(self, line: socket.socket, stream: Any) -> None:
-        self._lines.add(line)
+    def converse(self, line: socket.socket, stream: Any) -> None:
         is_known = not self.password
-        try:
-            for words in requests(stream):
-                verb = words[0].decode().upper()
-                self.said.append([word.decode(errors="replace") for word in words])
-                try:
-                    if verb == "AUTH":
-                        is_known = self._authenticate(words[1:])
-                        answer: Any = Status("OK")
-                    else:
-                        answer = self.obey(line, verb, words[1:], is_known)
-                except Refusal as refusal:
-                    answer = refusal
-                if verb in self.deaf_to:
-                    return
-                line.sendall(encoded(answer))
-        except OSError:
-            pass
-        finally:
-            self._lines.discard(line)
-            cut(line)
+        for words in requests(stream):
+            verb = words[0].decode().upper()
+            self.said.append([word.decode(errors="replace") for word in words])
+            try:
+                if verb == "AUTH":
+                    is_known = self._authenticate(words[1:])
+                    answer: Any = Status("OK")
+                else:
+                    answer = self.obey(line, verb, words[1:], is_known)
+            except Refusal as refusal:
+                answer = refusal
+            if verb in self.deaf_to:
+                return
+            line.sendall(encoded(answer))
 
     def _authenticate(self, words: Sequence[bytes]) -> bool:
         if not self.password:
@@ -561,9 +520,3 @@ def encoded(answer: Any) -> bytes:
         return b"*%d\r\n" % len(answer) + b"".join(map(encoded, answer))
     data = answer.encode() if isinstance(answer, str) else answer
     return b"$%d\r\n%s\r\n" % (len(data), data)
-
-
-def cut(line: socket.socket) -> None:
-    with suppress(OSError):
-        line.shutdown(socket.SHUT_RDWR)
-    line.close()

@@ -11,21 +11,20 @@ from __future__ import annotations
 
 import itertools
 import socket
-import socketserver
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from copy import deepcopy
 from datetime import datetime, timedelta
 from functools import cache, partial
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import bson
 from bson import Int64, ObjectId
 
-ADDRESS = "127.0.0.1"
+from tests.benches.listening import LineServer
+
 EPOCH = datetime(1970, 1, 1)
 OP_REPLY, OP_QUERY, OP_MSG = 1, 2004, 2013
 MORE_TO_COME = 2
@@ -491,7 +490,7 @@ def names_in(name: str) -> Document:
     return {"db": database, "coll": collection}
 
 
-class MongoServer:
+class MongoServer(LineServer):
     """A server, in threads of this process."""
 
     def __init__(
@@ -504,28 +503,8 @@ class MongoServer:
         """Commands that are obeyed; then the line is cut instead of an answer, once."""
         self.refuses: dict[str, Refusal] = {}
         """Commands that are answered with this."""
-        self._lines: set[socket.socket] = set()
         self._numbers = itertools.count(1)
-        server = self
-
-        class Line(socketserver.StreamRequestHandler):
-            def handle(self) -> None:
-                server.serve(self.connection, self.rfile)
-
-        class Listener(socketserver.ThreadingTCPServer):
-            allow_reuse_address = True
-            daemon_threads = True
-            request_queue_size = 64
-
-        self._listener = Listener((ADDRESS, port), Line)
-        self.port: int = self._listener.server_address[1]
-        self._thread = threading.Thread(
-            target=self._listener.serve_forever, args=(0.02,), daemon=True
-        )
-
-    @property
-    def address(self) -> str:
-        return f"{ADDRESS}:{self.port}"
+        super().__init__(port)
 
     @property
     def settings(self) -> Document:
@@ -533,43 +512,20 @@ class MongoServer:
         more = {"replicaSet": self.replica_set} if self.replica_set else {}
         return {"host": f"mongodb://{self.address}/", **more}
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """As when it dies: nobody listens, and all lines are cut."""
-        if self._thread.is_alive():
-            self._listener.shutdown()
-            self._thread.join()
-        self._listener.server_close()
-        for line in list(self._lines):
-            cut(line)
-
     # -- lines
 
-    def serve(self, line: socket.socket, stream: Any) -> None:
-        self._lines.add(line)
-        try:
-            while head := stream.read(16):
-                size, request, _to, code = struct.unpack("<4i", head)
-                body = stream.read(size - 16)
-                question, wants_answer = read_message(code, body)
-                answer = self.answer(question)
-                verb = next(iter(question))
-                if verb in self.deaf_to:
-                    self.deaf_to.discard(verb)
-                    return
-                if wants_answer:
-                    line.sendall(written(code, request, next(self._numbers), answer))
-        except OSError:
-            pass
-        finally:
-            self._lines.discard(line)
-            cut(line)
+    def converse(self, line: socket.socket, stream: Any) -> None:
+        while head := stream.read(16):
+            size, request, _to, code = struct.unpack("<4i", head)
+            body = stream.read(size - 16)
+            question, wants_answer = read_message(code, body)
+            answer = self.answer(question)
+            verb = next(iter(question))
+            if verb in self.deaf_to:
+                self.deaf_to.discard(verb)
+                return
+            if wants_answer:
+                line.sendall(written(code, request, next(self._numbers), answer))
 
     def answer(self, question: Document) -> Document:
         verb = next(iter(question))
@@ -869,9 +825,3 @@ def written(code: int, request: int, number: int, answer: Document) -> bytes:
         body = struct.pack("<Ib", 0, 0) + document
     kind = OP_REPLY if code == OP_QUERY else OP_MSG
     return struct.pack("<4i", len(body) + 16, number, request, kind) + body
-
-
-def cut(line: socket.socket) -> None:
-    with suppress(OSError):
-        line.shutdown(socket.SHUT_RDWR)
-    line.close()
