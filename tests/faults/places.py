@@ -20,6 +20,9 @@ OF_DATABASE: Final = {
 }
 """What the queue is called where it is in the database of this run."""
 
+LEASE: Final = 3
+"""Seconds for which clusters of these tests lease what they take."""
+
 KINDS: Final = ("redis", "orm-pg", "orm-sqlite", "orm-mariadb", "sqs")
 NEEDS: Final = {
     "redis": "postgres",
@@ -54,6 +57,17 @@ class Place:
     server: Server | None = None
     """The broker, where it is one of its own; it can be killed."""
 
+    slack: float = 0.0
+    """Seconds that recovery may take longer, see `keeps_lists`."""
+
+    @property
+    def keeps_lists(self) -> bool:
+        """Whether the queue knows what each cluster holds, so that others can rescue it.
+
+        SQS does not: what died with a process comes back when its visibility timeout ends.
+        """
+        return self.kind != "sqs"
+
     @property
     def shares_database(self) -> bool:
         """Whether queue and results are in one database."""
@@ -80,6 +94,7 @@ def open_place(kind: str) -> Iterator[Place]:
             place.queue_network = network
             place.near = settings_of(place.server, place.server.port)
             place.far = settings_of(place.server, network.port)
+            place.slack = 0.0 if place.keeps_lists else 2.0 * LEASE
         yield place
 
 
