@@ -26,7 +26,7 @@ from tests.waiting import wait_until
 
 WORKERS: Final = 2
 BOUND: Final = 2 * WORKERS
-"""Tasks that one crash may repeat though they had ended, see docs/brokers.rst."""
+"""Tasks that one crash may repeat though they had ended, see docs/reliability.rst."""
 
 SECONDS: Final = 0.06
 RATE: Final = 20.0
