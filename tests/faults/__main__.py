@@ -1,7 +1,8 @@
 """Run rows of the fault table: `python -m tests.faults --broker redis,orm-pg --rows 1-14`.
 
 Each broker gets private servers of its own, which end with the run. Prints a line for each
-row; `--record FILE` also writes the table of docs/reliability.rst there.
+row; `--record` also keeps it in docs/faults.json, and writes the table of
+docs/reliability.rst. `--at-once 2` runs two brokers side by side.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from tests.faults.places import KINDS, NEEDS
-from tests.faults.report import Run, summary, table
+from tests.faults.report import Run, keep, summary
 from tests.servers import SERVERS
 
 LAST_ROW = 56
@@ -26,11 +28,18 @@ LAST_ROW = 56
 
 def main(arguments: Sequence[str]) -> int:
     options = parse(arguments)
-    with tempfile.TemporaryDirectory(prefix="django-q-faults-") as folder:
-        runs = [run(kind, options.rows, Path(folder)) for kind in options.broker]
+    with (
+        tempfile.TemporaryDirectory(prefix="django-q-faults-") as folder,
+        ThreadPoolExecutor(options.at_once) as crew,
+    ):
+
+        def run_here(kind: str) -> Run:
+            return run(kind, options.rows, Path(folder))
+
+        runs = list(crew.map(run_here, options.broker))
     print(summary(runs))
     if options.record:
-        options.record.write_text(table(runs), encoding="utf-8")
+        keep(runs)
     return 0 if all(each.is_well for each in runs) else 1
 
 
@@ -40,7 +49,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--broker", type=kinds, default=list(KINDS), metavar="KINDS")
     parser.add_argument("--rows", type=rows, default=rows(f"1-{LAST_ROW}"))
-    parser.add_argument("--record", type=Path, metavar="FILE")
+    parser.add_argument("--at-once", type=int, default=1, metavar="N")
+    parser.add_argument("--record", action="store_true")
     return parser.parse_args(arguments)
 
 

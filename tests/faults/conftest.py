@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import sqlite3
 from collections.abc import Generator, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import django
 import pytest
 
 from tests.acceptance.conftest import Runner, db, new_cluster
 from tests.faults.bench import Bench
 from tests.faults.places import KINDS, OF_DATABASE, Place, open_place
+from tests.servers import SERVERS
 from tests.settings import ENGINE
 
 __all__ = ["db", "new_cluster"]
@@ -91,11 +96,24 @@ def pytest_runtest_makereport(
     return report
 
 
+def versions(place: Place) -> str:
+    """With what a row was found: "Python 3.13.0, Django 6.1, PostgreSQL 15.14"."""
+    software = [f"Python {platform.python_version()}", f"Django {django.__version__}"]
+    if ENGINE in SERVERS:
+        software.append(f"{SERVERS[ENGINE].title} {SERVERS[ENGINE].version()}")
+    else:
+        software.append(f"SQLite {sqlite3.sqlite_version}")
+    if place.server is not None:
+        software.append(f"{place.server.title} {place.server.version()}")
+    return ", ".join(software)
+
+
 def record(item: pytest.Item, place: Place, figures: dict[str, Any]) -> None:
     marker = item.get_closest_marker("row")
     if RECORD and marker is not None:
         number, title = marker.args
         facts = {"row": number, "title": title, "broker": place.kind, **figures}
+        facts |= {"date": date.today().isoformat(), "with": versions(place)}
         facts["holds"] = item.stash.get(HOLDS, False) and not figures["orphans"]
         with Path(RECORD).open("a", encoding="utf-8") as file:
             file.write(json.dumps(facts) + "\n")

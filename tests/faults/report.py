@@ -1,18 +1,34 @@
-"""What the fault table says in the end: rows, brokers, figures."""
+"""What the fault table says in the end: rows, brokers, figures.
+
+The figures of the documents are kept in docs/faults.json. Rows that are run again with
+--record take the place of what they had said before, and docs/faults.inc is written anew.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
+from tests.faults.places import KINDS
 from tests.rst import simple_table
+
+Fact = dict[str, Any]
+"""What was counted in one row on one broker, with "row", "title", "broker", "holds",
+"date" and "with": versions.
+"""
+
+DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
+KEPT: Final = DOCS / "faults.json"
+PAGE: Final = DOCS / "faults.inc"
 
 
 class Run(NamedTuple):
     """The rows of one broker."""
 
     broker: str
-    facts: list[dict[str, Any]]
+    facts: list[Fact]
     code: int
     """What pytest said; 0: every row holds."""
 
@@ -26,18 +42,44 @@ def summary(runs: Sequence[Run]) -> str:
     return "\n".join(line for run in runs for line in _lines(run))
 
 
-def table(runs: Sequence[Run]) -> str:
-    """The table of the documents: a row for each fault, a column for each broker."""
-    titles = {fact["row"]: fact["title"] for run in runs for fact in run.facts}
-    cells = {
-        (fact["row"], run.broker): _cell(fact) for run in runs for fact in run.facts
-    }
-    brokers = [run.broker for run in runs]
+def keep(runs: Sequence[Run]) -> None:
+    """Put what was found now among what was found before, and write the page."""
+    before = json.loads(KEPT.read_text("utf-8")) if KEPT.exists() else []
+    found = [fact for run in runs for fact in run.facts]
+    known = {(*_row_of(fact), fact["broker"]): fact for fact in [*before, *found]}
+    facts = [known[place] for place in sorted(known)]
+    lines = ",\n".join(json.dumps(fact, sort_keys=True) for fact in facts)
+    KEPT.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    PAGE.write_text(page(facts), encoding="utf-8")
+
+
+def page(facts: Sequence[Fact]) -> str:
+    """The table of the documents, and with what it was found."""
+    return f"{table(facts)}\n{origin(facts)}"
+
+
+def table(facts: Sequence[Fact]) -> str:
+    """A row for each fault, a column for each broker."""
+    cells = {(_row_of(fact), fact["broker"]): _cell(fact) for fact in facts}
+    brokers = [kind for kind in KINDS if any(f["broker"] == kind for f in facts)]
     rows = [["#", "Fault", *brokers]]
-    for number in sorted(titles):
-        found = [cells.get((number, broker), "--") for broker in brokers]
-        rows.append([str(number), titles[number], *found])
+    for number, title in sorted({_row_of(fact) for fact in facts}):
+        found = [cells.get(((number, title), broker), "--") for broker in brokers]
+        rows.append([str(number), title, *found])
     return simple_table(rows)
+
+
+def origin(facts: Sequence[Fact]) -> str:
+    """When it was found, and with which versions."""
+    dates = sorted({fact["date"] for fact in facts})
+    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    rigs = sorted({fact["with"] for fact in facts})
+    return f"Run on {when}. " + " ".join(f"{rig}." for rig in rigs) + "\n"
+
+
+def _row_of(fact: Fact) -> tuple[int, str]:
+    """Some rows come in several variants."""
+    return fact["row"], fact["title"]
 
 
 def _lines(run: Run) -> Iterator[str]:
@@ -51,9 +93,9 @@ def _lines(run: Run) -> Iterator[str]:
         )
 
 
-def _cell(fact: dict[str, Any]) -> str:
-    """Such as "181 tasks, 0 lost, 2 twice, 0.4 s"."""
+def _cell(fact: Fact) -> str:
+    """Tasks, lost, run twice, seconds: such as "181 / 0 / 2 / 0.4"."""
     if not fact["holds"]:
         return "**fails**"
-    tasks, lost, twice = fact["acknowledged"], fact["lost"], fact["twice"]
-    return f"{tasks} tasks, {lost} lost, {twice} twice, {fact['recovery']:g} s"
+    counted = fact["acknowledged"], fact["lost"], fact["twice"]
+    return f"{' / '.join(map(str, counted))} / {fact['recovery']:.1f}"
