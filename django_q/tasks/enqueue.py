@@ -41,7 +41,7 @@ Send = Callable[[], None]
 
 class KeptBrokers(threading.local):
     """The brokers of this thread, one for each queue; made anew after a fork, and when
-    the settings change.
+    the settings change. Those of the parent process are left alone, others are closed.
     """
 
     def __init__(self) -> None:
@@ -52,12 +52,19 @@ class KeptBrokers(threading.local):
     def get(self, queue: str | None = None) -> Broker:
         """The broker of a queue; None: of this process's own."""
         options, process = get_options(), os.getpid()
-        if options is not self._options or process != self._process:
+        if process != self._process:
             self._brokers = {}
-            self._options, self._process = options, process
+        elif options is not self._options:
+            self._close()
+        self._options, self._process = options, process
         if queue not in self._brokers:
             self._brokers[queue] = get_broker(queue)
         return self._brokers[queue]
+
+    def _close(self) -> None:
+        for broker in self._brokers.values():
+            broker.close()
+        self._brokers = {}
 
 
 LONGEST_CHAIN: Final = 10_000

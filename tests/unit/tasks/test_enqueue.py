@@ -316,6 +316,21 @@ class TestKeptBroker:
         async_task("a.b")
         assert made[2:] == ["third"]
 
+    def test_it_is_closed_when_the_settings_change(self, q_settings: Any) -> None:
+        closed: list[str] = []
+
+        class Closing(PlainBroker):
+            def close(self) -> None:
+                closed.append(self.list_key)
+
+        globals()["Closing"] = Closing
+        q_settings(broker_class=f"{__name__}.Closing", cluster_name="first")
+        async_task("a.b")
+        assert closed == []
+        q_settings(broker_class=f"{__name__}.Closing", cluster_name="second")
+        async_task("a.b")
+        assert closed == ["first"]
+
     def test_each_thread_has_its_own(self) -> None:
         seen: list[Broker] = []
 
