@@ -12,11 +12,19 @@ import enum
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from django_q.brokers.base import Delivery
 from django_q.cluster.board import EPOCH_SHIFT, mark_of, number_of
 from django_q.cluster.frames import UNRECEIPTED, Errand, Parcel
+
+WORKER_DIED: Final = "Its worker died."
+CLUSTER_DIED: Final = "Its cluster died, or lost its lease."
+NO_END: Final = "No end of it was recorded."
+MANY_REASONS: Final = (
+    "Delivery %s: it failed before, was given back, or its lease ran out."
+)
+"""Why a task starts again; the last where only deliveries are counted."""
 
 
 class Place(enum.Enum):
@@ -58,10 +66,17 @@ class Entry:
         """
         return self.delivery.starts > 0 or self.delivery.rescues > 0
 
+    @property
+    def reason(self) -> str:
+        """Why it perhaps does not start for the first time; empty if it does."""
+        if self.delivery.rescues:
+            return self.text or CLUSTER_DIED
+        return self.text or (WORKER_DIED if self.delivery.starts else "")
+
     def as_parcel(self) -> Parcel:
         delivery = self.delivery
         numbers = (self.number, self.mark, delivery.starts, delivery.attempts)
-        texts = (self.cause, self.text, self.receipt, delivery.package)
+        texts = (self.cause, self.reason, self.receipt, delivery.package)
         errand = self.errand
         if errand is Errand.EXECUTE and delivery.deliveries > 1:
             errand = Errand.LOOK_FIRST
@@ -93,6 +108,8 @@ class Ledger:
     hands: dict[int, dict[int, Entry]] = field(default_factory=dict)
     """Generation of a worker -> what was handed to it and is not settled."""
     sequence: int = 0
+    knows_starts: bool = True
+    """Whether the broker tells starts and rescues from other deliveries."""
 
     def take(self, delivery: Delivery, *, first: bool = False) -> Entry:
         """Note a package that the broker handed out."""
@@ -102,6 +119,8 @@ class Ledger:
             # A broker without leases does not know that we still have it.
             return self.entries[receipt]
         entry = Entry(receipt, delivery, mark_of(receipt))
+        if delivery.deliveries > 1 and not self.knows_starts:
+            entry.text = MANY_REASONS % delivery.deliveries
         self.entries[receipt] = entry
         self._set_free(entry, first=first)
         return entry

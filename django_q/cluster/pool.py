@@ -55,12 +55,12 @@ class Pool:
         """Read the last words of a dead worker on the board: nobody writes there now."""
         row = self._board.rows[child.row]
         turn = row.turn
-        cause = child.cause
+        cause, text = child.cause, child.text
         judged = Turn.unpack(child.judged_turn or 0)
         if cause == "timed out" and turn.number != judged.number:
             # The verdict was on the task before. One that was only just reporting its
             # end is the one that was judged: if the report did not come, it is over.
-            cause = "innocent"
+            cause, text = "innocent", ""
         death = Death(
             generation=child.generation,
             number=row[Cell.NUMBER],
@@ -68,7 +68,7 @@ class Pool:
             was_opening=turn.state is State.OPENING,
             was_running=turn.state in AT_WORK,
             cause=cause,
-            text=child.text or f"Its worker {child.how_it_ended()}.",
+            text=text or f"Its worker {child.how_it_ended()}.",
         )
         self._pardons.pop(child.generation, None)
         self.unburied.append(death)

@@ -47,6 +47,7 @@ class Pusher(Role):
     def setup(self) -> None:
         self.broker = in_service(self.launch.broker)
         self.lease = self.broker.lease_length
+        self.ledger.knows_starts = self.broker.supports_leases
         self.broker.enlist(self.launch.identity.id, self.lease)
         forbid_former_parcels(self.board, self.ledger.epoch)
         sleep(VOID_PAUSE)
@@ -91,9 +92,8 @@ class Pusher(Role):
         readable = self.listen(lines, self._patience(), calls, self._glance())
         if call in readable:
             self._has_news()
-        monitor = self.monitor
-        if monitor is not None and monitor.fileno() in readable:
-            self._hear_monitor(monitor)
+        if self.monitor is not None and self.monitor.fileno() in readable:
+            self._hear_monitor(self.monitor)
         for hand in list(self.hands.values()):
             if hand.line.fileno() in readable:
                 self._hear_worker(hand)

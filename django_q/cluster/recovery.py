@@ -10,7 +10,7 @@ from django_q import results
 from django_q.brokers import Broker
 from django_q.cluster.board import Board, Cell, Row, State, Word, number_of
 from django_q.cluster.frames import Errand, Kind, Report, control, encode_report
-from django_q.cluster.ledger import Death, Entry, Ledger, Place
+from django_q.cluster.ledger import NO_END, Death, Entry, Ledger, Place
 from django_q.cluster.lines import Line
 from django_q.logs import logger
 from django_q.options import Options
@@ -181,6 +181,7 @@ class Recovery:
         if everyone_spoke and lost_track:
             for entry in lost_track:
                 entry.delivery = entry.delivery._replace(rescues=1)
+                entry.text = NO_END
             self._give_out_again(broker, lost_track)
             logger.warning(
                 "%s tasks had no recorded end: they run again", len(lost_track)
@@ -220,6 +221,8 @@ class Recovery:
             return
         unrecorded, running = self._ledger.witness(death, numbers)
         if unrecorded:
+            for entry in unrecorded:
+                entry.text = NO_END
             self._give_out_again(broker, unrecorded)
             text = "%s tasks had ended, but were not recorded: they run again"
             logger.warning(text, len(unrecorded))
@@ -239,6 +242,7 @@ class Recovery:
             )
             self._give_out_again(broker, [entry])
         elif death.cause == "innocent":
+            entry.text = death.text
             self._give_out_again(broker, [entry])
         else:
             self._start_again(broker, entry, death)

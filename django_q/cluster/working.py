@@ -272,11 +272,10 @@ class Worker(Role):
             )
         allowed = envelope.max_deliveries or self.options.max_deliveries
         if parcel.starts >= allowed:
-            text = parcel.text or "Its worker died."
             return self.runner.lost(
                 envelope,
                 Cause.LOST,
-                f"{text} Given up after {allowed} deliveries.",
+                f"{parcel.text} Given up after {allowed} deliveries.",
                 attempt=attempt,
             )
         reason = staleness(envelope, self.options)
@@ -291,10 +290,11 @@ class Worker(Role):
         short = self.row[Cell.PACE] and self.row[Cell.PACE] < SHORT_RUN * 1e6
         func, name = clean(envelope.func_name), clean(envelope.name)
         self.row.task = f"{func} [{name}]"
-        if parcel.starts:
-            text = "↻ %s [%s] starts again, delivery %s of %s: %s"
-            start = parcel.starts + 1
-            logger.warning(text, func, name, start, allowed, clean(parcel.text))
+        if parcel.text:
+            start = f", delivery {parcel.starts + 1} of {allowed}"
+            counted = start if parcel.starts else ""
+            text = "↻ %s [%s] starts again%s: %s"
+            logger.warning(text, func, name, counted, clean(parcel.text))
         elif not short:
             waited = (clock.now() - envelope.started).total_seconds()
             text = "▶ %s [%s] on %s, waited %.1f s"

@@ -7,7 +7,14 @@ import pytest
 from django_q.brokers import Delivery
 from django_q.cluster.board import mark_of, number_of
 from django_q.cluster.frames import Errand
-from django_q.cluster.ledger import Death, Entry, Ledger, Place
+from django_q.cluster.ledger import (
+    CLUSTER_DIED,
+    WORKER_DIED,
+    Death,
+    Entry,
+    Ledger,
+    Place,
+)
 
 EPOCH = 3
 
@@ -95,6 +102,32 @@ def test_delivery_that_may_have_ended_a_worker_is_suspect(
     delivery: Delivery, *, suspect: bool
 ) -> None:
     assert make_ledger().take(delivery).is_suspect is suspect
+
+
+@pytest.mark.parametrize(
+    ("delivery", "reason"),
+    [
+        (Delivery("1:1", "p"), ""),
+        (Delivery("1:2", "p", deliveries=2, attempts=1), ""),
+        (Delivery("1:2", "p", deliveries=2, starts=1), WORKER_DIED),
+        (Delivery("1:2", "p", deliveries=2, rescues=1), CLUSTER_DIED),
+        (Delivery("1:3", "p", deliveries=3, starts=1, rescues=1), CLUSTER_DIED),
+    ],
+)
+def test_parcel_tells_why_it_starts_again(delivery: Delivery, reason: str) -> None:
+    entry = make_ledger().take(delivery)
+    assert entry.as_parcel().text == reason
+    entry.text = "Its worker died by signal 9 (SIGKILL)."
+    assert entry.as_parcel().text == entry.text
+
+
+def test_each_delivery_may_be_a_start_where_nobody_counts_these() -> None:
+    ledger = make_ledger()
+    ledger.knows_starts = False
+    first = ledger.take(Delivery("a", "p"))
+    again = ledger.take(Delivery("b", "p", deliveries=2, attempts=1))
+    assert first.as_parcel().text == ""
+    assert again.as_parcel().text.startswith("Delivery 2: it failed before")
 
 
 # -- taking back

@@ -176,7 +176,9 @@ def test_worker_that_had_moved_on_dies_innocent(pool: Slots) -> None:
     pool.show(child, State.RUNNING, late=9.0)
     pool.kill_overdue(0.0)
     pool.show(child, State.RUNNING, late=-60, number=78)
-    assert pool.death_of(child).cause == "innocent"
+    death = pool.death_of(child)
+    assert death.cause == "innocent"
+    assert death.text.startswith("Its worker ")
 
 
 def test_worker_that_was_reporting_the_judged_task_is_not_innocent(pool: Slots) -> None:

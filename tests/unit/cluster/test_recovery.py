@@ -12,7 +12,7 @@ from django_q.brokers.memory import Memory
 from django_q.cluster import recovery as module
 from django_q.cluster.board import Cell, Row, State, Turn, Word, mark_of, number_of
 from django_q.cluster.frames import Errand, Frame, Kind, decode_report
-from django_q.cluster.ledger import Entry, Ledger, Place
+from django_q.cluster.ledger import NO_END, Entry, Ledger, Place
 from django_q.cluster.lines import Line
 from django_q.cluster.recovery import FOR_EVER, Recovery, forbid_former_parcels
 from django_q.options import Options
@@ -268,7 +268,7 @@ def test_end_that_is_recorded_nowhere_runs_again_uncounted(
     scene.die(second)
     scene.judge(second.number)
     assert scene.places()[first.receipt] is Place.FREE
-    assert first.delivery.starts == 0
+    assert (first.text, first.delivery.starts) == (NO_END, 0)
     told = "1 tasks had ended, but were not recorded: they run again"
     assert told in caplog.messages
 
@@ -288,6 +288,7 @@ def test_innocent_task_starts_again_uncounted(scene: Scene) -> None:
     scene.judge()
     assert list(scene.ledger.free) == [entry]
     assert (entry.errand, entry.delivery.starts) == (Errand.EXECUTE, 0)
+    assert entry.text == "Its worker died."
 
 
 def test_stopped_task_goes_back_to_the_broker(scene: Scene) -> None:
