@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -28,6 +30,9 @@ WORKERS: Final = 2
 BOUND: Final = 2 * WORKERS
 """Tasks that one crash may repeat though they had ended, see docs/reliability.rst."""
 
+AGAIN: Final = r"WARNING ↻ \S+ \[([^]]+)] starts again.*: \S"
+"""The line of the log that owns up to one more start of a task, with the reason."""
+
 SECONDS: Final = 0.06
 RATE: Final = 20.0
 """Tasks in a second: 60 % of what the workers can do, so that a backlog goes away."""
@@ -44,6 +49,9 @@ class Figures:
     lost: int = 0
     twice: int = 0
     """Runs to the end beyond the first of each task."""
+
+    unannounced: int = 0
+    """Those of them that no line of a log owns up to."""
 
     rows: int = 0
     missing: int = 0
@@ -63,8 +71,9 @@ class Figures:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is lost, missing or left over."""
-        return not (self.lost or self.missing or self.orphans or self.left)
+        """Whether nothing is lost, missing, left over or repeated in silence."""
+        repeated = self.unannounced
+        return not (self.lost or self.missing or self.orphans or self.left or repeated)
 
 
 class Bench:
@@ -188,8 +197,21 @@ class Bench:
         wait_until(everything_from_before_has_run, within + self.place.slack)
         self.figures.recovery = round(monotonic() - begun, 2)
 
+    def announced(self) -> Counter[str]:
+        """Name of a task -> how often the logs say that it starts again."""
+        logs = [cluster.log for cluster in self.clusters]
+        return Counter(chain.from_iterable(re.findall(AGAIN, log) for log in logs))
+
+    def _unannounced(self, ids: dict[str, str]) -> int:
+        extra = {ids[w]: n - 1 for w, n in self.ended().items() if n > 1 and w in ids}
+        names = Task.objects.filter(id__in=extra).values_list("id", "name")
+        said = self.announced()
+        return sum(max(0, extra[task_id] - said[name]) for task_id, name in names)
+
     def count(self, within: float = 30.0) -> Figures:
-        """Wait until all is done, and count. Nothing may be lost, missing or left over."""
+        """Wait until all is done, and count. Nothing may be lost, missing or left over,
+        and what ran to its end more than once has a line in a log for each repetition.
+        """
         cluster = self.clusters[-1]
         acknowledged = self.acknowledged()
         ids = set(acknowledged.values())
@@ -214,6 +236,7 @@ class Bench:
         figures.executed = len(ended)
         figures.lost = len(set(acknowledged) - set(ended))
         figures.twice = ended.total() - len(ended)
+        figures.unannounced = self._unannounced(acknowledged)
         figures.rows = self._rows(ids)
         figures.missing = len(ids) - figures.rows
         figures.left = cluster.left()
