@@ -143,7 +143,9 @@ class QueueAdmin(QueueModelAdmin):
 def look_up(row: OrmQ, key: str) -> str | None:
     """One value of a queued task, as text."""
     value = look_into(row).get(key)
-    return value if value is None or isinstance(value, str) else glance.show(value)
+    if isinstance(value, str):
+        return glance.whole(value)
+    return None if value is None else glance.show(value)
 
 
 def look_into(row: OrmQ) -> Mapping[str, Any]:

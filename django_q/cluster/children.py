@@ -61,6 +61,7 @@ class Child:
     """A worker's turn when it was condemned."""
     cause: str = "lost"
     text: str = ""
+    is_killed_by_us: bool = False
 
     @property
     def pid(self) -> int:
@@ -69,6 +70,7 @@ class Child:
     def kill(self) -> None:
         """End it at once, with what it forked."""
         if self.process.is_alive():
+            self.is_killed_by_us = True
             kill_group(self.pid)
 
     def reap(self) -> None:
@@ -84,9 +86,13 @@ class Child:
         code = self.process.exitcode
         if code is None or code >= 0:
             return f"ended with exit code {code}"
+        said = f"died by signal {-code}"
         with suppress(ValueError):
-            return f"died by signal {-code} ({signal.Signals(-code).name})"
-        return f"died by signal {-code}"
+            said += f" ({signal.Signals(-code).name})"
+        if -code == signal.SIGKILL and not self.is_killed_by_us:
+            # So the kernel kills when memory runs out, and does not tell us why.
+            said += ", perhaps for want of memory"
+        return said
 
 
 def end_surely(process: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import resource
 import sys
@@ -28,6 +27,7 @@ from django_q.cluster.frames import (
     encode_report,
 )
 from django_q.cluster.lines import Line
+from django_q.cluster.rejections import Rejections
 from django_q.cluster.roles import LONGEST_PAUSE, Launch, Role
 from django_q.cluster.titles import set_title
 from django_q.envelope import Envelope
@@ -78,6 +78,7 @@ class Worker(Role):
         self.unfinished: dict[int, tuple[Outcome, bool]] = {}
         """Number of a run -> its end, and whether that was the task's."""
         self.runner = Runner(self.options)
+        self.rejections = Rejections()
         self.done = 0
         self.has_title = False
         """Whether ps shows the task in hand."""
@@ -95,6 +96,7 @@ class Worker(Role):
         logger.info("%s ready for work at %s", self.title, os.getpid())
 
     def teardown(self) -> None:
+        self.rejections.sum_up()
         self.runner.close()
         logger.info("%s stopped doing work", self.title)
 
@@ -331,10 +333,7 @@ class Worker(Role):
 
     def reject(self, parcel: Parcel, error: UnreadablePackage) -> None:
         """A package that is not ours is removed, and nothing of it is shown."""
-        data = parcel.package.encode("utf-8", "replace")
-        digest = hashlib.sha256(data).hexdigest()[:12]
-        text = "rejected package (%s, %s bytes, sha256 %s…)"
-        logger.warning(text, clean(error), f"{len(data):,}", digest)
+        self.rejections.tell(parcel.package, error, monotonic())
         self.report(parcel, results.rejected_record())
 
     # -- after it

@@ -167,7 +167,7 @@ def read(data: bytes) -> Any:
 
 def show(value: Any, limit: int = LENGTH_SHOWN) -> str:
     """A value that `read` gave as text of a bounded length."""
-    text = Shown().repr(value)
+    text = whole(Shown().repr(value))
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
@@ -177,7 +177,12 @@ def show_text(data: bytes) -> str:
     Raises ValueError for what is no pickle.
     """
     value = read(data)
-    return value if isinstance(value, str) else show(value)
+    return whole(value) if isinstance(value, str) else show(value)
+
+
+def whole(text: str) -> str:
+    """Text without half characters, which no page can hold."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def decode(stored: str) -> bytes:

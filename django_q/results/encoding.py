@@ -30,6 +30,9 @@ FUNC_SIZE: Final = 256
 ERROR_SIZE: Final = 10_000
 """Characters that are kept of the error of one attempt."""
 
+LARGE_RESULT: Final = 10 * 1024 * 1024
+"""Bytes; above, the log tells: other results wait while such a one is saved."""
+
 LONGEST_REPR: Final = 2000
 
 NOTHING: Final = ""
@@ -121,6 +124,10 @@ def encode_result(outcome: Outcome, options: Options) -> tuple[Outcome, str]:
     if len(encoded) > limit:
         size = f"it needs {len(encoded):,} bytes, the limit is {limit:,}"
         return _unsendable(outcome, PackageTooLarge, size)
+    if len(encoded) > LARGE_RESULT:
+        who = clean(outcome.envelope.func_name), clean(outcome.envelope.name)
+        text = "the result of %s [%s] has %s bytes; others wait while it is saved"
+        logger.warning(text, *who, f"{len(encoded):,}")
     return outcome, encoded
 
 

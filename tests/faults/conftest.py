@@ -16,6 +16,7 @@ import pytest
 
 from tests.acceptance.conftest import Runner, db, new_cluster
 from tests.faults.bench import Bench
+from tests.faults.company import Company, Host
 from tests.faults.places import KINDS, OF_DATABASE, Place, open_place
 from tests.servers import SERVERS
 from tests.settings import ENGINE
@@ -83,6 +84,34 @@ def bench(
     made = Bench(place, tmp_path, new_cluster)
     yield made
     record(request.node, place, made.dismiss())
+
+
+@pytest.fixture(scope="module")
+def host(
+    request: pytest.FixtureRequest,
+    place: Place,
+    tmp_path_factory: pytest.TempPathFactory,
+    db: None,
+) -> Iterator[Host]:
+    """The module says in CLUSTER with which settings its cluster runs, and in COMPLAINTS
+    which tracebacks its rows bring about.
+    """
+    folder = tmp_path_factory.mktemp("shared")
+    made = Host(place, folder, request.module.CLUSTER, request.module.COMPLAINTS)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def company(
+    request: pytest.FixtureRequest, host: Host, tmp_path: Path, q_settings: Any
+) -> Iterator[Company]:
+    """A row on the cluster that all rows of its module share."""
+    q_settings(**host.bench.place.near)
+    made = Company(host, tmp_path)
+    yield made
+    record(request.node, made.place, made.dismiss())
+    host.inspect()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -228,6 +228,15 @@ def test_s17_nothing_that_is_stored_is_markup(
         assert escape(SCRIPT)[:40] in text
 
 
+def test_s17_half_characters_are_shown_so_that_a_page_can_hold_them(
+    admin_client: Client,
+) -> None:
+    half = "\ud800"
+    row = queue(name=half, func=half, args=(half,), group=half, note=half)
+    for page in (list_of("ormq"), page_of(row, "ormq")):
+        assert "\\ud800" in admin_client.get(page).content.decode()
+
+
 def test_s18_post_without_the_token_does_nothing() -> None:
     row = save_task()
     client = Client(enforce_csrf_checks=True)

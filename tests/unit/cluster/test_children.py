@@ -89,7 +89,7 @@ def test_roles_are_where_their_paths_say(path: str) -> None:
         (0, "ended with exit code 0"),
         (7, "ended with exit code 7"),
         (None, "ended with exit code None"),
-        (-9, "died by signal 9 (SIGKILL)"),
+        (-9, "died by signal 9 (SIGKILL), perhaps for want of memory"),
         (-15, "died by signal 15 (SIGTERM)"),
         (-99, "died by signal 99"),
     ],

@@ -157,6 +157,18 @@ def test_what_is_no_pickle_is_refused(data: bytes):
         glance.read(data)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        *map(pickle.dumps, ["a\ud800b", ["\ud800"], {"\ud800": 1}]),
+        b"\x80\x04\x8c\x01a\x8c\x03\xed\xa0\x80\x93)\x81.",
+    ],
+)
+def test_half_characters_are_shown_so_that_a_page_can_hold_them(data: bytes):
+    assert "\\ud800" in glance.show_text(data)
+    assert glance.show_text(data).encode()
+
+
 def test_value_that_would_fill_the_memory_is_cut():
     layers: Any = "ha"
     for _ in range(30):

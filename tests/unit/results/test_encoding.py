@@ -96,6 +96,17 @@ def test_a_result_that_is_too_large_makes_a_failure_that_says_so() -> None:
     assert record_of(ended("x" * 500), options).success
 
 
+def test_a_large_result_is_stored_and_told_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    options = Options(max_package_size=30 * 1024 * 1024)
+    assert record_of(ended("x" * 7 * 1024 * 1024), options).success
+    assert not caplog.records
+    assert record_of(ended("x" * 8 * 1024 * 1024), options).success
+    assert "functions.add [" in caplog.text
+    assert "has 11,184,8" in caplog.text
+
+
 def test_a_result_nobody_wants_is_not_even_looked_at() -> None:
     outcome, record = make_record(ended(threading.Lock(), save=False), OPTIONS)
     assert outcome.success
