@@ -52,10 +52,10 @@ def writing(alias: str, *, patient: bool = False) -> Iterator[None]:
         with transaction.atomic(using=alias, savepoint=False):
             yield
         return
-    patience = _read_busy_timeout(connection) if patient else None
+    patience = Patience(_read_busy_timeout(connection)) if patient else None
     with Turnstile(connection) as turnstile, ExitStack() as stack:
         if patience is not None:
-            turnstile.enter(limit=patience)
+            turnstile.enter(limit=patience.rest / 2)
         stack.push(_begin_at_once(connection, patience))
         turnstile.begin()
         yield
@@ -79,6 +79,18 @@ def _is_doubtful(connection: BaseDatabaseWrapper) -> bool:
     may_age = bool(connection.settings_dict["CONN_MAX_AGE"])
     close_at = connection.close_at
     return may_age and close_at is not None and monotonic() >= close_at
+
+
+class Patience:
+    """How long a writer waits in all: at the turnstile, and for the lock of SQLite."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._end = monotonic() + seconds
+
+    @property
+    def rest(self) -> float:
+        return max(0.0, self._end - monotonic())
 
 
 class Turnstile:
@@ -152,7 +164,7 @@ class Turnstile:
 
 
 def _begin_at_once(
-    connection: BaseDatabaseWrapper, patience: float | None
+    connection: BaseDatabaseWrapper, patience: Patience | None
 ) -> transaction.Atomic:
     """A transaction that has the write lock already."""
     connection.ensure_connection()
@@ -173,17 +185,18 @@ def _begin(connection: Any, block: transaction.Atomic) -> None:
         connection.transaction_mode = usual
 
 
-def _begin_patiently(connection: Any, block: transaction.Atomic, limit: float) -> None:
+def _begin_patiently(
+    connection: Any, block: transaction.Atomic, patience: Patience
+) -> None:
     """Ask for the lock every millisecond: SQLite's own pauses grow up to 100 ms."""
-    deadline = monotonic() + limit
     usual = connection.errors_occurred
     _set_busy_timeout(connection, 0)
     try:
-        while not _has_begun(connection, block, last=monotonic() >= deadline):
+        while not _has_begun(connection, block, last=not patience.rest):
             sleep(TRY_EVERY)
         connection.errors_occurred = usual
     finally:
-        _set_busy_timeout(connection, limit)
+        _set_busy_timeout(connection, patience.seconds)
 
 
 def _has_begun(connection: Any, block: transaction.Atomic, *, last: bool) -> bool:

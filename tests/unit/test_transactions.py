@@ -286,8 +286,22 @@ def test_nobody_waits_for_ever_at_the_turnstile(
     began = time.monotonic()
     with writing(alias, patient=True):
         write(alias)
-    assert 0.15 < time.monotonic() - began < 5
+    assert 0.05 < time.monotonic() - began < 5
     assert count(outsider) == 1
+
+
+def test_turnstile_and_lock_together_are_not_waited_for_longer(
+    make_alias: Callable[..., str], file: Path, outsider: Any, holder: Any
+):
+    alias = make_alias(str(file), timeout=1)
+    outsider.execute("BEGIN IMMEDIATE")
+    began = time.monotonic()
+    with (
+        pytest.raises(OperationalError, match="locked"),
+        writing(alias, patient=True),
+    ):
+        pytest.fail("the lock is not free")
+    assert time.monotonic() - began < 1.9
 
 
 def test_all_writers_get_their_turn(file: Path, make_alias: Callable[..., str]):
