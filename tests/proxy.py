@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,10 @@ from typing import Any, Self, TypeVar
 
 ADDRESS = "127.0.0.1"
 AT_ONCE = 65536
+
+SO_ATTACH_FILTER = 26
+RETURN = 6
+"""Linux: a filter of one instruction, which lets 0 bytes of each packet through."""
 
 Value = TypeVar("Value")
 
@@ -30,6 +35,8 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, daemon=True)
         self._writers: set[asyncio.StreamWriter] = set()
+        self._callers: set[asyncio.StreamWriter] = set()
+        self._stranded: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def __enter__(self) -> Self:
@@ -52,6 +59,12 @@ class Proxy:
     def freeze(self) -> None:
         """Connections stay, and nothing comes through: half-open ones, for either side."""
         self._do(self._close_gate)
+
+    def strand(self) -> None:
+        """Who has called gets no answer any more, not even that of TCP, though nobody hung
+        up: the other side has forgotten these connections. New ones work.
+        """
+        self._do(self._strand)
 
     def reset(self) -> None:
         """All connections break at once; new ones work."""
@@ -89,6 +102,7 @@ class Proxy:
             abort(writer)
             return
         self._writers |= {writer, ours}
+        self._callers.add(writer)
         ways = [self._pass_on(reader, ours), self._pass_on(theirs, writer)]
         self._tasks |= {asyncio.ensure_future(way) for way in ways}
 
@@ -104,16 +118,27 @@ class Proxy:
                 writer.write(some)
                 await writer.drain()
         await self._gate.wait()
-        writer.close()
+        if writer not in self._stranded:
+            writer.close()
         self._writers.discard(writer)
+        self._callers.discard(writer)
 
     async def _close_gate(self) -> None:
         self._gate.clear()
+
+    async def _strand(self) -> None:
+        for writer in self._callers:
+            make_deaf(writer)
+        self._stranded |= self._callers
+        self._writers -= self._callers
+        self._callers.clear()
+        await self._reset()
 
     async def _reset(self) -> None:
         for writer in self._writers:
             abort(writer)
         self._writers.clear()
+        self._callers.clear()
 
     async def _cut(self) -> None:
         self._server.close()
@@ -125,10 +150,19 @@ class Proxy:
             await self._listen()
 
     async def _end(self) -> None:
+        self._writers |= self._stranded
         await self._cut()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def make_deaf(writer: asyncio.StreamWriter) -> None:
+    """The kernel drops whatever comes for this connection."""
+    drop_all = ctypes.create_string_buffer(struct.pack("HBBI", RETURN, 0, 0, 0))
+    program = struct.pack("HP", 1, ctypes.addressof(drop_all))
+    line = writer.get_extra_info("socket")
+    line.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
 
 def abort(writer: asyncio.StreamWriter) -> None:

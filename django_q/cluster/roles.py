@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final
 
 from django_q.cluster.board import Board
 from django_q.cluster.frames import Frame, Kind, control
+from django_q.cluster.keepalive import watch_databases
 from django_q.cluster.lines import Glance, Line, wait_for_news
 from django_q.cluster.titles import set_title
 from django_q.logs import logger
@@ -101,6 +102,7 @@ class Role:
         if self.has_lifeline:
             Lifeline(self.control.fileno()).start()
         set_title(self.options.name, self.kind)
+        watch_databases()
         self.setup()
         try:
             self.control.send(control(Kind.READY))

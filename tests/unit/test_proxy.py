@@ -104,6 +104,19 @@ def test_cut_line_breaks_and_there_is_no_new_one_until_it_is_mended(
         assert says(another, b"after") == b"after"
 
 
+def test_stranded_line_is_silent_and_a_new_one_works(
+    proxy: Proxy, line: socket.socket
+) -> None:
+    assert says(line, b"before") == b"before"
+    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 500)
+    proxy.strand()
+    with pytest.raises(TimeoutError):
+        # The kernel's: TCP itself has had no answer.
+        says(line, b"into the blue")
+    with connect(proxy) as another:
+        assert says(another, b"after") == b"after"
+
+
 def test_slow_line_passes_everything_on(proxy: Proxy, line: socket.socket) -> None:
     proxy.slow_down(0.05)
     line.sendall(b"slow")

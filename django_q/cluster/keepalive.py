@@ -1,0 +1,52 @@
+"""Keepalive: notices that nobody is at the other end of a database connection any more."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from typing import Any, Final
+
+from django.db.backends.signals import connection_created
+
+PATIENCE: Final = {
+    "TCP_KEEPIDLE": 5,
+    "TCP_KEEPINTVL": 3,
+    "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 14_000,
+}
+"""Seconds, tries and milliseconds until the kernel gives a connection up: 14 s. By itself
+it waits for hours. A server that only takes its time answers the kernel meanwhile.
+"""
+
+OWN_WORDS: Final = ("keepalives", "tcp_user_timeout")
+"""How the OPTIONS of a database begin that say it themselves."""
+
+
+def watch_databases() -> None:
+    """From now on, for each connection to a database that this process opens."""
+    connection_created.connect(keep_alive, dispatch_uid="django_q.keepalive")
+
+
+def keep_alive(connection: Any, **_signal: Any) -> None:
+    """Tell the kernel; where the connection is no socket of TCP, it needs no telling."""
+    handle = getattr(connection.connection, "fileno", None)
+    options = connection.settings_dict["OPTIONS"]
+    if handle is None or any(name.startswith(OWN_WORDS) for name in options):
+        return
+    with suppress(OSError):
+        line = socket.socket(fileno=handle())
+        try:
+            _set_patience(line)
+        finally:
+            # It is the driver's.
+            line.detach()
+
+
+def _set_patience(line: socket.socket) -> None:
+    if line.family not in {socket.AF_INET, socket.AF_INET6}:
+        return
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in PATIENCE.items():
+        # Not every system has all of them.
+        if hasattr(socket, name):
+            line.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

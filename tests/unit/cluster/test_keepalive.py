@@ -1,0 +1,78 @@
+"""Database connections of a cluster notice that nobody is at the other end."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.backends.signals import connection_created
+
+from django_q.cluster.keepalive import PATIENCE, keep_alive, watch_databases
+from tests.proxy import ADDRESS
+
+
+@pytest.fixture
+def line() -> Iterator[socket.socket]:
+    with (
+        socket.create_server((ADDRESS, 0)) as server,
+        socket.create_connection(server.getsockname()) as line,
+    ):
+        yield line
+
+
+def connected_by(handle: Any, **options: Any) -> Any:
+    """What Django's wrapper shows of a connection."""
+    return SimpleNamespace(connection=handle, settings_dict={"OPTIONS": options})
+
+
+def patience_of(line: socket.socket) -> dict[str, int]:
+    numbers = {name: getattr(socket, name) for name in PATIENCE}
+    return {n: line.getsockopt(socket.IPPROTO_TCP, o) for n, o in numbers.items()}
+
+
+def is_kept_alive(line: socket.socket) -> bool:
+    return bool(line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+
+
+def test_connection_over_tcp_is_given_up_after_a_quarter_of_a_minute(
+    line: socket.socket,
+) -> None:
+    keep_alive(connected_by(line, sslmode="disable"))
+    assert is_kept_alive(line)
+    assert patience_of(line) == PATIENCE
+    assert line.fileno() >= 0, "it is still the driver's"
+
+
+@pytest.mark.parametrize("name", ["keepalives_idle", "keepalives", "tcp_user_timeout"])
+def test_what_the_project_says_itself_stands(line: socket.socket, name: str) -> None:
+    keep_alive(connected_by(line, **{name: 0}))
+    assert not is_kept_alive(line)
+
+
+def test_other_connections_are_left_alone() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        keep_alive(connected_by(ours))
+        assert not is_kept_alive(ours)
+    keep_alive(connected_by(object()))
+
+
+@pytest.mark.django_db
+@pytest.mark.database
+def test_each_new_connection_of_the_process_is_told() -> None:
+    watch_databases()
+    other = connection.copy()
+    try:
+        other.connect()
+        handle = getattr(other.connection, "fileno", None)
+        if handle is not None:
+            line = socket.socket(fileno=handle())
+            assert patience_of(line) == PATIENCE
+            line.detach()
+    finally:
+        other.close()
+        connection_created.disconnect(dispatch_uid="django_q.keepalive")
