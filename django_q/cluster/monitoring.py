@@ -241,7 +241,8 @@ class Monitor(Role):
 
     def _settle(self, batch: Sequence[Ended], way: str | None) -> None:
         try:
-            late = self.save(batch, way)
+            with self.trouble.watch(f"{self.title}: where results go"):
+                late = self.save(batch, way)
         except Unsent as error:
             for ended in batch:
                 self._put_off(ended, error)

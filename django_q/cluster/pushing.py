@@ -163,10 +163,9 @@ class Pusher(Role):
 
     def meet(self, kind: str, generation: int, row: int, line: Line) -> None:
         if kind == "monitor":
-            if self.monitor is not None:
-                self._hear_monitor(self.monitor)
-            if self.monitor is not None:
-                self.monitor.close()
+            if former := self.monitor:
+                self._hear_monitor(former)
+                former.close()
             self.monitor = line
             self.recovery.meet_monitor(line)
         else:
@@ -360,7 +359,8 @@ class Pusher(Role):
     @contextmanager
     def _in_spite_of_errors(self) -> Iterator[None]:
         try:
-            yield
+            with self.trouble.watch(f"{self.title}: the broker"):
+                yield
         except Exception as error:  # noqa: BLE001 - any client's errors end here
             self.trouble.begin(f"{self.title} can't use the broker", error)
 

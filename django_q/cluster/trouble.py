@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic
 from typing import Final
 
@@ -16,6 +18,9 @@ OUTAGES: Final = (OSError, DatabaseError, DjangoQError)
 SAY_AGAIN: Final = 60.0
 """Seconds between two lines about the same trouble."""
 
+LONG_SILENCE: Final = 5.0
+"""Seconds; who answers at last, but not before, is worth a line."""
+
 
 class Trouble:
     """Growing pauses after errors, and a log that tells of the first, then once a minute
@@ -27,6 +32,7 @@ class Trouble:
         self._next = first
         self._failures = 0
         self._began = self._until = self._say_next = 0.0
+        self._say_silence = 0.0
 
     @property
     def is_due(self) -> bool:
@@ -60,6 +66,18 @@ class Trouble:
             counts = self._failures, now - self._began
             logger.warning(text, what, reason, *counts, pause)
         return pause
+
+    @contextmanager
+    def watch(self, whom: str) -> Iterator[None]:
+        """Somebody is asked now, who may stand still and answer at last: then nothing has
+        failed, but for a while nothing could be done.
+        """
+        begun = monotonic()
+        yield
+        now = monotonic()
+        if now - begun >= LONG_SILENCE and now >= self._say_silence:
+            self._say_silence = now + SAY_AGAIN
+            logger.warning("%s was silent for %.1f s", whom, now - begun)
 
     def end(self, what: str) -> None:
         """It works. Says so if it did not before; during a pause nothing was tried."""

@@ -8,7 +8,7 @@ import pytest
 from django.db import OperationalError
 
 from django_q.cluster import trouble
-from django_q.cluster.trouble import SAY_AGAIN, Trouble
+from django_q.cluster.trouble import LONG_SILENCE, SAY_AGAIN, Trouble
 
 
 class Clock:
@@ -79,3 +79,29 @@ def test_error_without_a_text_is_called_by_its_kind(
 ) -> None:
     Trouble().begin("it failed", TimeoutError())
     assert caplog.messages == ["it failed (TimeoutError). Trying again in 0.1 s"]
+
+
+def test_who_answers_late_is_told_of_once_a_minute(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = Trouble()
+    for seconds in (LONG_SILENCE - 1, LONG_SILENCE, 7, SAY_AGAIN, 8):
+        with state.watch("the broker"):
+            clock.now += seconds
+    assert [record.getMessage() for record in caplog.records] == [
+        "the broker was silent for 5.0 s",
+        "the broker was silent for 60.0 s",
+    ]
+
+
+def test_silence_that_ends_in_an_error_is_no_line_of_its_own(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail_at_last() -> None:
+        with Trouble().watch("the broker"):
+            clock.now += 9
+            raise AWAY
+
+    with pytest.raises(OperationalError):
+        fail_at_last()
+    assert not caplog.records
