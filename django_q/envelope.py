@@ -30,6 +30,9 @@ FIXED_KEYS: Final = ("id", "name", "func", "args", "kwargs", "started")
 INHERITED: Final = ("group", "cached", "sync")
 """What all links of a chain have in common; one that is off, unless a link says it."""
 
+HANDED_ON: Final = ("stop_on_failure", "atomic")
+"""What a link has from the one before it, unless it says something itself."""
+
 LINKS: Final = uuid.UUID("5a2f0c1e-7d0b-5c3a-9d5c-6f2c1f0f8f0e")
 """Namespace of the ids of links and of the parts of an iterable."""
 
@@ -68,6 +71,7 @@ class Envelope:
     retry_delay_max: float | None = None
     max_deliveries: int | None = None
     outbox: bool | None = None
+    atomic: bool | None = None
     undecided_options: list[str] | None = None
     """Options that were keywords, while nobody knew whether the function takes them."""
 
@@ -191,7 +195,8 @@ class Envelope:
         common = {k: v for k, v in common.items() if v is not None}
         merged = common | options | {k: v for k, v in common.items() if v}
         merged["chain"] = rest or None
-        merged.setdefault("stop_on_failure", self.stop_on_failure)
+        for key in HANDED_ON:
+            merged.setdefault(key, getattr(self, key))
         merged.setdefault("task_id", derived_id(self.id, f"link {len(rest)}"))
         return Envelope.from_call(func, args, kwargs, merged)
 

@@ -40,6 +40,10 @@ class UnknownReceipt(BrokerError):
     """The broker doesn't know this receipt: the lease ran out or was given back."""
 
 
+class PackageLocked(BrokerError):
+    """Another transaction has locked this package. Try again when it has ended."""
+
+
 class PackageError(DjangoQError):
     """A package is not as it should be."""
 
@@ -74,6 +78,10 @@ class PackageTooLarge(TaskError, ValueError):
 
 class UnsendableResult(TaskError, TypeError):
     """The result can't be stored. Return something simple, for example an id."""
+
+
+class NotAtomic(TaskError, ValueError):
+    """This task can't be run in one transaction with its end."""
 
 
 class ResultTimeout(TaskError, TimeoutError):

@@ -112,6 +112,9 @@ class Options:
     outbox: bool = False
     """True: tasks for a broker outside the database wait in a table until it has them."""
 
+    atomic: bool = False
+    """True: tasks run in one transaction with their results and their end."""
+
     queue_limit: int | None = None
     """Packages held at once, at most; 0, None: enough for a fraction of a second."""
 

@@ -19,7 +19,7 @@ CLAIMED: Final = frozenset(
 
 YIELDING: Final = frozenset(
     {"max_attempts", "retry_delay", "retry_delay_max", "max_deliveries"}
-    | {"stop_on_failure", "outbox"}
+    | {"stop_on_failure", "outbox", "atomic"}
 )
 """Options that earlier releases did not know: they gave these keywords to the function.
 
@@ -195,6 +195,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "ack_failure": SWITCH,
     "stop_on_failure": SWITCH,
     "outbox": SWITCH,
+    "atomic": SWITCH,
     "cached": LIFETIME,
     "iter_cached": LIFETIME,
     "timeout": SECONDS,

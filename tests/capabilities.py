@@ -31,6 +31,7 @@ CAPABILITIES: Final[dict[str, Callable[[type[Broker]], bool]]] = {
     "Peek": lambda broker: broker.supports_peek,
     "Pause": lambda broker: broker.supports_pause,
     "Wake-up": lambda broker: broker.supports_news,
+    "Exactly once": lambda broker: broker.supports_atomic,
 }
 
 ONLY: Final = {

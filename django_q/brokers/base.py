@@ -131,6 +131,9 @@ class Broker:
     supports_news = False
     """`news_fd` tells of a package that arrives; no need to ask for it."""
 
+    supports_atomic = False
+    """A package can be locked and acknowledged inside a transaction on `database`."""
+
     database: str | None = None
     """Alias of the Django database that holds the queue, where one does."""
 
@@ -287,6 +290,14 @@ class Broker:
         """Another process of this cluster has acknowledged these, as far as it could:
         whoever renewed them may know more than what the receipt says. Does not raise.
         """
+
+    def lock(self, receipt: str) -> bool:
+        """Keep everybody else from this package until the caller's transaction ends.
+
+        False: it is no longer ours. Never waits: raises PackageLocked where another
+        transaction has locked it.
+        """
+        return True
 
     def redeliver(self, receipt: str) -> Delivery | None:
         """Count a start that ended with its worker, and hand the package out again.

@@ -50,6 +50,7 @@ class ORM(Broker):
     supports_peek = True
     supports_pause = True
     supports_news = True
+    supports_atomic = True
 
     def __init__(self, list_key: str | None = None) -> None:
         super().__init__(list_key)
@@ -173,6 +174,9 @@ class ORM(Broker):
 
     def held(self) -> list[Delivery]:
         return [deliver(row) for row in self._use(lambda table: table.held())]
+
+    def lock(self, receipt: str) -> bool:
+        return self._use(lambda table: table.lock([parse(receipt)]))
 
     def redeliver(self, receipt: str) -> Delivery | None:
         def start_again(table: Table) -> list[Row]:

@@ -8,7 +8,7 @@ from typing import Final
 
 from django_q.brokers.base import HIGHEST_PRIORITY, Consignment
 from django_q.brokers.dialect import SQL
-from django_q.brokers.table import Change, Pairs, Row, Table, facts_of
+from django_q.brokers.table import Change, Row, Table, facts_of
 from django_q.brokers.trail import Floors, Trail
 from django_q.models import OrmQ
 
@@ -150,19 +150,12 @@ class PostgresTable(Table):
         )
         return self.fetch(text, where.values)
 
-    def renew(self, pairs: Pairs, lease: float) -> list[tuple[int, int]]:
-        # What the monitor is removing right now is locked: wait for nobody. It is ours
-        # unless its lease ran out, for then a rescuer may be the one who has locked it.
-        ours, lock = self.ours(pairs), self.moment(lease)
+    def change_unlocked(self, where: SQL, change: Change) -> list[Row]:
         text = (
-            f'WITH fresh AS (UPDATE {self.name} SET "lock" = {lock.text}'
-            f' WHERE "id" = ANY(ARRAY(SELECT "id" FROM {self.name} WHERE {ours.text}'
-            f' FOR UPDATE SKIP LOCKED)) RETURNING "id", "deliveries")'
-            f" SELECT * FROM fresh UNION"
-            f' SELECT "id", "deliveries" FROM {self.name}'
-            f' WHERE {ours.text} AND "lock" > statement_timestamp()'
+            f'"id" = ANY(ARRAY(SELECT "id" FROM {self.name} WHERE {where.text}'
+            f" FOR UPDATE SKIP LOCKED))"
         )
-        return self.fetch(text, (*lock.values, *ours.values, *ours.values))
+        return self.change(SQL(text, where.values), change)
 
     def insert(self, new: Consignment) -> int:
         row = self.new_row(new)

@@ -12,6 +12,7 @@ from django_q.brokers.base import Consignment, bounded
 from django_q.brokers.dialect import SQL
 from django_q.brokers.ranks import Ranks
 from django_q.brokers.trail import Trail
+from django_q.exceptions import PackageLocked
 from django_q.models import OrmQ
 from django_q.models.columns import columns_meanwhile
 from django_q.transactions import writing
@@ -100,6 +101,10 @@ class Table(Ranks):
         """Change the rows that meet a condition, and give them as they are then."""
         return self.lock_and_change([where], change)
 
+    def change_unlocked(self, where: SQL, change: Change) -> list[Row]:
+        """The same, without those that are locked."""
+        return self.lock_and_change([where], change, skip_locked=True)
+
     def claim(
         self, count: int, change: Change, trail: Trail, *, all_lapsed: bool
     ) -> list[Row]:
@@ -120,14 +125,32 @@ class Table(Ranks):
 
     def renew(self, pairs: Pairs, lease: float) -> list[tuple[int, int]]:
         """Begin the leases of these rows anew; gives those that are still ours."""
-        # What the monitor is removing right now is locked: wait for nobody. It is ours
-        # unless its lease ran out, for then a rescuer may be the one who has locked it.
-        ours, now = self.ours(pairs), self.moment()
-        in_time = ours & SQL(f"{self.quoted('lock')} > {now.text}", now.values)
-        safe = self.select(self.columns(("id", "deliveries")), in_time)
-        change = Change(self.moment(lease))
-        fresh = self.lock_and_change([ours], change, skip_locked=True)
-        return [*safe, *((row.id, row.deliveries) for row in fresh)]
+        fresh = self.extend(pairs, lease)
+        missing = set(pairs) - set(fresh)
+        if not missing:
+            return fresh
+        # What a worker of ours runs in a transaction is locked, for minutes perhaps, and
+        # so is what the monitor removes right now: wait for nobody. Nobody else can have
+        # it while it is locked, whatever became of its lease.
+        locked = self.ours(sorted(missing))
+        return [*fresh, *self.select(self.columns(("id", "deliveries")), locked)]
+
+    def extend(self, pairs: Pairs, lease: float) -> list[tuple[int, int]]:
+        """The same, without those that are locked."""
+        rows = self.change_unlocked(self.ours(pairs), Change(self.moment(lease)))
+        return [(row.id, row.deliveries) for row in rows]
+
+    def lock(self, pairs: Pairs) -> bool:
+        """Lock these rows until the transaction ends; False if one is not ours.
+
+        Raises PackageLocked where others have locked one.
+        """
+        ours, lock = self.ours(pairs), self.lock_words(skip_locked=True)
+        if len(self.select(self.quoted("id"), ours, lock)) == len(pairs):
+            return True
+        if len(self.select(self.quoted("id"), ours)) < len(pairs):
+            return False
+        raise PackageLocked
 
     def remove(self, where: SQL) -> list[tuple[int, int]]:
         """Remove rows; gives id and delivery of each."""
@@ -270,10 +293,13 @@ class Table(Ranks):
         return self.select(self.columns(("id", "holder", "task_id")), self.lapsed())
 
     def free_lapsed(self, ids: Sequence[int]) -> set[int]:
-        """Free those of these rows that nobody has freed before; gives their ids."""
+        """Free those of these rows that nobody has freed before; gives their ids.
+
+        What is locked is alive: its worker runs it in a transaction.
+        """
         where = self.ids(ids) & self.lapsed()
         freed = Change(frees=True, counts=("rescues",), wakes=True)
-        return {row.id for row in self.change(where, freed)}
+        return {row.id for row in self.change_unlocked(where, freed)}
 
     def lapsed(self) -> SQL:
         """Rows that another cluster holds although its lease ran out."""

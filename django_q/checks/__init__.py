@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, register
+from django.db import router
 
 from django_q.checks import alternatives, clients, meaning, values
 from django_q.checks.messages import Site, error, warning
@@ -53,6 +55,7 @@ def find_problems(site: Site) -> list[CheckMessage]:
         *values.judge_keys(raw, "Q_CLUSTER"),
         *values.judge_alternatives(raw.get("ALT_CLUSTERS")),
         *alternatives.judge_brokers(raw, site.databases),
+        *alternatives.judge_atomic(raw, site.results),
         *meaning.judge_brokers(raw),
         *clients.judge_client(raw),
         *clients.judge_redis(raw),
@@ -63,6 +66,7 @@ def find_problems(site: Site) -> list[CheckMessage]:
         *meaning.judge_logging(site.logging),
         *meaning.judge_save_limit(raw),
         *meaning.judge_repeating(raw),
+        *meaning.judge_atomic(raw, site.results),
     ]
 
 
@@ -94,4 +98,5 @@ def _site() -> Site:
         caches=settings.CACHES,
         logging=settings.LOGGING or {},
         secret_key=str(Conf.SECRET_KEY or ""),
+        results=router.db_for_write(apps.get_model("django_q", "Success")),
     )

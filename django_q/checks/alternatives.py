@@ -28,6 +28,13 @@ def judge_brokers(
         yield from meaning.judge_database(merged, databases, where)
 
 
+def judge_atomic(raw: Mapping[str, Any], results: str) -> Iterator[CheckMessage]:
+    """Each cluster that overrides the broker, or what is asked of it."""
+    for where, overrides in _overrides(raw):
+        if ({"atomic"} | CHOOSING) & overrides.keys():
+            yield from meaning.judge_atomic({**raw, **overrides}, results, where)
+
+
 def judge_exposure(
     raw: Mapping[str, Any], caches: Mapping[str, Any]
 ) -> Iterator[CheckMessage]:
@@ -40,10 +47,16 @@ def _with_brokers(
     raw: Mapping[str, Any],
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The overrides that choose or reach a broker, and where they stand."""
+    for where, overrides in _overrides(raw):
+        if CHOOSING & overrides.keys():
+            yield where, overrides
+
+
+def _overrides(raw: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     found = raw.get("ALT_CLUSTERS")
     alternatives = found if isinstance(found, Mapping) else {}
     for cluster, overrides in alternatives.items():
-        if isinstance(overrides, Mapping) and CHOOSING & overrides.keys():
+        if isinstance(overrides, Mapping):
             yield f"Q_CLUSTER['ALT_CLUSTERS'][{cluster!r}]", overrides
 
 

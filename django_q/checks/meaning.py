@@ -172,6 +172,36 @@ def judge_repeating(raw: Mapping[str, Any]) -> Iterator[CheckMessage]:
         yield warning("W017", message, hint)
 
 
+def judge_atomic(
+    raw: Mapping[str, Any], results: str, where: str = "Q_CLUSTER"
+) -> Iterator[CheckMessage]:
+    """Tasks in one transaction with their end need a queue where the results are."""
+    if not raw.get("atomic"):
+        return
+    named = named_brokers(raw)[:1]
+    if named == ["broker_class"]:
+        if _is_atomic_class(raw["broker_class"]):
+            return
+        place = f"{raw['broker_class']!r} is no broker for that"
+    elif named == ["orm"]:
+        if raw["orm"] == results:
+            return
+        place = f"the queue is in {raw['orm']!r}"
+    else:
+        place = "the queue is in no database"
+    message = f"{where}['atomic'] needs the queue in the database of the results"
+    hint = f"Set 'orm' to {results!r} for this queue, or remove 'atomic'."
+    yield error("E013", f"{message}, {results!r}, but {place}.", hint)
+
+
+def _is_atomic_class(path: Any) -> bool:
+    """What can't be imported is told elsewhere."""
+    try:
+        return bool(getattr(import_string(path), "supports_atomic", False))
+    except Exception:  # noqa: BLE001 - whatever a module raises
+        return True
+
+
 def judge_locking(
     raw: Mapping[str, Any], databases: Mapping[str, Any]
 ) -> Iterator[CheckMessage]:

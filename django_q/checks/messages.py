@@ -21,6 +21,8 @@ class Site:
     caches: Mapping[str, Any]
     logging: Mapping[str, Any]
     secret_key: str
+    results: str = "default"
+    """Alias of the database that has the results."""
 
 
 def error(number: str, message: str, hint: str) -> CheckMessage:

@@ -28,7 +28,7 @@ class Chronicle:
 
     def record(self, records: Sequence[Record], now: float) -> None:
         for record in records:
-            if record.cause in {"rejected", "repeated"}:
+            if record.cause in {"rejected", "repeated", "not ours"}:
                 continue
             if not record.success:
                 self._tell_failure(record)

@@ -147,21 +147,23 @@ class Report(NamedTuple):
     again: bool
     """It was sent before, to this monitor or another one."""
     record: bytes
+    settled: bool = False
+    """Whoever sends it has saved it, and removed its package."""
 
 
-REPORT: Final = struct.Struct("!Q?H")
+REPORT: Final = struct.Struct("!Q??H")
 
 
 def encode_report(report: Report) -> bytes:
     """A RECORD frame."""
     receipt = report.receipt.encode()
-    fixed = REPORT.pack(report.number, report.again, len(receipt))
+    fixed = REPORT.pack(report.number, report.again, report.settled, len(receipt))
     return Frame(Kind.RECORD, fixed + receipt + report.record).encode()
 
 
 def decode_report(body: bytes) -> Report:
     """The report in the body of a RECORD frame."""
-    number, again, length = REPORT.unpack_from(body)
+    number, again, settled, length = REPORT.unpack_from(body)
     at = REPORT.size
     receipt = body[at : at + length].decode()
-    return Report(number, receipt, again, body[at + length :])
+    return Report(number, receipt, again, body[at + length :], settled)

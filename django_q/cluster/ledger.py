@@ -56,6 +56,8 @@ class Entry:
     errand: Errand = Errand.EXECUTE
     cause: str = ""
     text: str = ""
+    is_missed: bool = False
+    """The last renewal of the leases did not find it."""
     is_counted: bool = False
     """Its start is counted already: it was handed out before by others."""
 
@@ -230,6 +232,22 @@ class Ledger:
         if entry.place is Place.FREE:
             self.free.remove(entry)
         self._leave_hand(entry)
+
+    def find_lost(self, missing: Iterable[str]) -> list[str]:
+        """What is lost of the receipts that a renewal did not find.
+
+        What a worker has begun is given up when it is missed for the second time: the
+        worker may have settled it himself, and the news of that is on its way.
+        """
+        lost = []
+        for receipt in missing:
+            entry = self.entries.get(receipt)
+            if entry is None:
+                continue
+            if entry.is_missed or entry.place is not Place.HANDED:
+                lost.append(receipt)
+            entry.is_missed = True
+        return lost
 
     def park_arrived(self) -> None:
         """The monitor is another one: what the former had is perhaps sent again."""

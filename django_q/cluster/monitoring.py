@@ -232,8 +232,12 @@ class Monitor(Role):
         """Those whose chain goes on at another broker by themselves: when that can't be
         reached, the others need not wait for it.
         """
+        if settled := [ended for ended in batch if ended.report.settled]:
+            self._let_go(settled, set())
         ways: dict[str | None, list[Ended]] = defaultdict(list)
         for ended in batch:
+            if ended.report.settled:
+                continue
             ways[way_of(ended.record)].append(ended)
         for way, group in ways.items():
             if not self.trouble.rest:
@@ -253,6 +257,7 @@ class Monitor(Role):
         except Exception as error:  # noqa: BLE001 - any client's errors end here
             self._find_culprit(batch, error)
         else:
+            self.trouble.end(f"{self.title}: results are saved")
             self._let_go(batch, late)
 
     def _find_culprit(self, batch: Sequence[Ended], error: Exception) -> None:
@@ -285,7 +290,6 @@ class Monitor(Role):
 
     def _let_go(self, batch: Sequence[Ended], late: set[str]) -> None:
         """These are durable, or another's: tell everybody who waits for that."""
-        self.trouble.end(f"{self.title}: results are saved")
         self.gather = GATHER_LONG if len(batch) >= MANY else GATHER
         for ended in batch:
             self.unsaved.pop(ended.report.number, None)

@@ -351,7 +351,7 @@ class Pusher(Role):
             pending = self.ledger.unstarted(hand.generation, hand.last)
             if any(entry.receipt in receipts for entry in pending):
                 self.take_back(hand)
-        gone = [r for r in receipts if r in self.ledger.entries]
+        gone = self.ledger.find_lost(receipts)
         self.ledger.settle(gone)
         if gone:
             logger.warning("%s: lease lost for %s tasks", self.title, len(gone))

@@ -12,6 +12,7 @@ from django_q.cluster.board import Board, Cell, Row, State, Word, number_of
 from django_q.cluster.frames import Errand, Kind, Report, control, encode_report
 from django_q.cluster.ledger import NO_END, Death, Entry, Ledger, Place
 from django_q.cluster.lines import Line
+from django_q.exceptions import PackageLocked
 from django_q.logs import logger
 from django_q.options import Options
 
@@ -248,7 +249,8 @@ class Recovery:
             self._start_again(broker, entry, death)
 
     def _give_back(self, broker: Broker, entry: Entry) -> None:
-        broker.release([entry.receipt])
+        if not is_locked(broker, entry.receipt):
+            broker.release([entry.receipt])
         self._ledger.forget(entry.receipt)
 
     def _give_out_again(self, broker: Broker, entries: Sequence[Entry]) -> None:
@@ -267,7 +269,11 @@ class Recovery:
         starts = entry.delivery.starts + (not entry.is_counted)
         if death.was_opening and starts >= self._options.max_deliveries:
             self._refuse(entry, f"{death.text} It was opening this package.")
-        elif entry.is_counted or not broker.supports_leases:
+        elif (
+            entry.is_counted
+            or not broker.supports_leases
+            or is_locked(broker, entry.receipt)
+        ):
             self._give_out_again(broker, [entry])
             entry.text, entry.is_counted = death.text, False
             entry.delivery = entry.delivery._replace(starts=starts)
@@ -284,6 +290,19 @@ class Recovery:
         entry.place = Place.ARRIVED
         if self._monitor is not None:
             self._monitor.send(encode_report(report))
+
+
+def is_locked(broker: Broker, receipt: str) -> bool:
+    """Whether the database is still busy with what a dead worker began: nobody waits
+    for that here. The worker who gets it next does, or, at its end, the next cluster.
+    """
+    if not broker.supports_atomic:
+        return False
+    try:
+        broker.lock(receipt)
+    except PackageLocked:
+        return True
+    return False
 
 
 def forbid_former_parcels(board: Board, epoch: int) -> None:

@@ -12,9 +12,11 @@ from math import inf
 from time import monotonic
 from typing import Final
 
-from django_q import clock, results
+from django_q import results
 from django_q.brokers.front import receipt_of
+from django_q.cluster import remarks
 from django_q.cluster.affinity import restrict_to_share
+from django_q.cluster.atomic_runs import AtomicRuns, NotBegun, NotOurs
 from django_q.cluster.board import Cell, State, Turn, Word
 from django_q.cluster.frames import (
     UNRECEIPTED,
@@ -30,12 +32,12 @@ from django_q.cluster.lines import Line
 from django_q.cluster.rejections import Rejections
 from django_q.cluster.roles import LONGEST_PAUSE, Launch, Role
 from django_q.cluster.titles import set_title
+from django_q.cluster.verdicts import deliveries_allowed, judge
 from django_q.envelope import Envelope
 from django_q.exceptions import UnreadablePackage
 from django_q.execution import Runner
 from django_q.logs import clean, logger
-from django_q.outcome import Cause, Outcome
-from django_q.retrying import staleness
+from django_q.outcome import Outcome
 from django_q.signals import announce, post_spawn
 
 MOST_KEPT: Final = 500
@@ -79,6 +81,7 @@ class Worker(Role):
         """Number of a run -> its end, and whether that was the task's."""
         self.runner = Runner(self.options)
         self.rejections = Rejections()
+        self.atomic_runs = AtomicRuns(launch)
         self.done = 0
         self.has_title = False
         """Whether ps shows the task in hand."""
@@ -209,15 +212,25 @@ class Worker(Role):
         self._show(parcel.number, State.OPENING, self.options.timeout)
         lapsed = self.board.now() > self.board[Word.LEASE_UNTIL]
         if lapsed or parcel.number <= self.row[Cell.VOID]:
-            self._rest(parcel.number)
-            self._tell_pusher(Kind.DROPPED, number=parcel.number)
+            self._drop(parcel)
             return
         begun = monotonic()
-        self.perform(parcel)
+        try:
+            self.perform(parcel)
+        except NotBegun as error:
+            what = "atomic tasks wait for the database"
+            self.collect(self.atomic_runs.trouble.begin(what, error))
+            self._drop(parcel)
+            return
         self._rest(parcel.number)
         self._measure(monotonic() - begun)
         self._ask_for_more()
         self.consider_retiring()
+
+    def _drop(self, parcel: Parcel) -> None:
+        """It was not started after all: let the pusher give it out again."""
+        self._rest(parcel.number)
+        self._tell_pusher(Kind.DROPPED, number=parcel.number)
 
     def _show(self, number: int, state: State, limit: float | None) -> None:
         """Write on the board what is being done, and until when it may take."""
@@ -239,26 +252,29 @@ class Worker(Role):
         try:
             envelope = Envelope.open(parcel.package)
         except UnreadablePackage as error:
-            self.reject(parcel, error)
+            self.rejections.tell(parcel.package, error, monotonic())
+            self.report(parcel, results.rejected_record())
         except BaseException as error:  # noqa: BLE001 - unpickling runs foreign code
             reason = f"{type(error).__name__}: {clean(error, 2000)}"
             record = results.unloadable_record(parcel.package, reason, look=True)
             self.report(parcel, record)
         else:
             if parcel.errand is Errand.LOOK_FIRST and results.has_succeeded(envelope):
-                self.skip(parcel, envelope)
+                remarks.say_repeated(envelope)
+                self.report(parcel, results.repeated_record(envelope, self.options))
                 return
             self._wait_for_hooks(envelope)
             begun = monotonic()
-            self.conclude(parcel, self.run_task(parcel, envelope))
+            try:
+                self.conclude(parcel, self.run_task(parcel, envelope))
+            except NotOurs:
+                self.leave(parcel, envelope)
             self._note_length(envelope, monotonic() - begun)
 
-    def skip(self, parcel: Parcel, envelope: Envelope) -> None:
-        """It was saved, and whoever saved it died before it was removed from the queue."""
-        func, name = clean(envelope.func_name), clean(envelope.name)
-        text = "%s [%s] came again and has succeeded: it is removed, not run"
-        logger.warning(text, func, name)
-        self.report(parcel, results.repeated_record(envelope, self.options))
+    def leave(self, parcel: Parcel, envelope: Envelope) -> None:
+        """Another cluster has it, or had it: its end is not ours to tell."""
+        remarks.say_not_ours(envelope)
+        self.report(parcel, results.rejected_record("not ours"), settled=True)
 
     def run_task(self, parcel: Parcel, envelope: Envelope) -> Outcome:
         has_receipt = not parcel.receipt.startswith(UNRECEIPTED)
@@ -268,59 +284,58 @@ class Worker(Role):
             # Its broker can't bring it back: this run is the only one.
             envelope = replace(envelope, max_attempts=1)
         attempt = parcel.attempts + 1
-        if parcel.errand is Errand.CONCLUDE:
-            return self.runner.lost(
-                envelope, Cause(parcel.cause), parcel.text, attempt=attempt
-            )
-        allowed = envelope.max_deliveries or self.options.max_deliveries
-        if parcel.starts >= allowed:
-            return self.runner.lost(
-                envelope,
-                Cause.LOST,
-                f"{parcel.text} Given up after {allowed} deliveries.",
-                attempt=attempt,
-            )
-        reason = staleness(envelope, self.options)
-        if reason:
-            return self.runner.lost(envelope, Cause.TOO_OLD, reason, attempt=attempt)
+        is_atomic = self.runner.is_atomic(envelope)
+        verdict = judge(parcel, envelope, self.options)
+        if verdict is not None:
+            if is_atomic:
+                self._show(parcel.number, State.RUNNING, None)
+                self.atomic_runs.wait_for(parcel.receipt)
+            return self.runner.lost(envelope, *verdict, attempt=attempt)
+        self._announce_start(parcel, envelope)
         limit = self.runner.limit_of(envelope)
-        self._announce_start(parcel, envelope, allowed)
-        self._show(parcel.number, State.RUNNING, limit)
-        return self.runner.execute(envelope, attempt=attempt)
+        begin = partial(self._show, parcel.number, State.RUNNING, limit)
+        if not is_atomic:
+            begin()
+            return self.runner.execute(envelope, attempt=attempt)
+        # It may wait for its turn: that is none of the time that it has.
+        self._show(parcel.number, State.RUNNING, None)
+        frame = partial(self.atomic_runs.run, parcel.receipt, begin)
+        return self.runner.execute(envelope, attempt=attempt, frame=frame)
 
-    def _announce_start(self, parcel: Parcel, envelope: Envelope, allowed: int) -> None:
+    def _announce_start(self, parcel: Parcel, envelope: Envelope) -> None:
         short = self.row[Cell.PACE] and self.row[Cell.PACE] < SHORT_RUN * 1e6
-        func, name = clean(envelope.func_name), clean(envelope.name)
+        func, name = remarks.names_of(envelope)
         self.row.task = f"{func} [{name}]"
         if parcel.text:
-            start = f", delivery {parcel.starts + 1} of {allowed}"
-            counted = start if parcel.starts else ""
-            text = "↻ %s [%s] starts again%s: %s"
-            logger.warning(text, func, name, counted, clean(parcel.text))
+            allowed = deliveries_allowed(envelope, self.options)
+            remarks.say_started_again(envelope, parcel, allowed)
         elif not short:
-            waited = (clock.now() - envelope.started).total_seconds()
-            text = "▶ %s [%s] on %s, waited %.1f s"
-            logger.info(text, func, name, self.title, max(0.0, waited))
+            remarks.say_started(envelope, self.title)
         if not short:
             self._set_title(func)
             self.has_title = True
 
     def conclude(self, parcel: Parcel, outcome: Outcome) -> None:
         """Encode what came of it and send it on its way."""
-        outcome, record = results.conclude(outcome, self.options, self.launch.list_key)
+        settled = self.atomic_runs.take_settled(outcome)
+        ended = settled or results.conclude(outcome, self.options, self.launch.list_key)
+        outcome, record = ended
         is_last = record.pause is None
         if results.needs_finish(outcome, is_last=is_last):
             self.unfinished[parcel.number] = outcome, is_last
-        self.report(parcel, record)
+        self.report(parcel, record, settled=settled is not None)
 
-    def report(self, parcel: Parcel, record: results.Record) -> None:
+    def report(
+        self, parcel: Parcel, record: results.Record, *, settled: bool = False
+    ) -> None:
         """Keep the end of a run and send it at once; return when it is on its way.
 
         Until the kernel has all of it the board shows the task: between the two it would
         be nowhere, and a new pusher would give it out once more.
         """
         self._show(parcel.number, State.RUNNING, None)
-        report = Report(parcel.number, parcel.receipt, False, record.to_bytes())
+        facts = parcel.number, parcel.receipt, False, record.to_bytes(), settled
+        report = Report(*facts)
         self.kept[parcel.number] = report
         self.kept_bytes += len(report.record)
         self.row[Cell.KEPT] = len(self.kept)
@@ -330,11 +345,6 @@ class Worker(Role):
             if self.monitor is not None and not self.monitor.is_waiting:
                 break
             self.collect(LONGEST_PAUSE)
-
-    def reject(self, parcel: Parcel, error: UnreadablePackage) -> None:
-        """A package that is not ours is removed, and nothing of it is shown."""
-        self.rejections.tell(parcel.package, error, monotonic())
-        self.report(parcel, results.rejected_record())
 
     # -- after it
 

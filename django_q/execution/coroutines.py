@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, NoReturn
 
 from asgiref.sync import async_to_sync, sync_to_async
 
+from django_q.exceptions import NotAtomic
 from django_q.execution.connections import tidy_connections
 
 
@@ -41,6 +43,15 @@ def run_inline(awaitable: Awaitable[Any]) -> Any:
     transaction, for example a test's, has written.
     """
     return async_to_sync(_result_of)(awaitable)
+
+
+def refuse(awaitable: Awaitable[Any]) -> NoReturn:
+    """Raises NotAtomic, before anything of a coroutine has run."""
+    if inspect.iscoroutine(awaitable):
+        awaitable.close()
+    message = "Coroutines can't run in a transaction: Django has none for them."
+    hint = "Make it a plain function, or leave 'atomic' off for it (atomic=False)."
+    raise NotAtomic(message, hint=hint)
 
 
 async def _result_of(awaitable: Awaitable[Any]) -> Any:

@@ -15,7 +15,11 @@ LONGEST_TEXT: Final = 100_000
 """Characters of an error that are kept; a message may hold megabytes."""
 
 CUT: Final = "\n… {} characters left out …\n"
-OURS: Final = ("django_q.execution", "django_q.callables")
+OURS: Final = (
+    "django_q.execution",
+    "django_q.callables",
+    "django_q.cluster.atomic_runs",
+)
 
 
 def describe(error: BaseException) -> str:

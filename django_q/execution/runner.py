@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -13,7 +14,7 @@ from django_q.allowed import find_function
 from django_q.envelope import KNOWN_KEYS, Envelope
 from django_q.exceptions import TaskNotAllowed, TaskNotFound, TimeoutException
 from django_q.execution.connections import Aliases, tidy_connections
-from django_q.execution.coroutines import EventLoop, run_inline
+from django_q.execution.coroutines import EventLoop, refuse, run_inline
 from django_q.execution.failures import describe, explain_missing, shorten, summarise
 from django_q.execution.reporters import Reporter, load_reporters
 from django_q.execution.timeouts import TimeLimit
@@ -23,6 +24,15 @@ from django_q.outcome import Cause, Outcome
 from django_q.signals import announce, post_execute_in_worker, pre_execute
 
 Function = Callable[..., Any]
+Perform = Callable[[], Outcome]
+Frame = Callable[[Perform], Outcome]
+"""What goes on around the call of a task's function, such as a transaction: it performs
+it, and gives the outcome. What it raises is the task's failure, unless it is NotRun.
+"""
+
+
+class NotRun(Exception):
+    """Raised by a frame that did not perform its task."""
 
 
 @dataclass
@@ -32,6 +42,11 @@ class Run:
     envelope: Envelope
     task: dict[str, Any]
     """The dict that receivers get."""
+
+    attempt: int
+    began: float
+    awaits: bool
+    """Whether its function may be a coroutine's."""
 
     func: Function | None = None
     """The function, once it was found."""
@@ -64,28 +79,41 @@ class Runner:
         """End the event loop of the coroutines, and what still runs in it."""
         self._event_loop.close()
 
-    def execute(self, envelope: Envelope, *, attempt: int = 1) -> Outcome:
-        """Run a task. Never raises: what the task raises becomes a failure."""
+    def execute(
+        self, envelope: Envelope, *, attempt: int = 1, frame: Frame | None = None
+    ) -> Outcome:
+        """Run a task. What the task raises becomes a failure; only NotRun is raised.
+
+        A `frame` ends before anybody is told how the task ended.
+        """
         outer = self._tidy_up()
         # Error reporters look for a local variable of this name in the frames.
         task = envelope.as_shown()
-        run = Run(envelope, task)
-        began = monotonic()
+        run = Run(envelope, task, attempt, monotonic(), awaits=frame is None)
+        perform = partial(self._perform_in_time, run)
         try:
-            value = self.call_within(self.limit_of(envelope), self._perform, run)
-            ending = {"success": True, "result": value}
+            outcome = perform() if frame is None else frame(perform)
+        except NotRun:
+            self._tidy_up(outer)
+            raise
         except BaseException as error:  # noqa: BLE001 - tasks raise anything at all
-            ending = self._failure(error)
-        outcome = Outcome(
-            envelope=run.envelope,
-            stopped=clock.now(),
-            ran=monotonic() - began,
-            attempt=attempt,
-            **ending,
-        )
+            outcome = self._outcome_of(run, **self._failure(error))
         outcome = self._announce_end(outcome, run)
         self._tidy_up(outer)
         return outcome
+
+    def is_atomic(self, envelope: Envelope) -> bool:
+        """Whether the task, or else the cluster, wants to be one transaction."""
+        own = envelope.atomic
+        if own is not None and "atomic" in (envelope.undecided_options or ()):
+            own = self._decide_atomic(envelope)
+        return bool(self.options.atomic if own is None else own)
+
+    def _decide_atomic(self, envelope: Envelope) -> bool | None:
+        try:
+            return envelope.decided_for(self._find(envelope.func)).atomic
+        except BaseException:  # noqa: BLE001 - it will be raised again, and told then
+            return False
 
     def lost(
         self, envelope: Envelope, cause: Cause, text: str, *, attempt: int = 1
@@ -111,6 +139,11 @@ class Runner:
         limit = general if own is None else own
         return limit if limit is not None and limit > 0 else None
 
+    def _perform_in_time(self, run: Run) -> Outcome:
+        run.began = monotonic()
+        value = self.call_within(self.limit_of(run.envelope), self._perform, run)
+        return self._outcome_of(run, success=True, result=value)
+
     # -- the steps, all of them within the time limit
 
     def _perform(self, run: Run) -> Any:
@@ -124,7 +157,9 @@ class Runner:
             self._decide(run, func)
         announce(pre_execute, func=func, task=run.task)
         value = func(*run.task["args"], **run.task["kwargs"])
-        return self._wait_for(value) if inspect.isawaitable(value) else value
+        if not inspect.isawaitable(value):
+            return value
+        return self._wait_for(value) if run.awaits else refuse(value)
 
     def _decide(self, run: Run, func: Function) -> None:
         run.envelope = run.envelope.decided_for(func)
@@ -154,6 +189,15 @@ class Runner:
         return run_inline(awaitable)
 
     # -- what came of it
+
+    def _outcome_of(self, run: Run, **ending: Any) -> Outcome:
+        return Outcome(
+            envelope=run.envelope,
+            stopped=clock.now(),
+            ran=monotonic() - run.began,
+            attempt=run.attempt,
+            **ending,
+        )
 
     def _failure(self, error: BaseException) -> dict[str, Any]:
         """What an outcome says of an error. Called where it is caught."""

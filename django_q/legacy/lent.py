@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -20,6 +21,7 @@ from django_q.cluster.roles import Launch
 from django_q.cluster.working import Worker
 from django_q.envelope import Envelope
 from django_q.execution import Runner
+from django_q.execution.runner import Frame, NotRun
 from django_q.legacy.dicts import STOP, Task, envelope_of, outcome_of
 from django_q.options import Options
 from django_q.outcome import Outcome
@@ -56,20 +58,29 @@ class LentRunner(Runner):
         self._own_worker = own_worker
         self._timer = multiprocessing.Value("f", -1)
 
-    def execute(self, envelope: Envelope, *, attempt: int = 1) -> Outcome:
+    def execute(
+        self, envelope: Envelope, *, attempt: int = 1, frame: Frame | None = None
+    ) -> Outcome:
         outer = self._tidy_up()
         began = monotonic()
-        ends: list[Task] = []
+        perform = partial(self._lend_in_time, envelope)
         try:
-            if envelope.undecided_options:
-                envelope = envelope.decided_for(self._find(envelope.func))
-            self.call_within(self.limit_of(envelope), self._lend, envelope, ends)
-            outcome = self._read(envelope, ends)
+            outcome = perform() if frame is None else frame(perform)
+        except NotRun:
+            self._tidy_up(outer)
+            raise
         except BaseException as error:  # noqa: BLE001 - the project's function and task
             failure = self._failure(error)
             outcome = Outcome(envelope=envelope, stopped=clock.now(), **failure)
         self._tidy_up(outer)
         return replace(outcome, attempt=attempt, ran=monotonic() - began)
+
+    def _lend_in_time(self, envelope: Envelope) -> Outcome:
+        ends: list[Task] = []
+        if envelope.undecided_options:
+            envelope = envelope.decided_for(self._find(envelope.func))
+        self.call_within(self.limit_of(envelope), self._lend, envelope, ends)
+        return self._read(envelope, ends)
 
     def _lend(self, envelope: Envelope, ends: list[Task]) -> None:
         tasks, results = TaskQueue(envelope.as_dict()), ResultQueue(ends)

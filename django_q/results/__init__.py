@@ -5,7 +5,13 @@ from __future__ import annotations
 from django_q.results.attempts import save_attempts, sweep_attempts
 from django_q.results.cache import ResultCache
 from django_q.results.conclusion import conclude, forget_parts, open_cache
-from django_q.results.database import has_succeeded, prune, save, write_alias
+from django_q.results.database import (
+    has_succeeded,
+    prune,
+    save,
+    save_or_raise,
+    write_alias,
+)
 from django_q.results.encoding import (
     encode_result,
     keep_in_row,
@@ -37,6 +43,7 @@ __all__ = [
     "run_hook",
     "save",
     "save_attempts",
+    "save_or_raise",
     "sweep_attempts",
     "unloadable_record",
     "wait_for",

@@ -70,6 +70,12 @@ def save(records: Sequence[Record], *, using: str) -> None:
                 _save_alone(record, using)
 
 
+def save_or_raise(record: Record, *, using: str) -> None:
+    """Write one row in the caller's transaction. Raises what the database refuses."""
+    _check_size([record], using)
+    upsert(connections[using], [record])
+
+
 def has_succeeded(envelope: Envelope) -> bool:
     """Whether there is a success of this task from after it was queued.
 

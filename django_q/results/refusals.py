@@ -17,9 +17,12 @@ from django_q.results.record import Record
 NO_FUNCTION: Final = "(unreadable package)"
 
 
-def rejected_record() -> Record:
-    """The record of a package that isn't signed by this site: removed, without a row."""
-    return _record("0" * 32, "", keep=False, cause="rejected")
+def rejected_record(cause: str = "rejected") -> Record:
+    """The record of a package that isn't signed by this site: removed, without a row.
+
+    With another cause, of one that is not to be touched.
+    """
+    return _record("0" * 32, "", keep=False, cause=cause)
 
 
 def unloadable_record(package: str, reason: str, *, look: bool = False) -> Record:

@@ -33,6 +33,7 @@ from django_q.tasks.advice import (
     explain_unsendable,
     warn_of_main,
 )
+from django_q.tasks.atomicity import check_place
 from django_q.tasks.inline import run_inline
 
 Send = Callable[[], None]
@@ -88,8 +89,8 @@ def async_task(func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> str
     the database has it until they do.
 
     Raises TypeError for an option of the wrong kind, ValueError for a chain of more than
-    LONGEST_CHAIN tasks, TaskNotSerializable,
-    TaskNotImportable, PackageTooLarge, and what the broker raises. In sync mode the
+    LONGEST_CHAIN tasks, NotAtomic where the queue is not in the database of the results,
+    TaskNotSerializable, TaskNotImportable, PackageTooLarge, and what the broker raises. In sync mode the
     function is called at once, and what it raises is raised here after the failure was
     saved.
     """
@@ -164,6 +165,8 @@ def dispatch(envelope: Envelope, broker: Broker | None = None) -> None:
         return
     warn_of_main(envelope)
     chosen = broker or keep_broker(envelope.cluster)
+    if envelope.atomic and "atomic" not in (envelope.undecided_options or ()):
+        check_place(chosen)
     send = partial(_send, chosen, package, envelope)
     if broker is None and _has_outbox(envelope, chosen):
         queue = envelope.cluster or get_options().queue

@@ -6,9 +6,12 @@ from contextlib import closing
 from functools import partial
 from itertools import count
 
+from django.db import transaction
+
 from django_q import conf, results
 from django_q.envelope import Envelope
 from django_q.execution import Runner
+from django_q.execution.runner import Perform
 from django_q.logs import clean, logger
 from django_q.options import Options
 from django_q.outcome import Outcome
@@ -44,11 +47,18 @@ def run_repeatedly(runner: Runner, envelope: Envelope, options: Options) -> Outc
     allowed = 1
     if not repeats_for_ever(envelope, options):
         allowed = attempts_allowed(envelope, options)
+    frame = in_transaction if runner.is_atomic(envelope) else None
     for attempt in count(1):
-        outcome = runner.execute(envelope, attempt=attempt)
+        outcome = runner.execute(envelope, attempt=attempt, frame=frame)
         if outcome.success or attempt >= allowed:
             return outcome
     raise AssertionError
+
+
+def in_transaction(perform: Perform) -> Outcome:
+    """As a worker does with an atomic task, but its result is saved afterwards."""
+    with transaction.atomic(using=results.write_alias()):
+        return perform()
 
 
 def settle(

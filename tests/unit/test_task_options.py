@@ -75,7 +75,7 @@ class TestOptions:
             *("hook", "group", "save", "sync", "cached", "ack_failure", "broker"),
             *("iter_count", "iter_cached", "chain", "cluster", "timeout"),
             *("max_attempts", "retry_delay", "retry_delay_max", "max_deliveries"),
-            *("stop_on_failure", "outbox"),
+            *("stop_on_failure", "outbox", "atomic"),
         } == TASK_OPTIONS
 
 

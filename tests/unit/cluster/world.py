@@ -121,6 +121,7 @@ class Shelf:
     """A broker with leases that do not run out; others act while one asks it."""
 
     supports_leases = True
+    supports_atomic = False
 
     def __init__(self, world: World, tasks: int) -> None:
         self.world = world

@@ -1,0 +1,35 @@
+"""Verdicts: why a task ends without being run."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from django_q.cluster.frames import Errand, Parcel
+from django_q.envelope import Envelope
+from django_q.options import Options
+from django_q.outcome import Cause
+from django_q.retrying import staleness
+
+
+class Verdict(NamedTuple):
+    """How it ends instead."""
+
+    cause: Cause
+    text: str
+
+
+def judge(parcel: Parcel, envelope: Envelope, options: Options) -> Verdict | None:
+    """None: it runs."""
+    if parcel.errand is Errand.CONCLUDE:
+        return Verdict(Cause(parcel.cause), parcel.text)
+    allowed = deliveries_allowed(envelope, options)
+    if parcel.starts >= allowed:
+        text = f"{parcel.text} Given up after {allowed} deliveries."
+        return Verdict(Cause.LOST, text)
+    reason = staleness(envelope, options)
+    return Verdict(Cause.TOO_OLD, reason) if reason else None
+
+
+def deliveries_allowed(envelope: Envelope, options: Options) -> int:
+    """How many starts it has that end with their worker."""
+    return envelope.max_deliveries or options.max_deliveries
