@@ -1,0 +1,101 @@
+"""Tally: what became of many tasks, counted while they run."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from django_q.models import Task
+
+AT_ONCE: Final = 2000
+"""Ids in one question to the database."""
+
+ANNOUNCED: Final = re.compile(
+    r"WARNING .*?(?:"
+    r"(\d+) tasks (?:had ended, but were not recorded|had no recorded end)"
+    r"|lease lost for (\d+) tasks"
+    r"|rescued task|starts again, delivery|came late: its lease was lost)"
+)
+"""Lines that own up to tasks that may run, or have run, once more."""
+
+
+class Tail:
+    """The lines that were appended to a file since the last look."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._read = 0
+
+    def lines(self) -> Iterator[str]:
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            file.seek(self._read)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                self._read += len(line)
+                yield line.decode(errors="replace")
+
+
+class Tally:
+    """The tasks of one queue: acknowledged, executed, saved."""
+
+    def __init__(self, queue: str, acknowledgements: Path, log: Path) -> None:
+        self.queue = queue
+        self.acknowledged = 0
+        self.refused = 0
+        self.executed: Counter[str] = Counter()
+        self.twice = 0
+        self._acknowledgements = Tail(acknowledgements)
+        self._log = Tail(log)
+        self._not_executed: set[str] = set()
+        self._not_saved: set[str] = set()
+
+    def update(self) -> None:
+        """Read what was written since, and look for rows that are not seen yet."""
+        for line in self._acknowledgements.lines():
+            task_id, word, *more = line.split()[0].split(":")
+            if more:
+                self.refused += 1
+                continue
+            self.acknowledged += 1
+            self._not_executed.add(word)
+            self._not_saved.add(task_id)
+        for line in self._log.lines():
+            kind, _, word = line.split()[0].partition(":")
+            if kind == "end":
+                self.twice += word in self.executed
+                self.executed[word] += 1
+        self._not_executed = {w for w in self._not_executed if w not in self.executed}
+        unsaved = list(self._not_saved)
+        for first in range(0, len(unsaved), AT_ONCE):
+            some = unsaved[first : first + AT_ONCE]
+            self._not_saved.difference_update(self._successes(some))
+
+    def _successes(self, ids: Iterable[str]) -> Iterable[str]:
+        rows = Task.objects.filter(cluster=self.queue, id__in=list(ids), success=True)
+        return list(rows.values_list("id", flat=True))
+
+    def rows(self) -> int:
+        """All that there are, also of failures, and of tasks that nobody promised."""
+        return Task.objects.filter(cluster=self.queue).count()
+
+    @property
+    def lost(self) -> int:
+        """Acknowledged, and not executed to its end (yet)."""
+        return len(self._not_executed)
+
+    @property
+    def missing(self) -> int:
+        """Acknowledged, and no row says that it succeeded (yet)."""
+        return len(self._not_saved)
+
+
+def announced(log: Iterable[str]) -> int:
+    """How many repetitions the lines of a log own up to."""
+    found = filter(None, map(ANNOUNCED.search, log))
+    return sum(int(match[1] or match[2] or 1) for match in found)
