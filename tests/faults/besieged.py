@@ -31,7 +31,7 @@ django.setup()
 from tests.acceptance.harness import HOUSE, RunningCluster  # noqa: E402 - they need the apps
 from tests.faults.harm import Harm  # noqa: E402
 from tests.faults.scales import Scales  # noqa: E402
-from tests.faults.tally import Tally, announced  # noqa: E402
+from tests.faults.tally import Tally, announcements  # noqa: E402
 from tests.faults.verdict import Side, Verdict  # noqa: E402
 from tests.waiting import wait_until  # noqa: E402
 
@@ -111,11 +111,6 @@ class Site:
 
     def destroy(self) -> None:
         self.cluster.destroy()
-
-    def announced(self) -> int:
-        """How many repetitions the logs own up to."""
-        texts = (log.read_text(errors="replace") for log in self.logs)
-        return sum(announced(text.splitlines()) for text in texts)
 
     def is_done(self) -> bool:
         """Everything was executed and saved, and nothing waits."""
@@ -235,7 +230,7 @@ def side(site: Site) -> Side:
         len(tally.executed),
         tally.lost,
         tally.twice,
-        site.announced(),
+        tally.unannounced(announcements(site.logs)),
         tally.rows(),
         tally.missing,
         site.cluster.left(),

@@ -9,17 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from django_q.models import Task
+from tests.faults.bench import AGAIN
 
 AT_ONCE: Final = 2000
 """Ids in one question to the database."""
-
-ANNOUNCED: Final = re.compile(
-    r"WARNING .*?(?:"
-    r"(\d+) tasks (?:had ended, but were not recorded|had no recorded end)"
-    r"|lease lost for (\d+) tasks"
-    r"|rescued task|starts again, delivery|came late: its lease was lost)"
-)
-"""Lines that own up to tasks that may run, or have run, once more."""
 
 
 class Tail:
@@ -94,8 +87,19 @@ class Tally:
         """Acknowledged, and no row says that it succeeded (yet)."""
         return len(self._not_saved)
 
+    def unannounced(self, said: Counter[str]) -> int:
+        """Repetitions that the logs do not own up to, which `said` by the name of the task
+        how often it starts again.
+        """
+        extra = {word: n - 1 for word, n in self.executed.items() if n > 1}
+        again = Tail(self._acknowledgements.path).lines()
+        split = (line.split()[0].split(":") for line in again)
+        ids = {words[0]: words[1] for words in split if words[1] in extra}
+        names = Task.objects.filter(id__in=ids).values_list("id", "name")
+        return sum(max(0, extra[ids[task_id]] - said[name]) for task_id, name in names)
 
-def announced(log: Iterable[str]) -> int:
-    """How many repetitions the lines of a log own up to."""
-    found = filter(None, map(ANNOUNCED.search, log))
-    return sum(int(match[1] or match[2] or 1) for match in found)
+
+def announcements(logs: Iterable[Path]) -> Counter[str]:
+    """Name of a task -> how often the logs say that it starts again."""
+    texts = (log.read_text(errors="replace") for log in logs)
+    return Counter(name for text in texts for name in re.findall(AGAIN, text))

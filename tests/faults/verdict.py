@@ -22,7 +22,7 @@ TITLES: Final = {
     "executed": "Executed",
     "lost": "Lost",
     "twice": "Executed twice",
-    "announced": "Announced repetitions",
+    "unannounced": "Of these without a log line",
     "rows": "Results",
     "missing": "Results missing",
     "left": "Left on the queue",
@@ -40,7 +40,7 @@ class Side(NamedTuple):
     executed: int
     lost: int
     twice: int
-    announced: int
+    unannounced: int
     rows: int
     missing: int
     left: int
@@ -49,11 +49,9 @@ class Side(NamedTuple):
 
     def flaws(self, seconds: float) -> Iterator[str]:
         """Nothing is lost, missing or left, and nothing was repeated without a word."""
-        for name in ("lost", "missing", "left"):
+        for name in ("lost", "missing", "left", "unannounced"):
             if getattr(self, name):
                 yield f"{name}: {getattr(self, name)}"
-        if self.twice > self.announced:
-            yield f"{self.twice} executed twice, {self.announced} announced"
         if self.rows - self.acknowledged > self.refused:
             yield f"{self.rows} results"
         if self.acknowledged < self.rate * seconds * FULL:

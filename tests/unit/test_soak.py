@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from argparse import Namespace
 from collections import Counter
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from django_q import clock
 from django_q.models import Task
 from tests.faults.scales import LONG_ENOUGH, Course, Weight, growth, slopes_of
-from tests.faults.tally import Tally, announced
+from tests.faults.tally import Tally, announcements
 from tests.faults.verdict import Side, Verdict
 
 SAMPLES = range(0, 3601, 10)
@@ -57,16 +58,14 @@ def test_young_process_is_not_judged() -> None:
     assert growth("worker", [young]).is_flat
 
 
-def test_announced_repetitions_are_added_up() -> None:
-    log = [
-        "12:00:00 [Q] WARNING 3 tasks had no recorded end: they run again",
-        "12:00:00 [Q] WARNING pusher: lease lost for 12 tasks",
-        "12:00:00 [Q] WARNING rescued task a-b from c-d",
-        "12:00:00 [Q] WARNING ↻ f [a] starts again, delivery 2 of 3: died",
-        "12:00:00 [Q] INFO 20 tasks had no recorded end",
-        "12:00:00 [Q] WARNING 5 processors",
-    ]
-    assert announced(log) == 3 + 12 + 1 + 1
+def test_announcements_are_counted_by_name(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(
+        "12:00:00 [Q] WARNING ↻ f [a] starts again, delivery 2 of 3: It died.\n"
+        "12:00:00 [Q] WARNING ↻ f [a] starts again: Its cluster died.\n"
+        "12:00:00 [Q] INFO ▶ f [b] on one, waited 0.1 s\n"
+    )
+    assert announcements([log, log]) == {"a": 4}
 
 
 @pytest.mark.django_db
@@ -84,6 +83,8 @@ def test_tally_counts_what_is_lost_missing_and_repeated(tmp_path: Path) -> None:
     counted = tally.acknowledged, tally.refused, tally.twice, tally.lost, tally.missing
     assert counted == (2, 1, 1, 1, 1)
     assert tally.rows() == 2
+    assert tally.unannounced(Counter()) == 1
+    assert tally.unannounced(Counter(id1=1)) == 0
     with promised.open("a") as file:
         file.write(" 1\n")
     with log.open("a") as file:
@@ -94,7 +95,7 @@ def test_tally_counts_what_is_lost_missing_and_repeated(tmp_path: Path) -> None:
 
 
 def side(**changes: int) -> Side:
-    figures = {"lost": 0, "twice": 2, "announced": 2, "rows": 90, "missing": 0}
+    figures = {"lost": 0, "twice": 2, "unannounced": 0, "rows": 90, "missing": 0}
     figures |= {"acknowledged": 90, "executed": 90, "left": 0, "refused": 0} | changes
     growths = [growth("worker", [course(float(figures.pop("leak", 0)))])]
     return Side(title="one", rate=0.02, workers=2, growths=growths, **figures)
@@ -112,7 +113,7 @@ def verdict(*sides: Side, orphans: int = 0) -> Verdict:
         {"lost": 1},
         {"missing": 1},
         {"left": 1},
-        {"twice": 3},
+        {"unannounced": 1},
         {"rows": 91},
         {"acknowledged": 60, "rows": 60},
         {"leak": 99},
@@ -133,4 +134,4 @@ def test_page_has_its_figures() -> None:
     page = verdict(side(), side()).page()
     assert "60 minutes on redis" in page
     assert "\nworker 3       0" in page
-    assert "\nAcknowledged          90  90" in page
+    assert re.search(r"\nAcknowledged +90 +90\n", page)
