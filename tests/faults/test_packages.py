@@ -89,11 +89,11 @@ def test_row_48_package_that_cannot_be_opened(
             company.cluster.send(functions.echo, value)
             for value in (module_that_goes.Order(), RaisesOnLoad())
         ]
+    company.count_unharmed()
     for task_id, reason in zip(ids, (MODULE, "RuntimeError"), strict=True):
         text = company.failure_of(task_id)
         assert "can't be opened" in text
         assert reason in text
-    company.count_unharmed()
     assert company.workers() == workers
 
     with company.beside():
