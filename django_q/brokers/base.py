@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, ClassVar, Final, NamedTuple, Self
 
 from django_q.brokers import stats, verbs
 from django_q.conf import get_options
@@ -127,6 +127,11 @@ class Broker:
 
     supports_pause = False
     """A queue can be paused for all who ask it for packages."""
+
+    rescued_at_once: ClassVar[int] = 500
+    """After so many, `rescue` leaves the rest to its next call: a hundred clusters may
+    have died, and nobody else is served meanwhile.
+    """
 
     supports_news = False
     """`news_fd` tells of a package that arrives; no need to ask for it."""
@@ -323,7 +328,8 @@ class Broker:
 
         Gives one text for each rescued package, naming it and its cluster. Rescues
         nothing until it has reached the broker without a gap for a whole lease: after
-        an outage, the first to come back would rob all the others. Call it often.
+        an outage, the first to come back would rob all the others. Call it often, and
+        again at once when it gave `rescued_at_once` or more.
         """
         return []
 

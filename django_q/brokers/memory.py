@@ -209,9 +209,11 @@ class Memory(Broker):
         now = monotonic()
         if now - self._listed_since < self._lease:
             return []
-        texts = []
+        texts: list[str] = []
         with self._pile.lock:
             for slip in self._pile.slips.values():
+                if len(texts) == self.rescued_at_once:
+                    break
                 if slip.holder not in (None, self._holder) and slip.due <= now:
                     texts.append(f"task {slip.task_id} of cluster {slip.holder}")
                     slip.holder = None

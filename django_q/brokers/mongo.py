@@ -223,7 +223,7 @@ class Mongo(MongoBase):
             return []
         change = documents.freed(documents.HEAD, "rescues")
         texts = []
-        for each in lapsed:
+        for each in lapsed[: self.rescued_at_once]:
             lease = {"_id": each["_id"], "holder": each["holder"], "$expr": is_lapsed}
             if self._find_and_change(lease, change):
                 task = each.get("task_id") or f"of document {each['_id']}"

@@ -204,7 +204,8 @@ class ORM(Broker):
         return self._change(receipts, give_back)
 
     def rescue(self) -> list[str]:
-        lapsed = self._use(lambda table: table.find_lapsed())
+        most = self.rescued_at_once
+        lapsed = self._use(lambda table: table.find_lapsed(most))
         if not lapsed or not self._contact.is_steady:
             return []
         freed = self._use(lambda table: table.free_lapsed([row for row, *_ in lapsed]))

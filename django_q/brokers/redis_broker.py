@@ -241,7 +241,7 @@ class Redis(Broker):
             return []
         texts = [
             item.decode(errors="replace")
-            for item in self._run(RESCUE, self._holder or "")
+            for item in self._run(RESCUE, self._holder or "", self.rescued_at_once)
         ]
         named = zip(texts[::2], texts[1::2], strict=True)
         return [f"task {name} from {humanize(cluster)}" for cluster, name in named]

@@ -288,9 +288,10 @@ class Table(Ranks):
         rows = self.select(self.columns(COLUMNS), where)
         return [Row(*row) for row in rows]
 
-    def find_lapsed(self) -> list[tuple[int, str, str | None]]:
+    def find_lapsed(self, most: int) -> list[tuple[int, str, str | None]]:
         """Id, holder and task id of what other clusters held for too long."""
-        return self.select(self.columns(("id", "holder", "task_id")), self.lapsed())
+        columns = self.columns(("id", "holder", "task_id"))
+        return self.select(columns, self.lapsed(), f" LIMIT {int(most)}")
 
     def free_lapsed(self, ids: Sequence[int]) -> set[int]:
         """Free those of these rows that nobody has freed before; gives their ids.

@@ -128,8 +128,11 @@ class Housekeeper(Role):
         return LOOK_FOR_SCHEDULES if rest is None else min(rest, LOOK_FOR_SCHEDULES)
 
     def rescue(self) -> float:
-        for text in self.broker.rescue():
+        rescued = self.broker.rescue()
+        for text in rescued:
             logger.warning("rescued %s", clean(text))
+        if len(rescued) >= self.broker.rescued_at_once:
+            return 0.0
         return min(self.options.lease / 3, LOOK_FOR_THE_DEAD)
 
     def prune(self) -> float:

@@ -862,6 +862,20 @@ class BrokerContract:
         assert (delivery.rescues, delivery.starts) == (1, 0)
 
     @needs_leases
+    def test_many_are_rescued_a_part_at_a_time(
+        self, broker: Broker, other: Broker, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(Broker, "rescued_at_once", 2)
+        for number in range(5):
+            self.lose(broker, f"lost-{number}")
+        other.enlist(new_id(), 0.1)
+        first = wait_until(other.rescue)
+        assert len(first) == 2
+        texts = [*first, *other.rescue(), *other.rescue()]
+        assert len(set(texts)) == 5
+        assert other.rescue() == []
+
+    @needs_leases
     def test_whoever_comes_back_does_not_rescue_before_a_whole_lease(
         self, broker: Broker, other: Broker
     ):

@@ -1,0 +1,114 @@
+"""What a cluster holds or does at once is bounded, whatever happens outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from django_q.brokers.memory import Memory
+from django_q.clock import now
+from django_q.cluster import working
+from django_q.cluster.board import Word
+from django_q.cluster.frames import Kind, control
+from django_q.cluster.housekeeper import LOOK_FOR_THE_DEAD, Housekeeper
+from django_q.cluster.lines import Line
+from django_q.cluster.roles import Identity, Launch
+from django_q.cluster.working import Worker
+from django_q.envelope import Envelope
+from django_q.options import Options
+from tests.unit.cluster.making import make_board, make_parcel
+
+
+def make_launch(kind: str, end: object, broker: Memory | None = None) -> Launch:
+    return Launch(
+        kind=kind,
+        generation=1,
+        title="Process-1:1",
+        identity=Identity("c" * 32, "tests-host-1", "host", 1, now().isoformat()),
+        options=Options(),
+        board=make_board(),
+        control=end,
+        broker=broker,
+        row=0,
+    )
+
+
+class Desk:
+    """A worker in this process, with the other ends of its lines."""
+
+    def __init__(self) -> None:
+        (ours, sentinel), (to_monitor, monitor) = Line.pair(), Line.pair()
+        self.worker = Worker(make_launch("worker", ours))
+        self.worker.board[Word.LEASE_UNTIL] = 2**63
+        self.sentinel, self.monitor = Line(sentinel), Line(monitor)
+        self.worker.meet("monitor", 1, 0, Line(to_monitor))
+
+    def fill(self, count: int) -> None:
+        """It gets so many tasks whose results have a thousand bytes and more."""
+        for number in range(1, count + 1):
+            task = Envelope.from_call("operator.mul", ("x", 1000), {}, {})
+            package = task.seal()
+            self.worker.inbox.append(make_parcel(number, package=package))
+
+    def turn(self) -> None:
+        # Something to hear, so that it does not wait.
+        self.sentinel.send(control(Kind.READY))
+        self.worker.turn()
+
+    def close(self) -> None:
+        self.worker.runner.close()
+        lines = (self.worker.control, self.worker.monitor, self.sentinel, self.monitor)
+        for line in lines:
+            assert line is not None
+            line.close()
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    desk = Desk()
+    yield desk
+    desk.close()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("limit", [{"MOST_KEPT": 3}, {"KEPT_BYTES": 4000}])
+def test_worker_begins_nothing_while_it_keeps_many_ends_that_are_not_saved(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, limit: dict[str, Any]
+) -> None:
+    for name, value in limit.items():
+        monkeypatch.setattr(working, name, value)
+    desk.fill(10)
+    for _ in range(10):
+        desk.turn()
+    kept = list(desk.worker.kept)
+    assert kept == [1, 2, 3]
+    assert len(desk.worker.inbox) == 7
+    desk.monitor.send(control(Kind.SAVED, numbers=kept[:1], discarded=[]))
+    for _ in range(10):
+        desk.turn()
+    assert list(desk.worker.kept) == [2, 3, 4]
+
+
+class Graveyard(Memory):
+    """Other clusters have died with much in hand."""
+
+    left = 0
+
+    def rescue(self) -> list[str]:
+        some = min(self.left, self.rescued_at_once)
+        self.left -= some
+        return ["task"] * some
+
+
+@pytest.mark.django_db
+def test_housekeeper_goes_on_at_once_while_there_is_more_to_rescue() -> None:
+    (ours, sentinel), broker = Line.pair(), Graveyard("dead")
+    keeper = Housekeeper(make_launch("housekeeper", ours, broker))
+    keeper.setup()
+    keeper.broker.left = 2 * broker.rescued_at_once + 1  # type: ignore[attr-defined]
+    assert [keeper.rescue() for _ in range(3)] == [0.0, 0.0, LOOK_FOR_THE_DEAD]
+    keeper.teardown()
+    keeper.control.close()
+    sentinel.close()
