@@ -88,6 +88,9 @@ class Options:
     max_package_size: int = 10 * 1024 * 1024
     """Bytes that a package may have, packed or unpacked, when it is sent or read."""
 
+    max_result_size: int = 100 * 1024 * 1024
+    """Bytes that a result may have in its row; a larger one makes a failure of its task."""
+
     max_task_age: float | None = None
     """Seconds since it was queued, after which a task is not run; None: any age."""
 

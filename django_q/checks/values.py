@@ -131,6 +131,7 @@ SPECIAL: Final[Mapping[str, Kind]] = {
     "workers": FROM_ONE,
     "max_deliveries": FROM_ONE,
     "max_package_size": FROM_ONE,
+    "max_result_size": FROM_ONE,
     "max_rss": Kind("a number of kilobytes", _is_number),
     "log_level": Kind("a level like 'INFO'", _is_level),
     "save_limit_per": _one_of(("group", "name", "func")),

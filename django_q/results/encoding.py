@@ -120,7 +120,7 @@ def encode_result(outcome: Outcome, options: Options) -> tuple[Outcome, str]:
     except BaseException as error:  # noqa: BLE001 - foreign code pickles itself
         reason = f"{type(error).__name__}: {print_safely(error)}"
         return _unsendable(outcome, UnsendableResult, reason)
-    limit = options.max_package_size
+    limit = options.max_result_size
     if len(encoded) > limit:
         size = f"it needs {len(encoded):,} bytes, the limit is {limit:,}"
         return _unsendable(outcome, PackageTooLarge, size)
@@ -136,7 +136,7 @@ def _unsendable(
 ) -> tuple[Outcome, str]:
     advice = "Return something simple, for example an id."
     if kind is PackageTooLarge:
-        advice = "Return a file name or an id, or raise Q_CLUSTER['max_package_size']."
+        advice = "Return a file name or an id, or raise Q_CLUSTER['max_result_size']."
     func = outcome.envelope.func_name
     text = f"The result of {func} can't be stored: {reason}. {advice}"
     logger.error("%s [%s]", clean(text, 400), clean(outcome.envelope.name))

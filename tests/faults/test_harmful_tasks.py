@@ -24,7 +24,7 @@ MEGABYTES = 1024 * 1024
 CLUSTER = {
     "timeout": 30,
     "timeout_grace": GRACE,
-    "max_package_size": 70 * MEGABYTES,
+    "max_result_size": 70 * MEGABYTES,
 }
 COMPLAINTS = "return hook"
 ACTS = "tests.acceptance.functions"

@@ -126,7 +126,7 @@ class TestIterable:
         assert (record.attempt, decode(record.result)) == (1, [0, "boom"])
 
     def test_a_whole_that_is_too_large_is_a_failure_that_says_so(self) -> None:
-        options = Options(name="tests", max_package_size=2500)
+        options = Options(name="tests", max_result_size=2500)
         conclude(part(0, 2, "x" * 1000), options)
         failed = part(1, 2, "y" * 1000, success=False)
         outcome, record = conclude(failed, options)

@@ -88,7 +88,7 @@ def test_a_result_that_can_not_be_stored_makes_a_failure_that_says_so(
 
 
 def test_a_result_that_is_too_large_makes_a_failure_that_says_so() -> None:
-    options = Options(max_package_size=1000)
+    options = Options(max_result_size=1000)
     outcome, record = make_record(ended("x" * 2000), options)
     assert not outcome.success
     assert "the limit is 1,000" in decode(record.result)
@@ -99,10 +99,9 @@ def test_a_result_that_is_too_large_makes_a_failure_that_says_so() -> None:
 def test_a_large_result_is_stored_and_told_of(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    options = Options(max_package_size=30 * 1024 * 1024)
-    assert record_of(ended("x" * 7 * 1024 * 1024), options).success
+    assert record_of(ended("x" * 7 * 1024 * 1024)).success
     assert not caplog.records
-    assert record_of(ended("x" * 8 * 1024 * 1024), options).success
+    assert record_of(ended("x" * 8 * 1024 * 1024)).success
     assert "functions.add [" in caplog.text
     assert "has 11,184,8" in caplog.text
 
