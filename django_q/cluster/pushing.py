@@ -38,7 +38,7 @@ class Pusher(Role):
         self.hands: dict[int, Hand] = {}
         self.monitor: Line | None = None
         self.recovery = Recovery(self.ledger, self.board, self.control, self.options)
-        self.trouble = Trouble(longest=min(5.0, self.options.lease / 3))
+        self.trouble = Trouble(longest=min(3.0, self.options.lease / 3))
         self.more = True
         self.next_forced_look = 0.0
         self.next_renewal = 0.0

@@ -27,7 +27,7 @@ class Trouble:
     how many there were, and once when it is over.
     """
 
-    def __init__(self, first: float = 0.1, longest: float = 5.0) -> None:
+    def __init__(self, first: float = 0.1, longest: float = 3.0) -> None:
         self._first, self._longest = first, longest
         self._next = first
         self._failures = 0

@@ -58,8 +58,8 @@ def test_it_is_told_at_once_then_once_a_minute_and_at_the_end(
     state.end("it works")
     assert [record.getMessage() for record in caplog.records] == [
         "it failed (the server went away). Trying again in 0.1 s",
-        "it failed (the server went away), 61 times in 60 s. Trying again in 5.0 s",
-        "it failed (the server went away), 121 times in 120 s. Trying again in 5.0 s",
+        "it failed (the server went away), 61 times in 60 s. Trying again in 3.0 s",
+        "it failed (the server went away), 121 times in 120 s. Trying again in 3.0 s",
         "it works again, after 125.0 s",
     ]
 
