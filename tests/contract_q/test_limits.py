@@ -18,7 +18,9 @@ from django_q.cluster.roles import Identity, Launch
 from django_q.cluster.working import Worker
 from django_q.envelope import Envelope
 from django_q.options import Options
+from django_q.results.encoding import ERROR_SIZE
 from tests.unit.cluster.making import make_board, make_parcel
+from tests.unit.results.making import ended, record_of
 
 
 def make_launch(kind: str, end: object, broker: Memory | None = None) -> Launch:
@@ -89,6 +91,11 @@ def test_worker_begins_nothing_while_it_keeps_many_ends_that_are_not_saved(
     for _ in range(10):
         desk.turn()
     assert list(desk.worker.kept) == [2, 3, 4]
+
+
+def test_error_of_one_attempt_is_cut() -> None:
+    failed = ended("x" * 20_000, success=False, attempt=2, max_attempts=3)
+    assert len(record_of(failed).error) == ERROR_SIZE
 
 
 class Graveyard(Memory):
