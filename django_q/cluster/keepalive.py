@@ -6,6 +6,8 @@ import socket
 from contextlib import suppress
 from typing import Any, Final
 
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
 from django.db.backends.signals import connection_created
 
 PATIENCE: Final = {
@@ -18,13 +20,29 @@ PATIENCE: Final = {
 it waits for hours. A server that only takes its time answers the kernel meanwhile.
 """
 
+CONNECTS_WITHIN: Final = 10
+"""Seconds until a server counts as away that takes a connection and says nothing."""
+
 OWN_WORDS: Final = ("keepalives", "tcp_user_timeout")
 """How the OPTIONS of a database begin that say it themselves."""
+
+SERVERS: Final = frozenset({"postgresql", "mysql"})
 
 
 def watch_databases() -> None:
     """From now on, for each connection to a database that this process opens."""
     connection_created.connect(keep_alive, dispatch_uid="django_q.keepalive")
+    for alias in connections:
+        # One that can't be used need not be in use.
+        with suppress(ImproperlyConfigured):
+            limit_connecting(connections[alias])
+
+
+def limit_connecting(connection: Any) -> None:
+    """Wait no longer for a connection, unless the settings have a word on that."""
+    options = connection.settings_dict["OPTIONS"]
+    if connection.vendor in SERVERS and "service" not in options:
+        options.setdefault("connect_timeout", CONNECTS_WITHIN)
 
 
 def keep_alive(connection: Any, **_signal: Any) -> None:

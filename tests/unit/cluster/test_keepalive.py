@@ -11,7 +11,13 @@ import pytest
 from django.db import connection
 from django.db.backends.signals import connection_created
 
-from django_q.cluster.keepalive import PATIENCE, keep_alive, watch_databases
+from django_q.cluster.keepalive import (
+    CONNECTS_WITHIN,
+    PATIENCE,
+    keep_alive,
+    limit_connecting,
+    watch_databases,
+)
 from tests.proxy import ADDRESS
 
 
@@ -61,9 +67,33 @@ def test_other_connections_are_left_alone() -> None:
     keep_alive(connected_by(object()))
 
 
+@pytest.mark.parametrize(
+    ("vendor", "options", "limit"),
+    [
+        ("postgresql", {}, CONNECTS_WITHIN),
+        ("mysql", {"charset": "utf8mb4"}, CONNECTS_WITHIN),
+        ("postgresql", {"connect_timeout": 60}, 60),
+        ("postgresql", {"service": "shop"}, None),
+        ("sqlite", {"timeout": 20}, None),
+    ],
+)
+def test_connecting_has_a_limit_too(
+    vendor: str, options: dict[str, Any], limit: int | None
+) -> None:
+    settings = {"OPTIONS": dict(options)}
+    limit_connecting(SimpleNamespace(vendor=vendor, settings_dict=settings))
+    assert settings["OPTIONS"].get("connect_timeout") == limit
+    assert options.items() <= settings["OPTIONS"].items()
+
+
 @pytest.mark.django_db
 @pytest.mark.database
-def test_each_new_connection_of_the_process_is_told() -> None:
+def test_each_new_connection_of_the_process_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(
+        connection.settings_dict, "OPTIONS", {**connection.settings_dict["OPTIONS"]}
+    )
     watch_databases()
     other = connection.copy()
     try:
