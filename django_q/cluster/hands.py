@@ -45,6 +45,8 @@ class Hand:
         self.is_retiring = False
         self.last_turn = 0
         self.turned = monotonic()
+        self.reach = 0.0
+        """Seconds that the last fetch from the broker took."""
 
     @property
     def last(self) -> int:
@@ -58,7 +60,7 @@ class Hand:
     @property
     def window(self) -> int:
         """Parcels that may wait here; few behind a task that runs long already."""
-        return window(max(self.pace / 1e6, self.stood_still))
+        return window(max(self.pace / 1e6, self.stood_still), self.reach)
 
     @property
     def pace(self) -> int:
@@ -91,3 +93,12 @@ class Hand:
     def is_stuck(self) -> bool:
         """Its turn has not moved for a moment."""
         return self.stood_still >= STUCK_AFTER
+
+
+def note_reach(hands: Iterable[Hand], milliseconds: int) -> None:
+    """Fetching took so long: they need more in hand where that is longer than a task.
+
+    Not for brokers that can't renew: what waits behind a task would come back to others.
+    """
+    for hand in hands:
+        hand.reach = milliseconds / 1000

@@ -12,7 +12,7 @@ from typing import Final
 from django_q.brokers.front import in_service
 from django_q.cluster.board import Word
 from django_q.cluster.frames import UNRECEIPTED, Frame, Kind, control, encode_parcels
-from django_q.cluster.hands import LONG_STAND, STUCK_AFTER, VOID_PAUSE, Hand
+from django_q.cluster.hands import LONG_STAND, STUCK_AFTER, VOID_PAUSE, Hand, note_reach
 from django_q.cluster.ledger import Entry, Ledger
 from django_q.cluster.lines import Glance, Line
 from django_q.cluster.recovery import Recovery, forbid_former_parcels
@@ -184,9 +184,8 @@ class Pusher(Role):
         whole, limit = self._capacity()
         room = limit - self._count_waiting()
         idle = any(h.is_idle and not self._load_of(h) for h in self._open_hands)
-        if not worth_fetching(room, whole, someone_idle=idle):
-            return 0
-        return min(room, self.options.bulk or LONGEST_FETCH)
+        is_worth_it = worth_fetching(room, whole, someone_idle=idle)
+        return min(room, self.options.bulk or LONGEST_FETCH) if is_worth_it else 0
 
     def _capacity(self) -> tuple[int, int]:
         """How many packages keep all workers busy, and how many may wait here."""
@@ -221,8 +220,7 @@ class Pusher(Role):
 
     def _plan_look(self) -> None:
         """The queue is empty: look again when the next delayed package is due."""
-        due = self.broker.next_due()
-        if due is not None:
+        if (due := self.broker.next_due()) is not None:
             self.next_forced_look = min(self.next_forced_look, monotonic() + due)
 
     # -- handing over
@@ -323,7 +321,9 @@ class Pusher(Role):
         """What was fetched is leased from `begun` on; the oldest lease counts."""
         if not self.broker.can_renew:
             self.board[Word.LEASE_UNTIL] = 2**63
-        elif self.next_renewal <= 0:
+            return
+        note_reach(self.hands.values(), self.board.now() - begun)
+        if self.next_renewal <= 0:
             self._extend_lease(begun)
 
     def _extend_lease(self, begun: int) -> None:

@@ -19,18 +19,23 @@ FIRST_WINDOW: Final = 4
 
 LARGEST_WINDOW: Final = 512
 
+LONGEST_REACH: Final = 2.0
+"""Seconds of fetching that are made up for; longer ones are no rule."""
+
 FALLBACK_LOOK: Final = 1.0
 """Seconds after which the queue is looked at though nothing called: a producer of an
 earlier release does not call."""
 
 
-def window(pace: float) -> int:
-    """Packages that may wait in a worker's hand when its runs take `pace` seconds."""
+def window(pace: float, reach: float = 0.0) -> int:
+    """Packages that may wait in a worker's hand when its runs take `pace` seconds, and
+    fetching more takes `reach`: nobody should be idle meanwhile.
+    """
     if not pace:
         return FIRST_WINDOW
-    if pace >= LONG_TASK:
-        return 1
-    return max(1, min(LARGEST_WINDOW, int(WORK_AHEAD / pace)))
+    ahead = 0.0 if pace >= LONG_TASK else WORK_AHEAD
+    ahead = max(ahead, min(reach, LONGEST_REACH))
+    return max(1, min(LARGEST_WINDOW, int(ahead / pace)))
 
 
 def fair_share(waiting: int, workers: int) -> int:

@@ -8,6 +8,7 @@ from django_q.cluster.windows import (
     FIRST_WINDOW,
     LARGEST_WINDOW,
     LONG_TASK,
+    LONGEST_REACH,
     WORK_AHEAD,
     fair_share,
     window,
@@ -22,6 +23,24 @@ def test_before_the_first_run_a_few() -> None:
 @pytest.mark.parametrize("pace", [LONG_TASK, 0.5, 600.0])
 def test_one_waits_behind_a_long_task(pace: float) -> None:
     assert window(pace) == 1
+
+
+@pytest.mark.parametrize(
+    ("pace", "reach", "size"),
+    [
+        (0.06, 0.002, 1),
+        (0.06, 1.2, 20),
+        (0.06, 60.0, int(LONGEST_REACH / 0.06)),
+        (600.0, 1.2, 1),
+        (0.005, 0.1, window(0.005)),
+        (0.005, 1.0, 200),
+        (0.0, 1.0, FIRST_WINDOW),
+    ],
+)
+def test_enough_is_in_hand_for_as_long_as_fetching_takes(
+    pace: float, reach: float, size: int
+) -> None:
+    assert window(pace, reach) == size
 
 
 def test_tiny_tasks_have_a_bound() -> None:
