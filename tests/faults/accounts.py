@@ -13,7 +13,7 @@ from typing import Final
 
 from django.db import connection, models
 
-ACCOUNTS: Final = 12
+ACCOUNTS: Final = 8
 START: Final = 1000
 
 

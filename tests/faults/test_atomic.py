@@ -73,7 +73,7 @@ def queue_transfers(queue: str, dice: random.Random) -> dict[str, str]:
     for number in range(COUNT):
         word = f"w{number}"
         source, target = dice.sample(range(1, ACCOUNTS + 1), 2)
-        pause = dice.choice([0, 0, 0, 0, 0.002, 0.01])
+        pause = dice.choice([0, 0, 0, 0, 0.005, 0.02])
         func = "transfer" if number % 10 else "transfer_and_tell"
         link = ("tests.faults.accounts.note", (f"{word} next",), dict(options))
         more: dict[str, Any] = {"chain": [link]} if number % 10 == 5 else {}
