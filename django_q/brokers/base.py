@@ -333,6 +333,13 @@ class Broker:
         """
         return []
 
+    def rescue_from(self, cluster: str) -> list[str]:
+        """Free at once what this cluster of this queue held: it is dead for certain.
+
+        Gives the texts that `rescue` would give. Call it until there are none.
+        """
+        return []
+
     # -- waking up
 
     def news_fd(self) -> int | None:

@@ -130,7 +130,7 @@ class Memory(Broker):
 
     def peek(self, count: int = 10) -> list[str]:
         with self._pile.lock:
-            return [slip.package for slip in self._free()[:count]]
+            return [slip.package for slip in self._takeable()[:count]]
 
     # -- the queue as a whole
 
@@ -209,17 +209,11 @@ class Memory(Broker):
         now = monotonic()
         if now - self._listed_since < self._lease:
             return []
-        texts: list[str] = []
-        with self._pile.lock:
-            for slip in self._pile.slips.values():
-                if len(texts) == self.rescued_at_once:
-                    break
-                if slip.holder not in (None, self._holder) and slip.due <= now:
-                    texts.append(f"task {slip.task_id} of cluster {slip.holder}")
-                    slip.holder = None
-                    slip.rescues += 1
-            self._pile.change()
-        return texts
+        ours = (None, self._holder)
+        return self._free(lambda slip: slip.holder not in ours and slip.due <= now)
+
+    def rescue_from(self, cluster: str) -> list[str]:
+        return self._free(lambda slip: slip.holder == cluster)
 
     # -- waking up
 
@@ -270,18 +264,31 @@ class Memory(Broker):
             return slip.id
 
     def _take(self, count: int) -> list[Delivery]:
-        taken = [] if self._pile.is_paused else self._free()[:count]
+        taken = [] if self._pile.is_paused else self._takeable()[:count]
         for slip in taken:
             slip.holder = self._holder
             slip.deliveries += 1
             self._lease_anew(slip)
         return [slip.hand_out() for slip in taken]
 
-    def _free(self) -> list[Slip]:
+    def _takeable(self) -> list[Slip]:
         """Those that may be taken, in the order in which they are."""
         now, slips = monotonic(), self._pile.slips.values()
         free = [s for s in slips if s.due < now and self._may_take(s)]
         return sorted(free, key=lambda slip: (-slip.priority, slip.due, slip.id))
+
+    def _free(self, is_lost: Callable[[Slip], bool]) -> list[str]:
+        """Take from their clusters what is lost there."""
+        texts = []
+        with self._pile.lock:
+            lost = filter(is_lost, self._pile.slips.values())
+            for slip in itertools.islice(lost, self.rescued_at_once):
+                texts.append(f"task {slip.task_id} of cluster {slip.holder}")
+                slip.holder = None
+                slip.rescues += 1
+                slip.due = 0.0
+            self._pile.change()
+        return texts
 
     def _may_take(self, slip: Slip) -> bool:
         return slip.holder is None or self._holder is None

@@ -221,14 +221,11 @@ class Mongo(MongoBase):
         lapsed = self._find(terms, {"payload": 0})
         if not lapsed or not self._contact.is_steady:
             return []
-        change = documents.freed(documents.HEAD, "rescues")
-        texts = []
-        for each in lapsed[: self.rescued_at_once]:
-            lease = {"_id": each["_id"], "holder": each["holder"], "$expr": is_lapsed}
-            if self._find_and_change(lease, change):
-                task = each.get("task_id") or f"of document {each['_id']}"
-                texts.append(f"task {task} from {humanhash.humanize(each['holder'])}")
-        return texts
+        return self._free(lapsed, is_lapsed)
+
+    def rescue_from(self, cluster: str) -> list[str]:
+        terms = {"holder": cluster, "$expr": documents.HELD}
+        return self._free(self._find(terms, {"payload": 0}), documents.HELD)
 
     # -- waking up
 
@@ -300,6 +297,17 @@ class Mongo(MongoBase):
             )
 
         return self._use(find_and_change)
+
+    def _free(self, held: list[Document], terms: Document) -> list[str]:
+        """Free those of these that their clusters still hold on these terms."""
+        change = documents.freed(documents.HEAD, "rescues")
+        texts = []
+        for each in held[: self.rescued_at_once]:
+            lease = {"_id": each["_id"], "holder": each["holder"], "$expr": terms}
+            if self._find_and_change(lease, change):
+                task = each.get("task_id") or f"of document {each['_id']}"
+                texts.append(f"task {task} from {humanhash.humanize(each['holder'])}")
+        return texts
 
     def _lease_of(self, receipt: str) -> Document:
         return documents.lease_of(receipt, self._holder)

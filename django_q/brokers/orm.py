@@ -205,15 +205,24 @@ class ORM(Broker):
 
     def rescue(self) -> list[str]:
         most = self.rescued_at_once
-        lapsed = self._use(lambda table: table.find_lapsed(most))
+        lapsed = self._use(lambda table: table.find_held(table.lapsed(), most))
         if not lapsed or not self._contact.is_steady:
             return []
-        freed = self._use(lambda table: table.free_lapsed([row for row, *_ in lapsed]))
-        return [
-            f"task {task_id or f'of row {row}'} from {humanhash.humanize(holder)}"
-            for row, holder, task_id in lapsed
-            if row in freed
-        ]
+        ids = [row for row, *_ in lapsed]
+        freed = self._use(lambda table: table.free_held(ids, table.lapsed(), None))
+        return texts_of(lapsed, freed)
+
+    def rescue_from(self, cluster: str) -> list[str]:
+        most = self.rescued_at_once
+        held = self._use(lambda table: table.find_held(table.held_by(cluster), most))
+        if not held:
+            return []
+        ids = [row for row, *_ in held]
+        # Its leases have not run out: the rows go to the head of the queue.
+        freed = self._use(
+            lambda table: table.free_held(ids, table.held_by(cluster), table.head())
+        )
+        return texts_of(held, freed)
 
     # -- waking up
 
@@ -334,6 +343,15 @@ def deliver(row: Row) -> Delivery:
     receipt = f"{row.id}:{row.deliveries}"
     counts = (row.deliveries, row.starts, row.attempts, row.rescues)
     return Delivery(receipt, row.payload, *counts)
+
+
+def texts_of(held: Iterable[tuple[int, str, str | None]], freed: set[int]) -> list[str]:
+    """Of what clusters held, a line for each row that was freed."""
+    return [
+        f"task {task_id or f'of row {row}'} from {humanhash.humanize(holder)}"
+        for row, holder, task_id in held
+        if row in freed
+    ]
 
 
 def parse(receipt: str) -> tuple[int, int]:

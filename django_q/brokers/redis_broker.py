@@ -237,14 +237,10 @@ class Redis(Broker):
 
     def rescue(self) -> list[str]:
         self._ask("PING")
-        if not self._contact.is_steady:
-            return []
-        texts = [
-            item.decode(errors="replace")
-            for item in self._run(RESCUE, self._holder or "", self.rescued_at_once)
-        ]
-        named = zip(texts[::2], texts[1::2], strict=True)
-        return [f"task {name} from {humanize(cluster)}" for cluster, name in named]
+        return self._rescue() if self._contact.is_steady else []
+
+    def rescue_from(self, cluster: str) -> list[str]:
+        return self._rescue(cluster)
 
     # -- waking up
 
@@ -365,6 +361,12 @@ class Redis(Broker):
                 raise
             ours |= {receipt.decode() for receipt in found}
         return ours
+
+    def _rescue(self, *dead: str) -> list[str]:
+        found = self._run(RESCUE, self._holder or "", self.rescued_at_once, *dead)
+        texts = [item.decode(errors="replace") for item in found]
+        named = zip(texts[::2], texts[1::2], strict=True)
+        return [f"task {name} from {humanize(cluster)}" for cluster, name in named]
 
     def _still_ours(self, receipts: Sequence[str]) -> set[str]:
         since = monotonic() - self._contact.lease / 2

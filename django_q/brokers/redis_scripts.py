@@ -169,10 +169,11 @@ return redis.call('HGETALL', held(ARGV[1]))
 """)
 
 RESCUE: Final = Script("""
--- ARGV: cluster that asks, how many packages are enough. Frees one cluster whole, then the
--- next. Gives a cluster and what names the package, again and again.
+-- ARGV: cluster that asks, how many packages are enough, and a cluster that is dead for
+-- certain; without it, those whose lease ran out. Frees one cluster whole, then the next.
+-- Gives a cluster and what names the package, again and again.
 local rescued = {}
-for _, other in ipairs(lapsed()) do
+for _, other in ipairs(ARGV[3] and {ARGV[3]} or lapsed()) do
   if #rescued >= 2 * tonumber(ARGV[2]) then break end
   if other ~= ARGV[1] then
     for _, slip in ipairs(free(other, 1)) do

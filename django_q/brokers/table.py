@@ -283,24 +283,26 @@ class Table(Ranks):
 
     def held(self) -> list[Row]:
         """Everything that is leased to this cluster."""
-        key, holder = self.quoted("key"), self.quoted("holder")
-        where = SQL(f"{key} = %s AND {holder} = %s", (self.key, self.holder))
-        rows = self.select(self.columns(COLUMNS), where)
+        rows = self.select(self.columns(COLUMNS), self.held_by(self.holder))
         return [Row(*row) for row in rows]
 
-    def find_lapsed(self, most: int) -> list[tuple[int, str, str | None]]:
-        """Id, holder and task id of what other clusters held for too long."""
+    def find_held(self, where: SQL, most: int) -> list[tuple[int, str, str | None]]:
+        """Id, holder and task id of what clusters hold, and meets a condition."""
         columns = self.columns(("id", "holder", "task_id"))
-        return self.select(columns, self.lapsed(), f" LIMIT {int(most)}")
+        return self.select(columns, where, f" LIMIT {int(most)}")
 
-    def free_lapsed(self, ids: Sequence[int]) -> set[int]:
-        """Free those of these rows that nobody has freed before; gives their ids.
+    def free_held(self, ids: Sequence[int], where: SQL, lock: SQL | None) -> set[int]:
+        """Free those of these rows that still meet the condition; gives their ids.
 
         What is locked is alive: its worker runs it in a transaction.
         """
-        where = self.ids(ids) & self.lapsed()
-        freed = Change(frees=True, counts=("rescues",), wakes=True)
-        return {row.id for row in self.change_unlocked(where, freed)}
+        freed = Change(lock, frees=True, counts=("rescues",), wakes=True)
+        return {row.id for row in self.change_unlocked(self.ids(ids) & where, freed)}
+
+    def held_by(self, cluster: str | None) -> SQL:
+        """Rows that this cluster holds, whether or not its lease ran out."""
+        text = f"{self.quoted('key')} = %s AND {self.quoted('holder')} = %s"
+        return SQL(text, (self.key, cluster))
 
     def lapsed(self) -> SQL:
         """Rows that another cluster holds although its lease ran out."""

@@ -22,6 +22,7 @@ OF_LEASES: Final = (
     "mark_started",
     "release",
     "rescue",
+    "rescue_from",
     "news_fd",
     "has_news",
     "pulse",

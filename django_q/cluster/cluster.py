@@ -22,8 +22,14 @@ from django_q.cluster.board import Board, Cell, State, Word
 from django_q.cluster.children import Child, Spawner, choose_method
 from django_q.cluster.frames import Kind, control
 from django_q.cluster.greeting import greeting, versions
-from django_q.cluster.launching import close_connections, make_launch, rows_for
+from django_q.cluster.launching import (
+    close_connections,
+    make_launch,
+    make_lock_file,
+    rows_for,
+)
 from django_q.cluster.lines import wait_for_news
+from django_q.cluster.lockfile import LockFile
 from django_q.cluster.remains import end_remains
 from django_q.cluster.replaced import find_replaced
 from django_q.cluster.roles import Identity
@@ -67,6 +73,7 @@ class Cluster:
         """Set when the cluster stops; whoever sets it stops the cluster."""
 
         self._child: Child | None = None
+        self._lock_file: LockFile | None = None
         self._is_guarded = False
         self._trouble = Trouble()
         self._storm = Storm()
@@ -125,6 +132,8 @@ class Cluster:
             self._listen(0.5)
             if not self._sentinel_lives() or monotonic() > until:
                 self._bury_sentinel()
+                if self._lock_file is not None:
+                    self._lock_file.leave(is_clean=False)
                 message = f"Q Cluster {self.name} failed to start"
                 raise RuntimeError(message)
 
@@ -138,6 +147,8 @@ class Cluster:
                     self._sentinel_ended()
         self._ears.close()
         self._bell.close()
+        if self._lock_file is not None:
+            self._lock_file.leave(is_clean=self.exit_code in (0, INTERRUPTED))
         atexit.unregister(self._guard_at_exit)
         return self.exit_code
 
@@ -228,9 +239,15 @@ class Cluster:
         replaced, warnings = find_replaced()
         for warning in warnings:
             logger.warning("%s", warning)
-        list_key = self._own_broker().list_key
-        launch = make_launch(identity, self.options, self.board, list_key)
-        template = replace(launch, broker=self._given_broker, replaced=replaced)
+        broker = self._own_broker()
+        launch = make_launch(identity, self.options, self.board, broker.list_key)
+        self._lock_file = make_lock_file(identity, self.options, broker)
+        template = replace(
+            launch,
+            broker=self._given_broker,
+            replaced=replaced,
+            lock_file=self._lock_file,
+        )
         self._spawner = Spawner(template, sentinel_method(method), "-")
 
     def _spawn_sentinel(self) -> None:

@@ -38,6 +38,8 @@ def enter(path: str, launch: Launch) -> None:
         end.close()  # type: ignore[attr-defined]
     if not launch.foreign:
         keep_descriptors()
+    if launch.lock_file is not None:
+        launch.lock_file.hold()
     parent = multiprocessing.parent_process()
     if launch.dies_with_parent and parent is not None and parent.pid:
         roles.die_with_parent(parent.pid)

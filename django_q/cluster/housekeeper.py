@@ -19,6 +19,7 @@ from django_q.cluster.relay import Relay
 from django_q.cluster.roles import Launch, Role
 from django_q.cluster.scheduling import Scheduler
 from django_q.cluster.trouble import Trouble
+from django_q.humanhash import humanize
 from django_q.logs import clean, logger
 from django_q.status import Stat
 from django_q.transactions import freshen
@@ -64,13 +65,14 @@ class Chore:
 class Housekeeper(Role):
     """Duties: 1. publish the cluster's vital signs; 2. fire due schedules; 3. free what
     dead clusters held; 4. send what was left in the outbox; 5. prune old successes, and
-    what is left of deleted tasks.
+    what is left of deleted tasks and of dead clusters.
     """
 
     kind = "housekeeper"
 
     def __init__(self, launch: Launch) -> None:
         super().__init__(launch)
+        self.lock_file = launch.lock_file
         self.signs: dict[str, Any] | None = None
 
     def setup(self) -> None:
@@ -128,12 +130,22 @@ class Housekeeper(Role):
         return LOOK_FOR_SCHEDULES if rest is None else min(rest, LOOK_FOR_SCHEDULES)
 
     def rescue(self) -> float:
+        """At once from a cluster of this host that is dead for certain; from others when
+        their lease has run out.
+        """
+        if self.lock_file is not None:
+            self.lock_file.bury_others(self.rescue_from)
         rescued = self.broker.rescue()
-        for text in rescued:
-            logger.warning("rescued %s", clean(text))
+        say_rescued(rescued)
         if len(rescued) >= self.broker.rescued_at_once:
             return 0.0
         return min(self.options.lease / 3, LOOK_FOR_THE_DEAD)
+
+    def rescue_from(self, cluster: str) -> None:
+        while texts := self.broker.rescue_from(cluster):
+            text = "rescued %s tasks of dead cluster %s: no process of it is left"
+            logger.warning(text, len(texts), humanize(cluster))
+            say_rescued(texts)
 
     def prune(self) -> float:
         results.prune(self.options, using=self.database)
@@ -141,7 +153,14 @@ class Housekeeper(Role):
 
     def sweep(self) -> float:
         results.sweep_attempts(using=self.database)
+        if self.lock_file is not None:
+            self.lock_file.sweep()
         return SWEEP_EVERY
+
+
+def say_rescued(texts: list[str]) -> None:
+    for text in texts:
+        logger.warning("rescued %s", clean(text))
 
 
 def stat_of(signs: dict[str, Any]) -> Stat:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from typing import Any
+
 from django.db import connections
 
+from django_q.brokers import Broker
 from django_q.cluster.board import Board
+from django_q.cluster.lockfile import LockFile, boot_id, private_folder
 from django_q.cluster.roles import Identity, Launch
 from django_q.conf import Conf
-from django_q.logs import console_level, logger
-from django_q.options import Options
+from django_q.logs import clean, console_level, logger
+from django_q.masking import mask
+from django_q.options import PLACE, Options
 
 
 def make_launch(
@@ -29,6 +36,40 @@ def make_launch(
         assigned=Conf.assigned,
         console_level=console_level(),
     )
+
+
+def make_lock_file(
+    identity: Identity, options: Options, broker: Broker
+) -> LockFile | None:
+    """That of this cluster, held by this process. None where there can be none, or the
+    broker does not know what a cluster holds.
+    """
+    if not (broker.supports_leases and boot_id()):
+        return None
+    try:
+        lock_file = LockFile(private_folder(), key_of(options, broker), identity.id)
+        lock_file.create()
+    except OSError as error:
+        text = "%s: no lock file (%s): after a crash tasks wait for their lease"
+        logger.warning(text, identity.label, clean(error))
+        return None
+    return lock_file
+
+
+def key_of(options: Options, broker: Broker) -> str:
+    """What clusters have in common that serve the same queue under the same kernel."""
+    place = mask("", {name: getattr(options, name) for name in PLACE})
+    facts = [boot_id(), broker.list_key, place]
+    if broker.database is not None:
+        database = connections[broker.database].settings_dict
+        facts += [str(database[word]) for word in ("ENGINE", "NAME", "HOST", "PORT")]
+    text = json.dumps(facts, default=_name_of, skipkeys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _name_of(value: Any) -> str:
+    """What stands for a client, or the function that makes one, in every process."""
+    return getattr(value, "__qualname__", type(value).__name__)
 
 
 def rows_for(options: Options) -> int:

@@ -17,6 +17,7 @@ from django_q.cluster.board import Board
 from django_q.cluster.frames import Frame, Kind, control
 from django_q.cluster.keepalive import watch_databases
 from django_q.cluster.lines import Glance, Line, wait_for_news
+from django_q.cluster.lockfile import LockFile
 from django_q.cluster.titles import set_title
 from django_q.logs import logger
 from django_q.options import Options
@@ -72,6 +73,8 @@ class Launch:
     """What the other clusters of the site read in the settings; under None, the base."""
     assigned: dict[str, Any] = field(default_factory=dict)
     """What was assigned to Conf at run time."""
+    lock_file: LockFile | None = None
+    """What each process holds, where it can: the proof that it lives."""
     console_level: str | None = None
     """Level of the console log, where the command attached one."""
     foreign: Sequence[object] = ()
@@ -106,6 +109,8 @@ class Role:
         self.setup()
         try:
             self.control.send(control(Kind.READY))
+            # Who is an orphan by now takes no turn: the cluster may count as dead.
+            self.listen((), 0.0)
             while not self.has_left and not self.is_orphan():
                 self.turn()
         finally:

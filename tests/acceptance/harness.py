@@ -53,6 +53,13 @@ class RunningCluster:
 
     # -- life
 
+    def on_host(self, name: str) -> Self:
+        """Let it see no file of clusters on other hosts; without this, all are on one."""
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        self.environment["XDG_RUNTIME_DIR"] = str(folder)
+        return self
+
     def start(self) -> Self:
         """Start it; it may not work yet."""
         command = [sys.executable, *self.program, *self.arguments]
@@ -63,6 +70,7 @@ class RunningCluster:
             "QTEST_CACHE": str(self.folder / "cache"),
             "QTEST_CLUSTER": json.dumps(self.settings),
             "QTEST_SIGNALS": str(self.signals_file),
+            "XDG_RUNTIME_DIR": str(self.folder),
         }
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(

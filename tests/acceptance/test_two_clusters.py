@@ -18,9 +18,11 @@ pytestmark = pytest.mark.every_database
 
 @pytest.fixture
 def pair(new_cluster: Runner) -> list[RunningCluster]:
-    """Two clusters of two workers on one queue, with short leases."""
+    """Two clusters of two workers on one queue, with short leases, on two hosts."""
     queue = f"pair-{uuid4().hex[:6]}"
-    both = [new_cluster(cluster_name=queue, retry=2).start() for _ in range(2)]
+    both = [new_cluster(cluster_name=queue, retry=2) for _ in range(2)]
+    for number, cluster in enumerate(both):
+        cluster.on_host(f"host{number}").start()
     return [cluster.wait_until_running() for cluster in both]
 
 

@@ -908,6 +908,57 @@ class BrokerContract:
         assert packages_of(broker.held()) == ["mine"]
 
     @needs_leases
+    def test_what_a_cluster_held_that_is_dead_for_certain_is_freed_at_once(
+        self, broker: Broker, other: Broker
+    ):
+        dead, living = new_id(), new_id()
+        for name in ("lost", "found", "held", "waiting"):
+            broker.enqueue(name, task_id=f"{name}-{new_id()[:8]}")
+        broker.enlist(dead, 30)
+        take(broker, 2)
+        other.enlist(living, 30)
+        held = take_one(other)
+        texts = other.rescue_from(dead)
+        assert {text.split()[1].partition("-")[0] for text in texts} == {
+            "lost",
+            "found",
+        }
+        assert other.rescue_from(dead) == []
+        assert packages_of(other.held()) == ["held"]
+        assert other.renew([receipt_of(held)])
+        lost, *others = take(other, 10)
+        assert packages_of([lost, *others]) == ["lost", "found", "waiting"]
+        assert (lost.deliveries, lost.rescues, lost.starts) == (2, 1, 0)
+
+    @needs_leases
+    def test_what_other_queues_have_is_not_freed_with_a_dead_cluster(
+        self, broker: Broker, open_broker: Callable[[str], Broker]
+    ):
+        elsewhere = f"contract-{new_id()[:8]}"
+        other, rescuer = open_broker(elsewhere), open_broker(elsewhere)
+        cluster = new_id()
+        for each in (broker, other):
+            each.enlist(cluster, 30)
+            each.enqueue("held")
+            take_one(each)
+        assert len(rescuer.rescue_from(cluster)) == 1
+        assert packages_of(broker.held()) == ["held"]
+
+    @needs_leases
+    def test_late_verbs_of_a_cluster_that_was_taken_for_dead_are_refused(
+        self, broker: Broker, other: Broker
+    ):
+        dead = new_id()
+        broker.enlist(dead, 30)
+        broker.enqueue("lost")
+        receipt = receipt_of(take_one(broker))
+        other.enlist(new_id(), 30)
+        assert len(other.rescue_from(dead)) == 1
+        assert broker.renew([receipt]) == set()
+        assert broker.acknowledge_many([receipt]) == set()
+        assert take_one(other).package == "lost"
+
+    @needs_leases
     def test_two_rescuers_share_the_work(self, broker: Broker, queue: str):
         for number in range(20):
             broker.enqueue(str(number), task_id=f"rescue-{number}-{new_id()[:8]}")

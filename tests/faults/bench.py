@@ -95,13 +95,15 @@ class Bench:
 
     # -- the cluster
 
-    def start(self, *, wait: bool = True, **settings: Any) -> RunningCluster:
+    def start(
+        self, *, wait: bool = True, host: str = "host", **settings: Any
+    ) -> RunningCluster:
         """A cluster on the queue of this bench; all of them share it."""
         common = {"workers": WORKERS, "retry": LEASE, "cluster_name": self.queue}
         settings = {**self.place.far, **common, **settings}
         cluster = self._make_cluster(**settings)
         cluster.environment |= self._environment
-        cluster.start()
+        cluster.on_host(host).start()
         self.clusters.append(cluster)
         if wait:
             cluster.wait_until_running()

@@ -11,6 +11,8 @@ from tests.faults.places import LEASE
 
 row = pytest.mark.row
 
+LONG_LEASE = 30
+
 
 @pytest.mark.core
 @row(1, "worker killed in a task")
@@ -50,8 +52,37 @@ def test_row_09_machine_crash(bench: Bench) -> None:
     first = bench.start()
     with bench.load():
         first.kill_everything()
-        second = bench.start()
+        second = bench.start(host="another")
         bench.wait_for_recovery(within=LEASE + 5)
     assert bench.count().twice <= BOUND
     if bench.place.keeps_lists:
         assert second.says("WARNING.*rescued")
+
+
+@pytest.mark.core
+@row(9, "cluster killed, started again on its host")
+def test_row_09_cluster_killed_and_started_again_on_its_host(bench: Bench) -> None:
+    # Where the queue keeps no lists there is only the visibility timeout.
+    lease = LONG_LEASE if bench.place.keeps_lists else LEASE
+    first = bench.start(retry=lease)
+    with bench.load():
+        first.kill_everything()
+        second = bench.start(retry=lease)
+        bench.wait_for_recovery(within=3)
+    assert bench.count().twice <= BOUND
+    if bench.place.keeps_lists:
+        assert second.says(r"WARNING rescued \d+ tasks of dead cluster")
+
+
+@row(9, "cluster killed, another one lives on its host")
+def test_row_09_cluster_killed_while_another_one_lives_on_its_host(
+    bench: Bench,
+) -> None:
+    lease = LONG_LEASE if bench.place.keeps_lists else LEASE
+    first, second = bench.start(retry=lease), bench.start(retry=lease)
+    with bench.load():
+        first.kill_everything()
+        bench.wait_for_recovery(within=5)
+    assert bench.count().twice <= BOUND
+    if bench.place.keeps_lists:
+        assert second.says(r"WARNING rescued \d+ tasks of dead cluster")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 from multiprocessing.connection import Connection
 
 from django_q.cluster.board import Board, Cell, Word
+from django_q.cluster.lockfile import LockFile
 
 EVERY_BYTE = 0x0101010101010101
 
@@ -39,4 +41,24 @@ def fork_and_sleep(told: Connection) -> None:
     other = os.fork()
     if other:
         told.send(other)
+    signal.pause()
+
+
+def hold_and_sleep(file: LockFile, told: Connection) -> None:
+    file.hold()
+    told.send(os.getpid())
+    signal.pause()
+
+
+def hold_and_fork(file: LockFile, told: Connection) -> None:
+    """As a worker whose task forks."""
+    file.hold()
+    fork_and_sleep(told)
+
+
+def hold_and_run_a_program(file: LockFile, told: Connection) -> None:
+    """As a worker whose task starts a program that inherits all it can."""
+    file.hold()
+    program = subprocess.Popen(["sleep", "60"], close_fds=False)
+    told.send(program.pid)
     signal.pause()
