@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import pickle
 import stat
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +20,7 @@ from redis import Redis as Client
 from django_q import checks, clock
 from django_q.brokers.redis_broker import Redis
 from django_q.brokers.redis_cautions import cautions
+from django_q.cluster.lockfile import LockFile
 from django_q.envelope import Envelope
 from django_q.exceptions import BrokerError
 from django_q.outcome import Outcome
@@ -131,6 +135,97 @@ def test_s27_lock_in_a_cache_of_files_is_private_and_no_link(tmp_path: Path) -> 
     with pytest.raises(OSError, match=r"django_q\.lock"):
         shelf.add("second", 1)
     assert victim.read_text() == "precious"
+
+
+def lock_file_in(folder: Path) -> LockFile:
+    return LockFile(str(folder), "0" * 16, uuid.uuid4().hex)
+
+
+def test_s27_lock_file_of_a_cluster_is_private(tmp_path: Path) -> None:
+    file = lock_file_in(tmp_path / "private")
+    before = os.umask(0)
+    try:
+        file.create()
+    finally:
+        os.umask(before)
+    made = file.folder / file.name
+    assert stat.S_IMODE(file.folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(made.stat().st_mode) == 0o600
+    file.leave(is_clean=True)
+    assert not list(file.folder.iterdir())
+
+
+def open_to_all(folder: Path) -> None:
+    folder.mkdir()
+    folder.chmod(0o777)
+
+
+def linked(folder: Path) -> None:
+    elsewhere = folder.with_name("elsewhere")
+    elsewhere.mkdir(0o700)
+    folder.symlink_to(elsewhere)
+
+
+def of_another_user(folder: Path) -> None:
+    folder.mkdir(0o700)
+    os.chown(folder, os.geteuid() + 1, -1)
+
+
+PLANTED = [open_to_all, linked, of_another_user]
+
+
+@pytest.mark.parametrize("plant", PLANTED)
+def test_s27_cluster_does_without_a_lock_file_where_others_may_write(
+    tmp_path: Path, plant: Callable[[Path], None]
+) -> None:
+    file = lock_file_in(tmp_path / "planted")
+    with skipping_what_needs_root():
+        plant(file.folder)
+    with pytest.raises(OSError, match="planted"):
+        file.create()
+    assert not list(file.folder.iterdir())
+
+
+@pytest.mark.parametrize("plant", PLANTED)
+def test_s27_file_that_others_may_have_planted_proves_no_death(
+    tmp_path: Path, plant: Callable[[Path], None]
+) -> None:
+    file, observer = (lock_file_in(tmp_path / "planted") for _ in range(2))
+    with skipping_what_needs_root():
+        plant(file.folder)
+    (file.folder / file.name).touch(0o600)
+    assert found_dead(observer) == []
+
+
+def test_s27_file_that_others_own_or_a_link_proves_no_death(tmp_path: Path) -> None:
+    victim, observer = tmp_path / "victim", lock_file_in(tmp_path / "private")
+    victim.touch(0o600)
+    observer.create()
+    linked_file = lock_file_in(observer.folder)
+    (observer.folder / linked_file.name).symlink_to(victim)
+    assert found_dead(observer) == []
+    readable = lock_file_in(observer.folder)
+    (observer.folder / readable.name).touch()
+    (observer.folder / readable.name).chmod(0o666)
+    assert found_dead(observer) == []
+    real = lock_file_in(observer.folder)
+    (observer.folder / real.name).touch(0o600)
+    assert found_dead(observer) == [real.cluster]
+    observer.leave(is_clean=True)
+
+
+def found_dead(observer: LockFile) -> list[str]:
+    buried: list[str] = []
+    observer.bury_others(buried.append)
+    return buried
+
+
+@contextmanager
+def skipping_what_needs_root() -> Iterator[None]:
+    try:
+        yield
+    except PermissionError:
+        pytest.skip("only root can give files away")
 
 
 # --------------------------------------------------------------------------- keys
