@@ -94,6 +94,9 @@ class Options:
     max_task_age: float | None = None
     """Seconds since it was queued, after which a task is not run; None: any age."""
 
+    skip_completed: bool = False
+    """True: every task is looked up before it runs; one that has succeeded does not."""
+
     save_limit: int = 250
     """Successes that are kept; 0: all, negative: none. Failures are always kept."""
 

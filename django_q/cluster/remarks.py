@@ -9,7 +9,7 @@ from django_q.logs import clean, logger
 
 
 def say_repeated(envelope: Envelope) -> None:
-    """It was saved, and whoever saved it died before it was removed from the queue."""
+    """It was saved, and not removed from the queue; or this is a copy of it."""
     text = "%s [%s] came again and has succeeded: it is removed, not run"
     logger.warning(text, *names_of(envelope))
 

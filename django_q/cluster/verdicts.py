@@ -1,4 +1,4 @@
-"""Verdicts: why a task ends without being run."""
+"""Verdicts: whether a task is run, or why it ends without that."""
 
 from __future__ import annotations
 
@@ -28,6 +28,12 @@ def judge(parcel: Parcel, envelope: Envelope, options: Options) -> Verdict | Non
         return Verdict(Cause.LOST, text)
     reason = staleness(envelope, options)
     return Verdict(Cause.TOO_OLD, reason) if reason else None
+
+
+def looks_first(parcel: Parcel, options: Options) -> bool:
+    """Whether the successes are asked for it before it runs."""
+    is_new = parcel.errand is Errand.EXECUTE
+    return parcel.errand is Errand.LOOK_FIRST or (is_new and options.skip_completed)
 
 
 def deliveries_allowed(envelope: Envelope, options: Options) -> int:

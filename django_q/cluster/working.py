@@ -20,7 +20,6 @@ from django_q.cluster.atomic_runs import AtomicRuns, NotBegun, NotOurs
 from django_q.cluster.board import Cell, State, Turn, Word
 from django_q.cluster.frames import (
     UNRECEIPTED,
-    Errand,
     Kind,
     Parcel,
     Report,
@@ -32,7 +31,7 @@ from django_q.cluster.lines import Line
 from django_q.cluster.rejections import Rejections
 from django_q.cluster.roles import LONGEST_PAUSE, Launch, Role
 from django_q.cluster.titles import set_title
-from django_q.cluster.verdicts import deliveries_allowed, judge
+from django_q.cluster.verdicts import deliveries_allowed, judge, looks_first
 from django_q.envelope import Envelope
 from django_q.exceptions import UnreadablePackage
 from django_q.execution import Runner
@@ -259,9 +258,9 @@ class Worker(Role):
             record = results.unloadable_record(parcel.package, reason, look=True)
             self.report(parcel, record)
         else:
-            if parcel.errand is Errand.LOOK_FIRST and results.has_succeeded(envelope):
+            if looks_first(parcel, self.options) and results.has_succeeded(envelope):
                 remarks.say_repeated(envelope)
-                self.report(parcel, results.repeated_record(envelope, self.options))
+                self.report(parcel, results.conclude_again(envelope, self.options))
                 return
             self._wait_for_hooks(envelope)
             begun = monotonic()

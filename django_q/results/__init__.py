@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from django_q.results.attempts import save_attempts, sweep_attempts
 from django_q.results.cache import ResultCache
-from django_q.results.conclusion import conclude, forget_parts, open_cache
+from django_q.results.conclusion import (
+    conclude,
+    conclude_again,
+    forget_parts,
+    open_cache,
+)
 from django_q.results.database import (
     has_succeeded,
     prune,
@@ -16,7 +21,6 @@ from django_q.results.encoding import (
     encode_result,
     keep_in_row,
     make_record,
-    repeated_record,
 )
 from django_q.results.hooks import finish, needs_finish, run_hook
 from django_q.results.parts import part_id
@@ -28,6 +32,7 @@ __all__ = [
     "Record",
     "ResultCache",
     "conclude",
+    "conclude_again",
     "encode_result",
     "finish",
     "forget_parts",
@@ -39,7 +44,6 @@ __all__ = [
     "part_id",
     "prune",
     "rejected_record",
-    "repeated_record",
     "run_hook",
     "save",
     "save_attempts",

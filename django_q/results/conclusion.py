@@ -12,7 +12,8 @@ from django_q.logs import clean, logger
 from django_q.options import Options
 from django_q.outcome import Cause, Outcome
 from django_q.results.cache import ResultCache
-from django_q.results.encoding import keep_in_row, make_record
+from django_q.results.database import has_gone_on
+from django_q.results.encoding import keep_in_row, make_record, repeated_record
 from django_q.results.record import Record
 
 GONE: Final = (
@@ -46,6 +47,14 @@ def conclude(
         text = "the result of [%s] can't be cached: %s. It goes into the database"
         logger.exception(text, name, reason)
         return outcome, keep_in_row(outcome, record)
+
+
+def conclude_again(envelope: Envelope, options: Options) -> Record:
+    """The record of a task that had succeeded before: its chain goes on, unless it has."""
+    record = repeated_record(envelope, options)
+    if has_gone_on(envelope, record.link_id):
+        return replace(record, link=None, link_id=None, link_queue=None)
+    return record
 
 
 def open_cache(options: Options, list_key: str | None = None) -> ResultCache:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from django.db import (
     DataError,
@@ -16,7 +16,7 @@ from django.db import (
     router,
     transaction,
 )
-from django.db.models import F, Window
+from django.db.models import F, QuerySet, Window
 from django.db.models.functions import RowNumber
 from picklefield.fields import dbsafe_encode
 
@@ -81,11 +81,23 @@ def has_succeeded(envelope: Envelope) -> bool:
 
     False also where the database can't tell: then it runs once more.
     """
+    return _is_there(
+        Success.objects.filter(pk=envelope.id, stopped__gte=envelope.started)
+    )
+
+
+def has_gone_on(envelope: Envelope, link_id: str | None) -> bool:
+    """Whether the next task of its chain, which has this id, was run after this one was
+    queued. False also where the database can't tell.
+    """
+    return _is_there(Task.objects.filter(pk=link_id, started__gte=envelope.started))
+
+
+def _is_there(rows: QuerySet[Any]) -> bool:
     alias = write_alias()
-    rows = Success.objects.using(alias).filter(pk=envelope.id)
     try:
         freshen(connections[alias])
-        return rows.filter(stopped__gte=envelope.started).exists()
+        return rows.using(alias).exists()
     except Error:
         return False
 

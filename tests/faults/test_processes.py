@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,8 @@ from tests.faults.places import LEASE
 row = pytest.mark.row
 
 LONG_LEASE = 30
+FEW_LONG_ONES: dict[str, Any] = {"count": 16, "seconds": 0.5, "rate": 50.0}
+"""When the fault comes, at least two of them run, and no backlog is to be worked off."""
 
 
 @pytest.mark.core
@@ -65,7 +68,7 @@ def test_row_09_cluster_killed_and_started_again_on_its_host(bench: Bench) -> No
     # Where the queue keeps no lists there is only the visibility timeout.
     lease = LONG_LEASE if bench.place.keeps_lists else LEASE
     first = bench.start(retry=lease)
-    with bench.load():
+    with bench.load(**FEW_LONG_ONES):
         first.kill_everything()
         second = bench.start(retry=lease)
         bench.wait_for_recovery(within=3)
@@ -80,7 +83,7 @@ def test_row_09_cluster_killed_while_another_one_lives_on_its_host(
 ) -> None:
     lease = LONG_LEASE if bench.place.keeps_lists else LEASE
     first, second = bench.start(retry=lease), bench.start(retry=lease)
-    with bench.load():
+    with bench.load(**FEW_LONG_ONES):
         first.kill_everything()
         bench.wait_for_recovery(within=5)
     assert bench.count().twice <= BOUND

@@ -53,7 +53,7 @@ def test_database_that_can_not_tell_makes_it_run(
 
 def test_its_record_writes_no_row_and_has_the_next_link() -> None:
     envelope = replace(saved(), chain=[("math.sqrt", (9,))])
-    record = results.repeated_record(envelope, OPTIONS)
+    record = results.conclude_again(envelope, OPTIONS)
     assert (record.keep, record.pause, record.noted) == (False, None, False)
     assert record.link_id == (envelope.next_link() or envelope).id
     assert Envelope.open(record.link or "").func == "math.sqrt"
