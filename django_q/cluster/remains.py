@@ -7,10 +7,9 @@ from contextlib import suppress
 from time import monotonic, sleep
 from typing import Final
 
-import psutil
-
 from django_q.cluster.board import Board, Word
 from django_q.cluster.roles import kill_group
+from django_q.optional import find_optional
 
 PATIENCE: Final = 5.0
 LOOK_EVERY: Final = 0.02
@@ -34,12 +33,29 @@ def end_remains(board: Board) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that only waits to be collected does not."""
+    """Whether a process runs; one that only waits to be collected does not.
+
+    Without psutil the two can't be told apart.
+    """
     reap_adopted(pid)
+    psutil = find_optional("psutil")
+    if psutil is None:
+        return is_there(pid)
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        # It is somebody else's by now.
+        return False
+    return True
 
 
 def reap_adopted(pid: int) -> None:

@@ -13,6 +13,7 @@ from tests import functions
 from tests.acceptance import functions as harmful
 from tests.acceptance.conftest import Runner
 from tests.acceptance.harness import Diary, RunningCluster
+from tests.acceptance.moments import MOMENTS, is_just_born
 from tests.waiting import stays, wait_until
 
 INTERRUPTED = 3
@@ -178,25 +179,6 @@ def test_stop_ends_a_wedged_task_by_its_timeout(
     # waits, and nobody holds it.
     assert waiting(cluster) == (row is None)
     assert row is None or not row.success
-
-
-def is_just_born(cluster: RunningCluster) -> bool:
-    return bool(cluster.members())
-
-
-def has_said_starting(cluster: RunningCluster) -> bool:
-    return cluster.says("starting")
-
-
-def has_some_children(cluster: RunningCluster) -> bool:
-    return len(cluster.members()) >= 4
-
-
-def has_the_first_worker(cluster: RunningCluster) -> bool:
-    return cluster.says("ready for work")
-
-
-MOMENTS = [is_just_born, has_said_starting, has_some_children, has_the_first_worker]
 
 
 @pytest.mark.parametrize("moment", MOMENTS)

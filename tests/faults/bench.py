@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -20,9 +20,11 @@ from typing import Any, Final
 from django.db import connection
 
 from django_q.models import Task
+from django_q.tasks import async_task
 from tests.acceptance.harness import HOUSE, RunningCluster
 from tests.faults.places import LEASE, Place
 from tests.faults.producer import NAME, Order
+from tests.faults.tasks import note
 from tests.functions import words
 from tests.waiting import wait_until
 
@@ -68,6 +70,9 @@ class Figures:
 
     refused: int = 0
     """Calls of async_task that raised: nobody was promised anything."""
+
+    note: str = ""
+    """What else there is to say."""
 
     @property
     def is_whole(self) -> bool:
@@ -142,6 +147,16 @@ class Bench:
             producer.send_signal(signal.SIGTERM)
             producer.wait(30)
 
+    def send(
+        self, word: str, seconds: float = SECONDS, *, task: str = "work", **options: Any
+    ) -> str:
+        """Queue one of the tasks beside this file from here; it counts as the others."""
+        function = f"tests.faults.tasks.{task}"
+        arguments = (self.log, word, seconds)
+        task_id = async_task(function, *arguments, cluster=self.queue, **options)
+        note(self.acknowledgements, f"{task_id}:{word}")
+        return task_id
+
     def wait_until_ended(self, count: int, within: float = 20.0) -> None:
         """So many different tasks have run to their end."""
 
@@ -183,6 +198,11 @@ class Bench:
     def _noted(self, kind: str) -> Counter[str]:
         noted = words(self.log)
         return Counter(w.removeprefix(kind) for w in noted if w.startswith(kind))
+
+    def held(self) -> int:
+        """How many packages a cluster has taken and not yet settled."""
+        with closing(self.clusters[-1].broker()) as broker:
+            return broker.lock_size()
 
     # -- the fault, and what came of it
 

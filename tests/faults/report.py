@@ -55,7 +55,7 @@ def keep(runs: Sequence[Run]) -> None:
 
 def page(facts: Sequence[Fact]) -> str:
     """The table of the documents, and with what it was found."""
-    return f"{table(facts)}\n{origin(facts)}"
+    return f"{table(facts)}\n{notes(facts)}{origin(facts)}"
 
 
 def table(facts: Sequence[Fact]) -> str:
@@ -77,6 +77,16 @@ def origin(facts: Sequence[Fact]) -> str:
     return f"Run on {when}. " + " ".join(f"{rig}." for rig in rigs) + "\n"
 
 
+def notes(facts: Sequence[Fact]) -> str:
+    """What rows have to say besides, in a paragraph."""
+    said = [
+        f"Row {fact['row']}, {fact['broker']}: {fact['note']}."
+        for fact in facts
+        if fact.get("note")
+    ]
+    return " ".join(said) + "\n\n" if said else ""
+
+
 def _row_of(fact: Fact) -> tuple[int, str]:
     """Some rows come in several variants."""
     return fact["row"], fact["title"]
@@ -89,7 +99,7 @@ def _lines(run: Run) -> Iterator[str]:
             f"{run.broker:12} {fact['row']:>2} {fact['title'][:44]:44} {held:6}"
             f" {fact['acknowledged']:>5} acknowledged {fact['executed']:>5} executed"
             f" {fact['lost']} lost {fact['twice']} twice {fact['missing']} rows missing"
-            f" {fact['orphans']} orphans, {fact['recovery']:g} s"
+            f" {fact['orphans']} orphans, {fact['recovery']:g} s {fact['note']}".rstrip()
         )
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
+
+from tests.functions import words
+
+HOURS_IN_C = 5 * 10**11
 
 
 def work(path: str, word: str, seconds: float = 0.0) -> str:
@@ -12,6 +17,23 @@ def work(path: str, word: str, seconds: float = 0.0) -> str:
     time.sleep(seconds)
     note(path, f"end:{word}")
     return word
+
+
+def outlast_a_stop(path: str, word: str, seconds: float = 0.0) -> str:
+    """Take an hour when it is run for the first time."""
+    return work(path, word, 3600 if is_first_run(path, word) else seconds)
+
+
+def wedge(path: str, word: str, seconds: float = 0.0) -> str:
+    """Stay in C for hours when it is run for the first time: no signal handler runs."""
+    if is_first_run(path, word):
+        note(path, f"start:{word}")
+        sum(itertools.repeat(0, HOURS_IN_C))
+    return work(path, word, seconds)
+
+
+def is_first_run(path: str, word: str) -> bool:
+    return f"start:{word}" not in words(path)
 
 
 def note(path: str, word: str) -> None:

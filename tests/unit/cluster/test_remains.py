@@ -78,6 +78,18 @@ def test_process_that_runs_is_alive(
     wait_until(lambda: not is_alive(role.pid))
 
 
+def test_without_psutil(
+    start: Callable[[], subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    role = start()
+    assert is_alive(role.pid)
+    board = make_board()
+    board[Word.MONITOR] = role.pid
+    end_remains(board)
+    assert not is_alive(role.pid)
+
+
 def test_process_that_another_one_must_collect_is_not_alive() -> None:
     program = (
         "import os, subprocess, sys\n"
