@@ -26,6 +26,8 @@ class Farewell:
     """Leads the stop. Quiet: nothing is fetched, and what was not begun goes back.
     Drain: what runs may end, until the grace is over. Record: the monitor saves what
     came. Leave: the others go.
+
+    A cluster that never had a task leaves at once, without those who are not there yet.
     """
 
     def __init__(self, grace: float | None) -> None:
@@ -43,11 +45,12 @@ class Farewell:
     def rest(self) -> float:
         return STEP if self.has_begun else inf
 
-    def begin(self, *, cut: bool) -> None:
+    def begin(self, *, cut: bool, has_worked: bool = True) -> None:
         """Stop; `cut`: for the second time, so with little grace left."""
         now = monotonic()
         if not self.has_begun:
-            self._phase, self._until = "quiet", now + self._grace
+            self._phase = "quiet" if has_worked else "turn away"
+            self._until = now + self._grace
         if cut:
             self._until = min(self._until, now + CUT_GRACE)
 
@@ -59,7 +62,7 @@ class Farewell:
         """Whether a role leaves because it was told to."""
         leaving = {
             "record": ("monitor",),
-            "leave": ("monitor", "pusher", "housekeeper"),
+            "leave": ("monitor", "pusher", "housekeeper", "worker"),
         }
         return kind in leaving.get(self._phase, ())
 
@@ -74,7 +77,9 @@ class Farewell:
             self._drain(singles, pool)
         elif self._phase == "record":
             self._record(singles, last_signs)
-        return self._phase == "leave" and self._leave(singles)
+        elif self._phase == "turn away":
+            self._turn_away(singles, pool, last_signs)
+        return self._phase == "leave" and self._leave(singles, pool)
 
     def _drain(self, singles: Mapping[str, Child], pool: Pool) -> None:
         now = monotonic()
@@ -98,11 +103,23 @@ class Farewell:
         tell_all(singles.values(), Kind.VITALS, only="housekeeper", **last_signs)
         self._phase, self._phase_until = "leave", monotonic() + LEAVE_GRACE
 
-    def _leave(self, singles: Mapping[str, Child]) -> bool:
-        if singles and monotonic() >= self._phase_until:
-            for child in singles.values():
+    def _turn_away(
+        self, singles: Mapping[str, Child], pool: Pool, last_signs: dict[str, Any]
+    ) -> None:
+        children = [*singles.values(), *pool.workers]
+        for child in children:
+            if not child.is_ready:
                 child.kill()
-        return not singles
+        tell_all(children, Kind.STOP)
+        tell_all(children, Kind.VITALS, only="housekeeper", **last_signs)
+        self._phase, self._phase_until = "leave", monotonic() + LEAVE_GRACE
+
+    def _leave(self, singles: Mapping[str, Child], pool: Pool) -> bool:
+        children = [*singles.values(), *pool.workers]
+        if monotonic() >= self._phase_until:
+            for child in children:
+                child.kill()
+        return not children
 
 
 def tell_all(

@@ -116,7 +116,12 @@ class Sentinel(Role):
 
     def obey(self, frame: Frame) -> None:
         if frame.kind is Kind.STOP:
-            self.farewell.begin(cut=bool(frame.facts.get("cut")))
+            # Each pusher writes its number before it fetches anything.
+            has_worked = self.board[Word.EPOCH] > 0
+            if not has_worked and not self.farewell.has_begun:
+                self.control.send(control(Kind.STOPPING, running=0, returned=0))
+            cut = bool(frame.facts.get("cut"))
+            self.farewell.begin(cut=cut, has_worked=has_worked)
             self.next_report = 0.0
 
     # -- starting
@@ -188,6 +193,8 @@ class Sentinel(Role):
         if child.is_retiring and child.process.exitcode == 0:
             self.reincarnations += 1
             logger.info("recycled worker %s", child.title)
+        elif self.farewell.expects("worker"):
+            logger.debug("worker %s (%s) was not needed", child.title, child.pid)
         elif not self.farewell.has_begun or child.process.exitcode != 0:
             self.reincarnations += 1
             if not death.was_running:

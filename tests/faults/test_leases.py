@@ -141,5 +141,3 @@ def test_row_56_no_process_titles_no_psutil_another_redis(
     assert "there is no psutil" in failure.result
     titles = [" ".join(member.cmdline()) for member in cluster.members()]
     assert not any(title.startswith("qcluster") for title in titles)
-    if bench.place.kind == "redis":
-        bench.figures.note = cluster.broker().info()

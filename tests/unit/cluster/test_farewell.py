@@ -237,6 +237,32 @@ def test_those_who_do_not_leave_are_killed(
     pusher.process.join()
 
 
+def test_cluster_without_a_task_does_not_wait_for_who_is_not_there_yet(
+    make_scene: Callable[..., Scene],
+) -> None:
+    scene = make_scene()
+    living = {k: scene.nursery.make(k, alive=True) for k in ("monitor", "housekeeper")}
+    scene.singles |= living
+    living["housekeeper"].is_ready = True
+    scene.farewell.begin(cut=False, has_worked=False)
+    assert not scene.advance()
+    living["monitor"].process.join(5)
+    assert not living["monitor"].process.is_alive()
+    assert living["housekeeper"].process.is_alive()
+    assert scene.heard()["housekeeper"] == [Kind.STOP, Kind.VITALS]
+    assert not any(map(scene.farewell.needs, SINGLES))
+    assert all(map(scene.farewell.expects, (*SINGLES, "worker")))
+    scene.time += LEAVE_GRACE
+    assert not scene.advance()
+    living["housekeeper"].process.join(5)
+    assert not living["housekeeper"].process.is_alive()
+    scene.singles.clear()
+    assert not scene.advance()
+    scene.workers_leave()
+    assert scene.advance()
+    assert scene.farewell.interrupted == 0
+
+
 def test_stop_while_nobody_is_there_yet(nursery: Nursery) -> None:
     farewell, pool = Farewell(None), Slots(nursery)
     nobody: dict[str, Child] = {}
