@@ -63,7 +63,7 @@ def test_row_20_oom_kill(company: Company) -> None:
     assert "memory" in text
     assert "after 3 deliveries" in text
     assert words(company.harm) == ["ran"] * 3
-    company.wait_for_lines("ERROR worker .* died by signal 9.*memory.*harms.eat_")
+    company.wait_for_lines("ERROR worker .* died by signal 9.*memory.*harms.eat_", 3)
 
 
 # ------------------------------------------------------------------------- errors
