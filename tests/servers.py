@@ -108,9 +108,7 @@ class Server:
         return found[1] if found else "of unknown version"
 
     def start(self) -> Self:
-        self.folder = Path(tempfile.mkdtemp(prefix="django-q-", dir=self.parent))
-        self.data = self.folder / "data"
-        self.log = self.folder / "log"
+        self.move_into(Path(tempfile.mkdtemp(prefix="django-q-", dir=self.parent)))
         try:
             self.give_away(self.folder)
             self.prepare()
@@ -119,6 +117,44 @@ class Server:
             self.stop()
             raise
         return self
+
+    def move_into(self, folder: Path) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        self.log = folder / "log"
+
+    @classmethod
+    def of_this_run(cls) -> Self | None:
+        """The one that runs for these tests already, which another process has started
+        and will end; it can be stopped and started again in between.
+        """
+        folder = os.environ.get("QTEST_DATABASE_FOLDER")
+        if folder is None:
+            return None
+        server = cls()
+        server.port = int(os.environ["QTEST_DATABASE_PORT"])
+        server.move_into(Path(folder))
+        return server
+
+    def leave_running(self) -> None:
+        """Whoever has started the one before it will end it, see `end_successor`."""
+        if self.process is not None:
+            # Python asks for those that nobody has waited for.
+            self.process.returncode = 0
+            self.process = None
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs now, whoever has started it."""
+        if self.process is not None:
+            return self.process.pid
+        assert self.pid_file is not None
+        return int(self.pid_file.read_text().split()[0])
+
+    @property
+    def pid_file(self) -> Path | None:
+        """Where it writes its pid, while it runs."""
+        return None
 
     def launch(self) -> None:
         # Between finding a free port and using it, somebody else may take it.
@@ -163,6 +199,7 @@ class Server:
     def end_process(self) -> None:
         process, self.process = self.process, None
         if process is None or process.poll() is not None:
+            self.end_successor()
             return
         process.send_signal(self.stop_signal)
         try:
@@ -171,6 +208,21 @@ class Server:
         finally:
             process.kill()
             process.wait()
+
+    def end_successor(self) -> None:
+        """End the one that another process has started instead."""
+        if self.pid_file is None or not self.pid_file.exists():
+            return
+        deadline = time.monotonic() + 20
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, self.stop_signal)
+            while self.pid_file.exists() and time.monotonic() < deadline:
+                time.sleep(0.02)
+
+    def come_back(self) -> None:
+        """Start it again where it was, with all that it had."""
+        if not self.runs():
+            raise ServerFailed(f"{self.title} does not start:\n{self.last_words()}")
 
     def __enter__(self) -> Self:
         return self.start()
@@ -191,6 +243,7 @@ class Server:
             "QTEST_DATABASE_HOST": ADDRESS,
             "QTEST_DATABASE_PORT": str(self.port),
             "QTEST_DATABASE_USER": USER,
+            "QTEST_DATABASE_FOLDER": str(self.folder),
         }
 
     # --------------------------------------------------------------------- helpers
@@ -281,6 +334,10 @@ class PostgreSQL(Server):
         said = [f"--{key}={value}" for key, value in settings.items()]
         return [str(self.program("server")), "-D", str(self.data), *said]
 
+    @property
+    def pid_file(self) -> Path:
+        return self.data / "postmaster.pid"
+
     def answers(self) -> bool:
         command = [
             str(self.program("ready")),
@@ -334,13 +391,18 @@ class MariaDB(Server):
             f"--bind-address={ADDRESS}",
             f"--port={self.port}",
             f"--socket={self.folder / 'socket'}",
-            f"--pid-file={self.folder / 'pid'}",
+            f"--pid-file={self.pid_file}",
             "--skip-name-resolve",
             "--character-set-server=utf8mb4",
             "--innodb-buffer-pool-size=64M",
-            "--innodb-flush-log-at-trx-commit=0",
+            # Tests may kill it: what was committed is with the system then.
+            "--innodb-flush-log-at-trx-commit=2",
             "--max-connections=200",
         ]
+
+    @property
+    def pid_file(self) -> Path:
+        return self.folder / "pid"
 
     def answers(self) -> bool:
         # It greets first, and only when it is ready.
@@ -421,8 +483,7 @@ class RedisServer(Server):
     def restart(self) -> None:
         """Stop it, and start it again where it was, with all that it had."""
         self.end_process()
-        if not self.runs():
-            raise ServerFailed(f"{self.title} does not start:\n{self.last_words()}")
+        self.come_back()
 
     @property
     def url(self) -> str:

@@ -101,13 +101,19 @@ class Bench:
     # -- the cluster
 
     def start(
-        self, *, wait: bool = True, host: str = "host", **settings: Any
+        self,
+        *,
+        wait: bool = True,
+        host: str = "host",
+        log: Path | None = None,
+        **settings: Any,
     ) -> RunningCluster:
         """A cluster on the queue of this bench; all of them share it."""
         common = {"workers": WORKERS, "retry": LEASE, "cluster_name": self.queue}
         settings = {**self.place.far, **common, **settings}
         cluster = self._make_cluster(**settings)
         cluster.environment |= self._environment
+        cluster.log_file = log or cluster.log_file
         cluster.on_host(host).start()
         self.clusters.append(cluster)
         if wait:
@@ -241,7 +247,7 @@ class Bench:
         def all_has_ended_and_is_saved() -> bool:
             connection.close_if_unusable_or_obsolete()
             has_run = set(acknowledged) <= set(self.ended())
-            return has_run and self._rows(ids) == len(ids) and cluster.left() == 0
+            return has_run and self.rows(ids) == len(ids) and cluster.left() == 0
 
         try:
             wait_until(all_has_ended_and_is_saved, within, every=0.1)
@@ -259,21 +265,30 @@ class Bench:
         figures.lost = len(set(acknowledged) - set(ended))
         figures.twice = ended.total() - len(ended)
         figures.unannounced = self._unannounced(acknowledged)
-        figures.rows = self._rows(ids)
+        figures.rows = self.rows(ids)
         figures.missing = len(ids) - figures.rows
         figures.left = cluster.left()
         figures.refused = self.refused()
 
-    def _rows(self, ids: set[str]) -> int:
-        return Task.objects.filter(cluster=self.queue, id__in=ids).count()
+    def rows(self, ids: set[str] | None = None) -> int:
+        """How many of these tasks, or of all, have a row."""
+        saved = Task.objects.filter(cluster=self.queue)
+        return (saved if ids is None else saved.filter(id__in=ids)).count()
+
+    def stop(self) -> None:
+        """Stop what runs; it has ended even if it did not want to."""
+        for cluster in self.clusters:
+            try:
+                if cluster.process.poll() is None:
+                    cluster.stop()
+            finally:
+                cluster.destroy()
 
     def dismiss(self) -> dict[str, Any]:
         """Stop what runs, and count who stays behind. Gives the figures of the row."""
         if self.clusters and not self.figures.acknowledged:
             # The row failed before it came to that.
             self._count(self.clusters[-1])
-        for cluster in self.clusters:
-            if cluster.process.poll() is None:
-                cluster.stop()
+        self.stop()
         self.figures.orphans = sum(len(c.members()) for c in self.clusters)
         return asdict(self.figures)

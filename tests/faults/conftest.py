@@ -132,7 +132,7 @@ def versions(place: Place) -> str:
         software.append(f"{SERVERS[ENGINE].title} {SERVERS[ENGINE].version()}")
     else:
         software.append(f"SQLite {sqlite3.sqlite_version}")
-    if place.server is not None:
+    if place.server is not None and not place.shares_database:
         software.append(f"{place.server.title} {place.server.version()}")
     return ", ".join(software)
 

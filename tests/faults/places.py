@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tests.proxy import Proxy
-from tests.servers import RedisServer, Server, SqsServer
+from tests.servers import SERVERS, RedisServer, Server, SqsServer
 from tests.settings import ENGINE
 
 OF_DATABASE: Final = {
@@ -55,7 +55,10 @@ class Place:
     """Between them and the results; None for a file."""
 
     server: Server | None = None
-    """The broker, where it is one of its own; it can be killed."""
+    """What the queue is in; None for a file."""
+
+    database: Server | None = None
+    """What the results are in; None for a file."""
 
     slack: float = 0.0
     """Seconds that recovery may take longer, see `keeps_lists`."""
@@ -67,6 +70,12 @@ class Place:
         SQS does not: what died with a process comes back when its visibility timeout ends.
         """
         return self.kind != "sqs"
+
+    @property
+    def networks(self) -> list[Proxy]:
+        """All that there are between clusters and servers."""
+        both = (self.queue_network, self.database_network)
+        return [network for network in dict.fromkeys(both) if network is not None]
 
     @property
     def shares_database(self) -> bool:
@@ -85,8 +94,12 @@ def open_place(kind: str) -> Iterator[Place]:
                 Proxy(int(os.environ["QTEST_DATABASE_PORT"]))
             )
             place.database_network = database
+            place.database = SERVERS[ENGINE].of_this_run()
+            if place.database is not None:
+                stack.callback(place.database.leave_running)
             place.environment["QTEST_FAULTS"] = json.dumps({"PORT": str(database.port)})
-            place.queue_network = database if place.shares_database else None
+            if place.shares_database:
+                place.queue_network, place.server = database, place.database
         if not place.shares_database:
             own = {"redis": RedisServer, "sqs": SqsServer}[kind]
             place.server = stack.enter_context(own())
