@@ -1,4 +1,7 @@
-"""The database ends the connections of a cluster: a failover, a restart, a long night."""
+"""The database ends the connections of an idle cluster: a failover, a long night.
+
+That of a busy one loses nothing is row 34 of the fault table, see tests/faults.
+"""
 
 from __future__ import annotations
 
@@ -74,18 +77,3 @@ def test_idle_cluster_whose_connections_ended_goes_on(
     schedule(functions.log, diary.path, cluster=cluster.queue, next_run=soon())
     wait_until(lambda: functions.words(diary.path) == ["ran"], within=8)
     assert cluster.stop() == 0
-
-
-@pytest.mark.every_database
-def test_busy_cluster_whose_connections_end_loses_nothing(
-    cluster: RunningCluster, others: set[int]
-) -> None:
-    ids = [cluster.send(functions.sleep, 0.02) for _ in range(200)]
-    ended = 0
-    for place in (20, 60, 100):
-        cluster.wait_for(ids[place])
-        ended += end_sessions(others)
-    assert ended >= 2
-    rows = cluster.wait_for_all(ids)
-    assert {row.success for row in rows} == {True}
-    wait_until(cluster.queue_is_empty)

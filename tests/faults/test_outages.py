@@ -1,0 +1,262 @@
+"""Rows 31 to 40 and 53: broker, network, database and disk are away, slow or full."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+from django.db import connection
+
+from django_q.cluster.working import MOST_KEPT
+from tests.acceptance.harness import RunningCluster
+from tests.faults.bench import BOUND, WORKERS, Bench
+from tests.faults.outages import (
+    Disk,
+    frozen,
+    killed,
+    locked,
+    out_of_reach,
+    partition,
+    slowed_down,
+    small_disk_for,
+    stopped,
+)
+from tests.waiting import wait_until
+
+row = pytest.mark.row
+on = pytest.mark.on
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk")
+
+AWAY = r"WARNING.*can't use the broker \(.*Trying again in"
+BACK = r"INFO.*the broker works again, after [\d.]+ s"
+RESULTS_WAIT = r"WARNING.*\d+ results wait for the \w+ \(.*Trying again in"
+RESULTS_SAVED = r"INFO.*results are saved again, after [\d.]+ s"
+SILENT = r"WARNING.*(broker|database) was silent for [\d.]+ s"
+FENCED = "lease lost|came late|rescued"
+
+
+@row(31, "broker killed, back after 3 s")
+@on("redis", "orm-pg", "orm-mariadb", "sqs")
+def test_row_31_broker_killed_and_back_after_3_s(bench: Bench) -> None:
+    cluster = bench.start()
+    with bench.load():
+        with killed(bench.place):
+            wait_until_refused(bench)
+            sleep(3)
+        wait_until_it_works(bench)
+    assert_never_twice(bench)
+    assert_told(cluster, AWAY, BACK)
+
+
+@row(32, "broker restarted in order")
+@on("redis", "orm-pg", "orm-mariadb")
+def test_row_32_broker_restarted_in_order(bench: Bench) -> None:
+    cluster = bench.start()
+    with bench.load():
+        assert bench.place.server is not None
+        with stopped(bench.place.server):
+            wait_until_refused(bench)
+        wait_until_it_works(bench)
+    assert_never_twice(bench)
+    assert_told(cluster, AWAY, BACK)
+
+
+@row(33, "broker frozen 10 s")
+@on("redis", "orm-pg", "orm-mariadb", "sqs")
+def test_row_33_broker_frozen_for_10_s(bench: Bench) -> None:
+    clusters = [bench.start(), bench.start()]
+    with bench.load():
+        assert bench.place.server is not None
+        with frozen(bench.place.server):
+            sleep(10)
+        wait_until_it_works(bench)
+    assert_never_twice(bench)
+    for cluster in clusters:
+        assert cluster.says(f"{AWAY}|{SILENT}")
+
+
+@pytest.mark.core
+@row(34, "connections reset")
+@on("redis", "orm-pg", "orm-mariadb", "sqs")
+def test_row_34_connections_reset(bench: Bench) -> None:
+    cluster = bench.start()
+    with bench.load():
+        for _ in range(6):
+            for network in bench.place.networks:
+                network.reset()
+            bench.wait_until_ended(len(bench.ended()) + 5)
+        wait_until_it_works(bench)
+    assert_never_twice(bench)
+    assert_never_said(cluster, "rescued")
+
+
+@row(35, "partition 10 s")
+@on("redis", "orm-pg", "orm-mariadb", "sqs")
+def test_row_35_partition_of_10_s(bench: Bench) -> None:
+    cluster = bench.start()
+    with bench.load():
+        with partition(bench.place):
+            running = set(bench.started())
+            sleep(10)
+            assert running <= set(bench.ended())
+        wait_until_it_works(bench)
+    assert_never_twice(bench)
+    assert cluster.says(f"{AWAY}|{SILENT}")
+
+
+@row(36, "half-open connections")
+@on("redis", "orm-pg", "orm-mariadb", "sqs")
+def test_row_36_half_open_connections(bench: Bench) -> None:
+    bench.start()
+    with bench.load(count=40, rate=100, seconds=0.2) as producer:
+        producer.wait(20)
+        for network in bench.place.networks:
+            network.strand()
+        bench.wait_for_recovery(within=20)
+    assert_never_twice(bench)
+
+
+@row(37, "slow network")
+@on("redis", "orm-pg", "orm-mariadb", "sqs")
+def test_row_37_slow_network(bench: Bench) -> None:
+    clusters = [bench.start(), bench.start()]
+    with bench.load(), slowed_down(bench.place, 0.05):
+        sleep(8)
+        wait_until_it_works(bench)
+    assert_never_twice(bench)
+    for cluster in clusters:
+        assert_never_said(cluster, FENCED)
+
+
+@row(38, "results database down 10 s")
+@on("redis", "orm-pg", "orm-mariadb")
+def test_row_38_results_database_down_for_10_s(bench: Bench) -> None:
+    cluster = bench.start(recycle=10 * MOST_KEPT)
+    with bench.load(rate=120, seconds=0.0):
+        with out_of_reach(bench.place.database_network):
+            sleep(10)
+            unsaved = len(bench.ended()) - bench.rows()
+            # Nothing of it has left the queue, and nobody remembers more than that.
+            assert cluster.left() >= unsaved
+            assert 0 < unsaved <= WORKERS * MOST_KEPT
+        wait_until_it_works(bench)
+    assert_never_twice(bench)
+    assert_told(cluster, RESULTS_WAIT, RESULTS_SAVED)
+
+
+@row(39, "SQLite locked 10 s by another writer")
+@on("orm-sqlite", "sqs")
+def test_row_39_sqlite_locked_for_10_s(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Django's own timeout: that of other tests is longer than ten seconds.
+    options = {**connection.settings_dict["OPTIONS"], "timeout": 5}
+    usual = json.dumps({"OPTIONS": options})
+    monkeypatch.setitem(bench.place.environment, "QTEST_FAULTS", usual)
+    cluster = bench.start()
+    with bench.load():
+        with locked(Path(connection.settings_dict["NAME"])):
+            sleep(10)
+            unsaved = len(bench.ended()) - bench.rows()
+            assert unsaved > 0
+            assert cluster.left() >= unsaved
+        wait_until_it_works(bench)
+    assert_never_twice(bench)
+    assert_told(cluster, RESULTS_WAIT, RESULTS_SAVED)
+
+
+@as_root
+@row(40, "disk full: queue")
+@on("redis", "orm-pg", "orm-sqlite", "orm-mariadb")
+def test_row_40_disk_of_the_queue_is_full(bench: Bench) -> None:
+    with small_disk_for(bench.place.server) as disk:
+        fill_while_it_works(bench, disk, refuses=True)
+
+
+@as_root
+@row(40, "disk full: results")
+@on("redis", "sqs")
+def test_row_40_disk_of_the_results_is_full(bench: Bench) -> None:
+    with small_disk_for(bench.place.database) as disk:
+        fill_while_it_works(bench, disk, refuses=False)
+
+
+@as_root
+@row(40, "disk full: log")
+def test_row_40_disk_of_the_log_is_full(bench: Bench, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.touch()
+    with Disk(log) as disk:
+        bench.start(log=log)
+        with bench.load():
+            with disk.full():
+                before = log.stat().st_size
+                bench.wait_until_ended(len(bench.ended()) + 20)
+                assert log.stat().st_size - before < 4096
+            before = log.stat().st_size
+            wait_until(lambda: log.stat().st_size > before)
+            wait_until_it_works(bench)
+        assert_never_twice(bench)
+        bench.stop()
+
+
+@row(53, "slow database, 200 ms per query")
+@on("redis", "orm-pg", "orm-mariadb")
+def test_row_53_slow_database(bench: Bench) -> None:
+    cluster = bench.start(timeout=3, retry=10)
+    with bench.load(), slowed_down(bench.place, 0.1):
+        sleep(8)
+        wait_until_it_works(bench)
+    assert_never_twice(bench)
+    assert_never_said(cluster, f"{FENCED}|exceeded|died")
+
+
+def fill_while_it_works(bench: Bench, disk: Disk, *, refuses: bool) -> None:
+    """Whoever can't write is told; what ended waits until there is space."""
+    cluster = bench.start()
+    try:
+        with bench.load():
+            with disk.full():
+                wait_until(lambda: cluster.says(f"{AWAY}|{RESULTS_WAIT}"), 20)
+                if refuses:
+                    wait_until_refused(bench)
+            wait_until_it_works(bench)
+        assert_never_twice(bench)
+    finally:
+        bench.stop()
+
+
+def wait_until_refused(bench: Bench) -> None:
+    """Producers get an error, not silence."""
+    before = bench.refused()
+    wait_until(lambda: bench.refused() > before)
+
+
+def wait_until_it_works(bench: Bench, within: float = 5) -> None:
+    """What was queued before has run, and so has something that was queued since."""
+    begun = monotonic()
+    bench.wait_for_recovery(within)
+    rest = within + bench.place.slack - (monotonic() - begun)
+    bench.wait_until_ended(len(bench.ended()) + 5, rest)
+    bench.figures.recovery = round(monotonic() - begun, 2)
+
+
+def assert_told(cluster: RunningCluster, away: str, back: str) -> None:
+    """One line when it began, one when it was over, and none in between."""
+    said = f"{cluster.count(away)} and {cluster.count(back)}:\n{cluster.log[-4000:]}"
+    assert cluster.count(away) == cluster.count(back) == 1, said
+
+
+def assert_never_twice(bench: Bench) -> None:
+    """SQS alone gives a task to somebody else when its time is over."""
+    allowed = 0 if bench.place.keeps_lists else BOUND
+    assert bench.count().twice <= allowed
+
+
+def assert_never_said(cluster: RunningCluster, pattern: str) -> None:
+    lines = [line for line in cluster.log.splitlines() if re.search(pattern, line)]
+    assert not lines, lines
