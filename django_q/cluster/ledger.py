@@ -127,6 +127,17 @@ class Ledger:
         self._set_free(entry, first=first)
         return entry
 
+    def take_all(self, deliveries: Iterable[Delivery], *, once: bool) -> None:
+        """Note what the broker handed out.
+
+        `once`: it may hand out again, under another receipt, what is still here, such as
+        SQS when a renewal came late. That comes once more by itself, and is done by then.
+        """
+        here = {entry.delivery.package for entry in self.entries.values()}
+        for delivery in deliveries:
+            if not (once and Delivery.of(delivery).package in here):
+                self.take(delivery)
+
     def _name(self, receipt: object) -> str:
         """Every package needs a name of its own, also where the broker gives none."""
         if receipt is not None:

@@ -207,8 +207,8 @@ class Pusher(Role):
         self.more = len(deliveries) >= count
         if deliveries:
             self._begin_lease(begun)
-            for delivery in deliveries:
-                self.ledger.take(delivery)
+            again = self.broker.can_renew and not self.broker.supports_leases
+            self.ledger.take_all(deliveries, once=again)
             self.board[Word.WAITING] = self._count_waiting()
         else:
             self._plan_look()

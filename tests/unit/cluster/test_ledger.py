@@ -59,6 +59,18 @@ def test_what_comes_again_goes_out_first() -> None:
     assert receipts(ledger.free) == ["9:2", "0:1", "1:1"]
 
 
+def test_what_is_here_is_not_taken_again_from_one_who_may_bring_it_twice() -> None:
+    again, other = Delivery("0:2", "package 0", 2), Delivery("1:1", "package 1")
+    ledger = make_ledger(1)
+    ledger.take_all([again, other], once=True)
+    assert receipts(ledger.free) == ["0:1", "1:1"]
+    ledger.forget("0:1")
+    ledger.take_all([again], once=True)
+    assert receipts(ledger.free) == ["1:1", "0:2"]
+    ledger.take_all([Delivery("0:3", "package 0", 3)], once=False)
+    assert receipts(ledger.free) == ["1:1", "0:2", "0:3"]
+
+
 def test_handing_gives_numbers_that_ascend() -> None:
     ledger = make_ledger(3)
     first, second = ledger.hand(7, 1), ledger.hand(8, 5)
