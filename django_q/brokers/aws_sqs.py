@@ -20,6 +20,7 @@ from django_q.brokers.sqs_client import (
     is_too_long,
     is_without_queue,
     plain_words,
+    verb_of,
 )
 from django_q.brokers.sqs_messages import (
     AT_ONCE,
@@ -357,9 +358,9 @@ class Sqs(Broker):
         with plain_words(queue):
             is_known = queue in self._urls
             url = self._url_of(queue)
-            ask = getattr(self.client, verb)
+            ask = verb_of(self.client, verb)
             try:
-                answer: Mapping[str, Any] = ask(QueueUrl=url, **words)
+                answer = ask(QueueUrl=url, **words)
             except ClientError as error:
                 if not is_known or not is_without_queue(error):
                     raise

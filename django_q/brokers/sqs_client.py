@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import random
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import partial
+from time import sleep
 from typing import Any, Final, Self
 
 import boto3
@@ -42,6 +44,9 @@ from django_q.logs import clean
 CONNECTS_WITHIN: Final = 5.0
 ANSWERS_WITHIN: Final = 10.0
 """Seconds after which a connection that says nothing is given up."""
+
+SHORT_PAUSE: Final = 0.3
+"""Seconds, or less, until a question is asked a second time."""
 
 LONGEST_WAIT: Final = 20
 """Seconds for which SQS lets a question wait for a message."""
@@ -161,10 +166,10 @@ class Account:
             raise ConfigurationError(message, hint=hint) from error
 
     def open_client(self, session: boto3.Session, *, wait: float = 0) -> Any:
-        """A client. Where SQS may take `wait` seconds for an answer, who waits asks again
-        anyway: then the client does not.
+        """A client. It repeats nothing by itself, see `verb_of`, unless the settings say so;
+        not even then where SQS may take `wait` seconds: who waits asks again anyway.
         """
-        retries = {"mode": "standard", "total_max_attempts": 2}
+        retries = {"mode": "standard", "total_max_attempts": 1}
         words = {
             "connect_timeout": CONNECTS_WITHIN,
             "read_timeout": ANSWERS_WITHIN,
@@ -200,6 +205,43 @@ class Account:
             return None
         message = f"Amazon SQS has no queue {queue!r}, and 'create_queue' is off."
         return ConfigurationError(message, hint="Create it, or correct the name.")
+
+
+def verb_of(client: Any, name: str) -> Callable[..., Mapping[str, Any]]:
+    """A verb of the client, which is tried once more when SQS was busy, or not reached.
+
+    Sending is not repeated when nobody knows whether it was done: two messages would be
+    two runs.
+    """
+    ask = getattr(client, name)
+    return partial(_ask_twice, ask, is_sending=name.startswith("send_"))
+
+
+def _ask_twice(
+    ask: Callable[..., Mapping[str, Any]], *, is_sending: bool, **words: Any
+) -> Mapping[str, Any]:
+    try:
+        return ask(**words)
+    except (*OUTAGES, ClientError) as error:
+        if not is_worth_repeating(error, is_sending=is_sending):
+            raise
+    # Not all at the same moment.
+    sleep(random.uniform(0, SHORT_PAUSE))  # noqa: S311
+    return ask(**words)
+
+
+def is_worth_repeating(error: Exception, *, is_sending: bool) -> bool:
+    if isinstance(error, ClientError) and code_of(error) in THROTTLES:
+        return True
+    return not is_sending and (isinstance(error, OUTAGES) or is_sick(error))
+
+
+def is_sick(error: Exception) -> bool:
+    """Whether it is SQS itself that is not well."""
+    if not isinstance(error, ClientError):
+        return False
+    facts = error.response.get("ResponseMetadata", {})
+    return bool(facts.get("HTTPStatusCode", 0) >= 500)
 
 
 class RoleProvider(CredentialProvider):  # type: ignore[misc]
@@ -276,7 +318,7 @@ def translated(error: ClientError, queue: str) -> BrokerError | ConfigurationErr
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     said = f"Amazon SQS refuses {error.operation_name} on queue {queue!r}"
     message = f"{said}: {clean(error.response['Error'].get('Message') or code)}"
-    if status >= 500 or code in THROTTLES:
+    if is_sick(error) or code in THROTTLES:
         return BrokerUnavailable(message, hint="It may be over soon; we go on trying.")
     if code in BAD_KEYS:
         hint = about_clock(error) or CHECK_THE_KEYS
