@@ -5,6 +5,8 @@ from __future__ import annotations
 from time import monotonic
 from typing import Final
 
+from django_q import clock
+
 LONGEST_GAP: Final = 2 / 3
 """Part of a lease. A longer silence between us and the broker may have cost others
 their leases; a shorter one can't: they renew them after a third.
@@ -17,15 +19,19 @@ class Contact:
     def __init__(self, lease: float) -> None:
         self.lease = lease
         self._since: float | None = None
-        self._last = 0.0
+        self._last = self._last_shown = 0.0
 
     def note(self) -> None:
-        """The broker has answered."""
-        now = monotonic()
-        silence = now - self._last
+        """The broker has answered.
+
+        Time in which only the clock of this machine has gone on counts as well: where
+        leases go by that, somebody who set it may have ended them.
+        """
+        now, shown = monotonic(), clock.now().timestamp()
+        silence = max(now - self._last, shown - self._last_shown)
         if self._since is None or silence > self.lease * LONGEST_GAP:
             self._since = now
-        self._last = now
+        self._last, self._last_shown = now, shown
 
     def lose(self) -> None:
         """The broker can't be reached."""

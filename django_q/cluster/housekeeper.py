@@ -18,6 +18,7 @@ from django_q.cluster.frames import Frame, Kind
 from django_q.cluster.relay import Relay
 from django_q.cluster.roles import Launch, Role
 from django_q.cluster.scheduling import Scheduler
+from django_q.cluster.shared_clock import WatchedClock
 from django_q.cluster.trouble import Trouble
 from django_q.humanhash import humanize
 from django_q.logs import clean, logger
@@ -65,7 +66,8 @@ class Chore:
 class Housekeeper(Role):
     """Duties: 1. publish the cluster's vital signs; 2. fire due schedules; 3. free what
     dead clusters held; 4. send what was left in the outbox; 5. prune old successes, and
-    what is left of deleted tasks and of dead clusters.
+    what is left of deleted tasks and of dead clusters; 6. tell when somebody sets the
+    clock.
     """
 
     kind = "housekeeper"
@@ -80,8 +82,9 @@ class Housekeeper(Role):
         self.echo = Echo.of(self.broker)
         self.database = results.write_alias()
         self.relay = Relay()
+        self.clock = WatchedClock()
         self.heart = Chore("the heartbeat", self.publish)
-        self.chores = [self.heart]
+        self.chores = [self.heart, Chore("the clock", self.watch_clock)]
         if self.options.scheduler:
             self.scheduler = Scheduler(self.options, self.broker, self.title)
             self.chores.append(Chore("the scheduler", self.fire_schedules))
@@ -122,6 +125,10 @@ class Housekeeper(Role):
             stat = stat_of(self.signs)
             self.echo.say(stat, SIGNS_LAST)
             stat.publish(self.broker, SIGNS_LAST)
+        return HEARTBEAT
+
+    def watch_clock(self) -> float:
+        self.clock.watch()
         return HEARTBEAT
 
     def fire_schedules(self) -> float:

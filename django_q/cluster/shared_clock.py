@@ -1,4 +1,6 @@
-"""The clock of a database: hosts that disagree on the time have it in common."""
+"""Clocks: that of a database, which hosts that disagree on the time have in common, and
+that of this machine, which somebody may set.
+"""
 
 from __future__ import annotations
 
@@ -63,3 +65,20 @@ class SharedClock:
                 " schedules follow the database"
             )
             logger.warning(text, abs(ahead), way, self._alias)
+
+
+class WatchedClock:
+    """The clock of this machine. Tells when somebody has set it."""
+
+    def __init__(self) -> None:
+        self._offset = self._look()
+
+    def watch(self) -> None:
+        before, self._offset = self._offset, self._look()
+        moved = self._offset - before
+        if abs(moved) > TOLERABLE:
+            logger.warning("the clock of this machine was moved by %+.0f s", moved)
+
+    def _look(self) -> float:
+        """By how much it differs from time that only passes."""
+        return clock.now().timestamp() - monotonic()

@@ -94,6 +94,9 @@ class Bench:
         self.folder = folder
         self.log = str(folder / "truth")
         self.acknowledgements = str(folder / "acknowledged")
+        self.environment: dict[str, str] = {}
+        """Of clusters and producers, beside what the place needs."""
+
         self.figures = Figures()
         self.clusters: list[RunningCluster] = []
         self._make_cluster = make_cluster
@@ -127,7 +130,8 @@ class Bench:
     @property
     def _environment(self) -> dict[str, str]:
         module = "tests.faults.settings"
-        return {"DJANGO_SETTINGS_MODULE": module, **self.place.environment}
+        common = {"DJANGO_SETTINGS_MODULE": module, **self.place.environment}
+        return common | self.environment
 
     # -- the load
 

@@ -45,3 +45,13 @@ def note(path: str, word: str) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def work_slot(path: str, name: str, seconds: float = 0.0, *, slot: str) -> str:
+    """The same as a scheduled task, for which slot of which schedule."""
+    return work(path, word_of(name, slot), seconds)
+
+
+def word_of(name: str, slot: str) -> str:
+    """How a slot is called where colons stand between words."""
+    return f"{name}@{slot.replace(':', '.')}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import time_machine
 
 from django_q.brokers import contact
 from django_q.brokers.contact import Contact
@@ -55,3 +56,24 @@ def test_failure_begins_anew(clock: list[float]) -> None:
     mine.lose()
     reach(mine, clock, 1)
     assert not mine.is_steady
+
+
+def test_clock_that_was_put_forward_begins_anew(clock: list[float]) -> None:
+    mine = Contact(LEASE)
+    with time_machine.travel(0, tick=False) as shown:
+        reach(mine, clock, 0, 15, 15)
+        shown.shift(3600)
+        reach(mine, clock, 1)
+        assert not mine.is_steady
+
+
+def test_clock_that_was_put_back_or_a_little_forward_changes_nothing(
+    clock: list[float],
+) -> None:
+    mine = Contact(LEASE)
+    with time_machine.travel(0, tick=False) as shown:
+        reach(mine, clock, 0, 15, 15)
+        for step in (LEASE / 2, -3600):
+            shown.shift(step)
+            reach(mine, clock, 1)
+    assert mine.is_steady
