@@ -14,7 +14,7 @@ from django_q.tasks.groups import count_group, delete_group, fetch_group, result
 from django_q.tasks.lookup import Cached
 
 
-def async_chain(
+def async_chain(  # noqa: PLR0913 - what all members have in common
     chain: Sequence[Any],
     group: str | None = None,
     cached: Cached = None,
@@ -22,12 +22,14 @@ def async_chain(
     broker: Broker | None = None,
     *,
     stop_on_failure: bool | None = None,
+    atomic: bool | None = None,
 ) -> str:
     """Queue a chain and give the group of its tasks.
 
     Its members are functions, or tuples of a function, a tuple of arguments and a dict
     of keywords. A member that fails ends the chain, unless `stop_on_failure` is False.
-    Raises TypeError for what is no chain, ValueError for an empty one.
+    `atomic` is the option of each member that has none of its own. Raises TypeError for
+    what is no chain, ValueError for an empty one.
     """
     is_one = isinstance(chain, str) or not isinstance(chain, Iterable)
     check_options({"chain": chain if is_one else list(chain)})
@@ -50,24 +52,21 @@ def async_chain(
         chosen |= given
     else:
         keywords |= given
-    if stop_on_failure is not None and not _says_when_to_stop(first):
-        # As a keyword it might be the function's.
-        chosen["stop_on_failure"] = stop_on_failure
+    own = split_options(func, keywords)[0]
+    for name, value in (("stop_on_failure", stop_on_failure), ("atomic", atomic)):
+        if value is not None and name not in own:
+            # As a keyword it might be the function's.
+            chosen[name] = value
     if chosen:
         keywords["q_options"] = chosen
     call_async_task(func, *args, **keywords)
     return group
 
 
-def _says_when_to_stop(link: Any) -> bool:
-    func, _args, keywords = split_link(link)
-    return "stop_on_failure" in split_options(func, keywords)[0]
-
-
 class Chain:
     """A chain as an object: append to it, run it, ask for its results."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what all members have in common
         self,
         chain: list[Any] | None = None,
         group: str | None = None,
@@ -76,6 +75,7 @@ class Chain:
         broker: Broker | None = None,
         *,
         stop_on_failure: bool | None = None,
+        atomic: bool | None = None,
     ) -> None:
         self.chain = chain or []
         self.group = group or uuid.uuid4().hex
@@ -83,6 +83,7 @@ class Chain:
         self.sync = sync
         self.broker = broker
         self.stop_on_failure = stop_on_failure
+        self.atomic = atomic
         self.started = False
 
     def append(self, func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> int:
@@ -102,6 +103,7 @@ class Chain:
             self.sync,
             self.broker,
             stop_on_failure=self.stop_on_failure,
+            atomic=self.atomic,
         )
         self.started = True
         return self.group

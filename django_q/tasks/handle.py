@@ -46,6 +46,7 @@ class AsyncTask:
     hook = TaskOption()
     group = TaskOption()
     cached = TaskOption(lambda: get_options().cached)
+    atomic = TaskOption(lambda: get_options().atomic)
 
     def __init__(
         self, func: Callable[..., Any] | str, *args: Any, **kwargs: Any

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import ClassVar, Final
 
 from django.db import connection, models
 
@@ -20,6 +20,7 @@ START: Final = 1000
 class Account(models.Model):
     """Nobody checks that it stays above 0."""
 
+    objects: ClassVar[models.Manager[Account]] = models.Manager()
     balance = models.IntegerField()
 
     class Meta:
@@ -32,6 +33,7 @@ class Account(models.Model):
 class Entry(models.Model):
     """What was done. Not unique: the tests count."""
 
+    objects: ClassVar[models.Manager[Entry]] = models.Manager()
     word = models.CharField(max_length=40, db_index=True)
 
     class Meta:

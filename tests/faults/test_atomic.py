@@ -110,7 +110,6 @@ class Harm:
         while not self.all_is_done(orders) and monotonic() < until:
             self.do_something()
             sleep(self.dice.uniform(0.1, 0.5))
-        self.bench.place.queue_network and self.bench.place.queue_network.mend()
         wait_until(lambda: self.all_is_done(orders), 30)
 
     def all_is_done(self, orders: dict[str, str]) -> bool:
@@ -143,7 +142,7 @@ class Harm:
 
 
 def count(bench: Bench, orders: dict[str, str]) -> dict[str, Any]:
-    words = Counter(Entry.objects.values_list("word", flat=True))
+    words: Counter[str] = Counter(Entry.objects.values_list("word", flat=True))
     wrong = {word: times for word, times in words.items() if times != 1}
     wrong |= dict.fromkeys(expected() - words.keys(), 0)
     rows = Task.objects.filter(cluster=bench.queue)

@@ -101,7 +101,7 @@ SIGNATURES: dict[str, str] = {
     "tasks.AsyncTask.run": "(self)",
     "tasks.Chain": (
         "(chain=None, group=None, cached=None, sync=None, broker=None, *, "
-        "stop_on_failure=None)"
+        "stop_on_failure=None, atomic=None)"
     ),
     "tasks.Iter": (
         "(func=None, args=None, kwargs=None, cached=None, sync=None, broker=None)"
@@ -109,7 +109,7 @@ SIGNATURES: dict[str, str] = {
     "tasks.aasync_task": "(func, *args, **kwargs)",
     "tasks.async_chain": (
         "(chain, group=None, cached=None, sync=None, broker=None, *, "
-        "stop_on_failure=None)"
+        "stop_on_failure=None, atomic=None)"
     ),
     "tasks.async_iter": "(func, args_iter, **kwargs)",
     "tasks.async_task": "(func, *args, **kwargs)",
