@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+from pathlib import Path
 
+import psutil
 import pytest
 
 from django_q.models import Task
 from tests import functions
 from tests.acceptance import functions as harmful
 from tests.acceptance.conftest import Runner
-from tests.acceptance.harness import Diary
+from tests.acceptance.harness import ROLES, Diary, RunningCluster
 from tests.waiting import wait_until
 
 METHODS = multiprocessing.get_all_start_methods()
@@ -37,8 +39,21 @@ def test_cluster_works_survives_and_stops(
     wait_until(cluster.is_whole)
     cluster.send(functions.log_and_sleep, diary.path, "last", 0.5)
     wait_until(lambda: diary.of("start")["last"])
+    pids = {pid for role in ROLES for pid in cluster.pids(role)}
+    assert {pid for pid in pids if holds_lock_file(cluster, pid)} == pids
     assert cluster.stop() == 0
     assert diary.of("end")["last"] == 1
+    assert not list(lock_folder(cluster).iterdir())
+
+
+def holds_lock_file(cluster: RunningCluster, pid: int) -> bool:
+    """Also after those before it have died: that it lives can be seen."""
+    files = [Path(file.path) for file in psutil.Process(pid).open_files()]
+    return lock_folder(cluster) in [file.parent for file in files]
+
+
+def lock_folder(cluster: RunningCluster) -> Path:
+    return cluster.folder / "django-q"
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -7,6 +7,7 @@ import pickle
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -16,8 +17,11 @@ from typing import Any
 import psutil
 import pytest
 
+from django_q.brokers.memory import Memory
 from django_q.cluster import lockfile
+from django_q.cluster.housekeeper import Housekeeper
 from django_q.cluster.launching import key_of, make_lock_file
+from django_q.cluster.lines import Line
 from django_q.cluster.lockfile import KEPT, LockFile
 from django_q.cluster.roles import Identity, Launch, Role
 from django_q.options import Options
@@ -217,21 +221,47 @@ def test_process_that_starts_when_its_cluster_is_dead_does_nothing(
     file.leave(is_clean=False)
     assert found_dead(observer) == [file.cluster]
     with two_lines() as (ours, theirs):
-        launch = Launch(
-            kind="worker",
-            generation=1,
-            title="Process-1:1",
-            identity=IDENTITY,
-            options=Options(),
-            board=make_board(),
-            control=theirs.end,
-            lock_file=file,
-        )
-        role = Idler(launch)
+        role = Idler(make_launch("worker", theirs, file))
         file.hold()
         ours.close()
         role.run()
     assert role.turns == 0
+
+
+def test_housekeeper_frees_at_once_what_the_dead_held(
+    file: LockFile, observer: LockFile, caplog: pytest.LogCaptureFixture
+) -> None:
+    dead, queue = Memory(f"q-{file.cluster}"), Memory(f"q-{file.cluster}")
+    dead.enlist(file.cluster, 30)
+    dead.enqueue("held", task_id="abc")
+    assert dead.dequeue(1)
+    with two_lines() as (_ours, theirs):
+        launch = replace(make_launch("housekeeper", theirs, observer), broker=queue)
+        housekeeper = Housekeeper(launch)
+        housekeeper.setup()
+        housekeeper.rescue()
+        assert queue.queue_size() == 0, "its cluster lives"
+        file.leave(is_clean=False)
+        housekeeper.rescue()
+        housekeeper.teardown()
+    assert queue.queue_size() == 1
+    said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert len(said) == 2
+    assert said[0].startswith("rescued 1 tasks of dead cluster ")
+    assert said[1].startswith("rescued task abc of cluster ")
+
+
+def make_launch(kind: str, line: Line, file: LockFile) -> Launch:
+    return Launch(
+        kind=kind,
+        generation=1,
+        title="Process-1:1",
+        identity=IDENTITY,
+        options=Options(scheduler=False),
+        board=make_board(),
+        control=line.end,
+        lock_file=file,
+    )
 
 
 class Idler(Role):
