@@ -118,6 +118,16 @@ class Evil:
         return Path.touch, (Path(self.path),)
 
 
+class Witness:
+    """A pickle that notes who opens it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return log, (self.path,)
+
+
 def refuse() -> NoReturn:
     raise RuntimeError("cannot be opened")
 

@@ -296,6 +296,16 @@ def test_foreign_package_is_removed_and_never_opened(
     assert cluster.pids("worker") == workers
 
 
+def test_packages_are_opened_by_workers_only(
+    cluster: RunningCluster, workers: list[int], task_log: str
+) -> None:
+    task_id = cluster.send(functions.nothing, harmful.Witness(task_log))
+    # Looking at the whole row would open its arguments, here.
+    wait_until(Task.objects.filter(pk=task_id, success=True).exists)
+    wait_until(cluster.queue_is_empty)
+    assert set(harmful.pids(task_log)) <= set(workers)
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -168,6 +168,20 @@ def test_orphans_of_a_killed_root_end_even_if_stuck_in_c(
     cluster.wait_until_gone(within=8)
 
 
+@pytest.mark.once
+def test_worker_in_a_long_task_ends_though_nobody_is_left_to_end_it(
+    running_cluster: Runner, diary: Diary
+) -> None:
+    cluster = running_cluster(**CLUSTER)
+    cluster.complaints = COMPLAINTS
+    cluster.send(functions.log_and_sleep, diary.path, "long", 60)
+    diary.wait_until_begun()
+    for role in ("sentinel", "root"):
+        cluster.kill(role)
+    cluster.process.wait(5)
+    cluster.wait_until_gone(within=8)
+
+
 def test_sentinel_that_is_stopped_does_not_stop_the_tasks(
     cluster: RunningCluster, diary: Diary
 ) -> None:

@@ -758,6 +758,7 @@ class BrokerContract:
         assert second is not None
         assert second.package == "crashed"
         assert (second.deliveries, second.starts, second.attempts) == (2, 1, 0)
+        assert broker.acknowledge_many(receipts_of([first])) == set()
         assert broker.acknowledge_many(receipts_of([first, second])) == {second.receipt}
 
     @needs_leases

@@ -1,0 +1,285 @@
+"""Mutations: safety steps that can be taken out, and who sees that they are missing."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Row(NamedTuple):
+    """A row of the fault table on one broker."""
+
+    broker: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"row {self.number} on {self.broker}"
+
+    def in_documents(self) -> str:
+        return str(self)
+
+
+class Check(NamedTuple):
+    """A test, as pytest calls it."""
+
+    node: str
+    database: str = "sqlite"
+
+    def __str__(self) -> str:
+        return self.node
+
+    def in_documents(self) -> str:
+        file, *_, name = self.node.split("::")
+        return f"``{file.removeprefix('tests/')}``: {name.removeprefix('test_')}"
+
+
+Sight = Row | Check
+
+
+class Mutant(NamedTuple):
+    """One step of ours, taken out."""
+
+    name: str
+    means: str
+    file: str
+    old: str
+    new: str
+    seen_by: Sight
+    sign: str
+    """What is to be read when that fails: it fails for this, and not for anything."""
+
+
+CONTRACT: Final = "tests/contract"
+UNIT: Final = "tests/unit/cluster"
+ACCEPTANCE: Final = "tests/acceptance"
+
+MUTANTS: Final = (
+    Mutant(
+        "signature",
+        "The signature is not checked before a package is opened",
+        "django_q/signing.py",
+        "        body = _signer(options.name).unsign(text)\n",
+        '        body = text.rsplit(":", 2)[0]\n',
+        Check(
+            "tests/security/test_packages.py::test_s03_pickle_without_a_signature_is_never_loaded"
+        ),
+        "bomb",
+    ),
+    Mutant(
+        "living-are-rescued",
+        "The tasks of living clusters are rescued as well",
+        "django_q/brokers/redis_lua.py",
+        "return redis.call('ZRANGEBYSCORE', clusters, '-inf', now())",
+        "return redis.call('ZRANGE', clusters, 0, -1)",
+        Check(
+            f"{CONTRACT}/test_redis.py::TestRedis::test_living_clusters_and_waiting_packages_need_no_rescue"
+        ),
+        "assert",
+    ),
+    Mutant(
+        "fetch-without-lease",
+        "A package is taken from the list of Redis and not held by anybody",
+        "django_q/brokers/redis_scripts.py",
+        "  redis.call('HSET', mine, name, text)\n  give(name, text)\n",
+        "  give(name, text)\n",
+        Row("redis", 9),
+        "everything from before has run",
+    ),
+    Mutant(
+        "claim-without-lock",
+        "Two clusters may claim the same row",
+        "django_q/brokers/postgres_table.py",
+        'FOR UPDATE SKIP LOCKED) AS free"',
+        ') AS free"',
+        Check(
+            "tests/integration/test_orm_processes.py::test_eight_producers_and_three_consumers_share_a_queue",
+            "postgres",
+        ),
+        "assert",
+    ),
+    Mutant(
+        "no-fence",
+        "Whoever names a row of the queue may remove it, also a cluster that has lost it",
+        "django_q/brokers/table.py",
+        "        by_delivery = defaultdict(list)\n",
+        "        return self.ids([row for row, _ in pairs])\n        by_delivery = defaultdict(list)\n",
+        Check(
+            f"{CONTRACT}/test_orm.py::TestORM::test_late_acknowledgement_removes_nothing"
+        ),
+        "assert",
+    ),
+    Mutant(
+        "old-receipts",
+        "The receipt of an earlier delivery counts for the next one as well",
+        "django_q/brokers/table.py",
+        "            is_this = f\"{self.quoted('deliveries')} = {int(delivery)}\"\n",
+        '            is_this = "1 = 1"\n',
+        Check(
+            f"{CONTRACT}/test_orm.py::TestORM::test_redelivered_package_counts_a_start_and_has_a_new_receipt"
+        ),
+        "assert",
+    ),
+    Mutant(
+        "no-renewal",
+        "Leases are not renewed",
+        "django_q/cluster/pushing.py",
+        "        lost = set(receipts) - self.broker.renew(receipts)\n",
+        "        lost = set(receipts) - set(receipts)\n",
+        Check(
+            f"{ACCEPTANCE}/test_two_clusters.py::test_task_longer_than_the_lease_runs_once"
+        ),
+        "assert",
+    ),
+    Mutant(
+        "no-delivery-count",
+        "Starts that ended with their worker are not counted",
+        "django_q/cluster/recovery.py",
+        "            delivery = broker.redeliver(entry.receipt)\n            self._ledger.forget(entry.receipt)\n",
+        "            delivery = entry.delivery\n            self._ledger.forget(entry.receipt)\n",
+        Row("orm-sqlite", 19),
+        "test_row_19",
+    ),
+    Mutant(
+        "pusher-opens-packages",
+        "The pusher opens packages",
+        "django_q/cluster/pushing.py",
+        "            for delivery in deliveries:\n                self.ledger.take(delivery)\n",
+        "            for delivery in deliveries:\n"
+        "                __import__('django_q.envelope', fromlist=['*']).Envelope.open(delivery[1])\n"
+        "                self.ledger.take(delivery)\n",
+        Check(
+            f"{ACCEPTANCE}/test_bad_input.py::test_packages_are_opened_by_workers_only"
+        ),
+        "harmful.pids",
+    ),
+    Mutant(
+        "failure-replaces-success",
+        "A later failure replaces the row of a success",
+        "django_q/results/upserts.py",
+        '        f" OR (excluded.success = {table}.success"\n        f" AND excluded.attempt_count > {table}.attempt_count)"\n',
+        '        f" OR excluded.attempt_count >= {table}.attempt_count"\n',
+        Check("tests/integration/test_saving.py::test_better_record_wins"),
+        "assert",
+    ),
+    Mutant(
+        "end-is-not-kept",
+        "A worker forgets an end once it is sent, not once it is saved",
+        "django_q/cluster/working.py",
+        "            line.send(encode_report(report._replace(again=True)))\n",
+        "            self.kept = {}\n",
+        Check(
+            f"{UNIT}/test_keeping.py::test_next_monitor_gets_what_the_former_has_not_saved"
+        ),
+        "-2, 'hello'",
+    ),
+    Mutant(
+        "void-is-not-raised",
+        "What is taken back from a worker is not forbidden to it",
+        "django_q/cluster/hands.py",
+        "        self.row[Cell.VOID] = max(self.row[Cell.VOID], *numbers)\n",
+        "",
+        Check(f"{UNIT}/test_taking_back.py::test_what_was_not_begun_comes_back"),
+        "assert",
+    ),
+    Mutant(
+        "orphans-live",
+        "Children do not watch their parent",
+        "django_q/cluster/roles.py",
+        "            Lifeline(self.control.fileno()).start()\n",
+        "            Lifeline(self.control.fileno())\n",
+        Check(
+            f"{ACCEPTANCE}/test_survives_kills.py::test_worker_in_a_long_task_ends_though_nobody_is_left_to_end_it"
+        ),
+        "left behind",
+    ),
+    Mutant(
+        "hook-before-save",
+        "A hook runs before the result is on its way to be saved",
+        "django_q/cluster/working.py",
+        "            self.unfinished[parcel.number] = outcome, is_last\n",
+        "            self.finish(parcel.number, outcome, is_last)\n",
+        Row("orm-sqlite", 30),
+        "test_row_30",
+    ),
+    Mutant(
+        "random-slot-ids",
+        "The task of a schedule's slot gets a new id each time",
+        "django_q/cluster/scheduling.py",
+        "        task_id = slot_id(schedule)\n",
+        "        task_id = __import__('uuid').uuid4().hex\n",
+        Check(
+            "tests/integration/test_scheduler.py::test_slot_that_was_sent_before_a_crash_and_has_run_does_not_run_again"
+        ),
+        "assert",
+    ),
+    Mutant(
+        "slot-is-not-looked-at-again",
+        "A schedule is moved without looking whether another cluster has moved it",
+        "django_q/cluster/scheduling.py",
+        "        row = row.filter(repeats=seen.repeats, task=seen.task)\n",
+        "        row = self._rows().filter(pk=seen.pk)\n",
+        Check(
+            "tests/integration/test_scheduler.py::test_row_that_another_cluster_moved_meanwhile_is_left_to_it"
+        ),
+        "assert",
+    ),
+    Mutant(
+        "no-timeouts",
+        "The sentinel kills no worker whose task is overdue",
+        "django_q/cluster/pool.py",
+        "            if self._rest(child, word) <= 0 and row[Cell.TURN] == word:\n",
+        "            if row[Cell.TURN] != word:\n",
+        Row("orm-sqlite", 24),
+        "test_row_24",
+    ),
+    Mutant(
+        "lost-replies",
+        "What the broker handed out in an answer that was lost is not looked for",
+        "django_q/cluster/recovery.py",
+        "        strays = [d for d in broker.held() if str(d.receipt) not in known]\n",
+        "        strays = [d for d in () if str(d.receipt) not in known]\n",
+        Check(f"{UNIT}/test_recovery.py::test_what_an_unheard_answer_brought_is_taken"),
+        "assert",
+    ),
+    Mutant(
+        "nothing-goes-back",
+        "A cluster that stops keeps what it has not begun until its leases end",
+        "django_q/cluster/pushing.py",
+        "            self._give_back(list(self.ledger.free))\n        with",
+        "            pass\n        with",
+        Check(
+            f"{ACCEPTANCE}/test_stops_cleanly.py::test_busy_cluster_finishes_what_runs_and_gives_the_rest_back_at_once"
+        ),
+        "assert",
+    ),
+    Mutant(
+        "outbox-first",
+        "An entry leaves the outbox before the broker has it",
+        "django_q/cluster/relay.py",
+        "        try:\n            broker.enqueue_many(new)\n",
+        "        try:\n            self._forget([str(each.task_id) for each in new], dict(left))\n            broker.enqueue_many(new)\n",
+        Check(
+            "tests/integration/test_outbox.py::test_broker_that_is_away_holds_up_only_its_own_queue"
+        ),
+        "assert",
+    ),
+    Mutant(
+        "acknowledge-first",
+        "A task is acknowledged before its result is saved",
+        "django_q/cluster/monitoring.py",
+        "        self.write(batch, set(), way)\n        return self.acknowledge(batch)\n",
+        "        late = self.acknowledge(batch)\n        self.write(batch, late, way)\n        return late\n",
+        Check(
+            "tests/integration/test_refused_results.py::test_stop_tries_it_once_more_and_leaves_it_to_its_lease"
+        ),
+        "assert",
+    ),
+    Mutant(
+        "dead-are-not-rescued",
+        "Nobody takes over what a dead cluster held",
+        "django_q/cluster/housekeeper.py",
+        "        rescued = self.broker.rescue()\n",
+        "        rescued: list[str] = []\n",
+        Row("orm-sqlite", 9),
+        "everything from before has run",
+    ),
+)
