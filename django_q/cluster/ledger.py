@@ -198,7 +198,7 @@ class Ledger:
         self.take_back(death.generation, death.number)
         doubtful = list(self.hands.get(death.generation, {}).values())
         if death.was_running:
-            ran = [e for e in self.parked() if e.mark == death.key]
+            ran = [e for e in self.parked if e.mark == death.key]
             for entry in ran:
                 entry.number = death.number
             doubtful += ran
@@ -266,6 +266,7 @@ class Ledger:
             if entry.place is Place.ARRIVED:
                 entry.place = Place.PARKED
 
+    @property
     def parked(self) -> list[Entry]:
         return [e for e in self.entries.values() if e.place is Place.PARKED]
 

@@ -61,7 +61,7 @@ class Recovery:
     @property
     def _is_unclear(self) -> bool:
         """Something may be nowhere: the monitor must be asked."""
-        return self.is_under_way or bool(self._ledger.parked())
+        return self.is_under_way or bool(self._ledger.parked)
 
     # -- what others say
 
@@ -178,7 +178,7 @@ class Recovery:
                 entry = self._ledger.take(delivery)
                 self._place(entry, running.get(entry.mark), arrived)
             self._end()
-        lost_track = [e for e in self._ledger.parked() if e.mark not in arrived]
+        lost_track = [e for e in self._ledger.parked if e.mark not in arrived]
         if everyone_spoke and lost_track:
             for entry in lost_track:
                 entry.delivery = entry.delivery._replace(rescues=1)

@@ -197,7 +197,7 @@ def test_dropped_of_an_earlier_epoch_is_parked() -> None:
     ledger.put_in_hand(entry, number_of(EPOCH - 1, 5), 7)
     ledger.drop(7, entry.number)
     assert entry.place is Place.PARKED
-    assert ledger.parked() == [entry]
+    assert ledger.parked == [entry]
     assert ledger.hands[7] == {}
 
 
@@ -226,7 +226,7 @@ def test_what_had_arrived_is_parked_when_the_monitor_is_another_one() -> None:
     ledger.set_aside(ledger.entries["0:1"], Place.ARRIVED)
     ledger.hand(7, 1)
     ledger.park_arrived()
-    assert receipts(ledger.parked()) == ["0:1"]
+    assert receipts(ledger.parked) == ["0:1"]
 
 
 # -- deaths
@@ -292,7 +292,7 @@ def test_parked_entry_that_the_dead_worker_ran_is_doubtful() -> None:
     number = number_of(EPOCH - 1, 4)
     death = Death(7, number, ran.mark, False, True, "lost", "")
     assert ledger.bury(death) == [ran]
-    assert receipts(ledger.parked()) == ["0:1"]
+    assert receipts(ledger.parked) == ["0:1"]
 
 
 def test_end_of_a_parked_entry_that_came_is_recognised() -> None:
