@@ -126,7 +126,7 @@ def test_row_37_slow_network(bench: Bench) -> None:
     clusters = [bench.start(), bench.start()]
     with bench.load(), slowed_down(bench.place, 0.05):
         sleep(8)
-        wait_until_it_works(bench)
+        wait_until_it_works(bench, within=10)
     assert_never_twice(bench)
     for cluster in clusters:
         assert_never_said(cluster, FENCED)
@@ -210,7 +210,7 @@ def test_row_53_slow_database(bench: Bench) -> None:
     cluster = bench.start(timeout=3, retry=10)
     with bench.load(), slowed_down(bench.place, 0.1):
         sleep(8)
-        wait_until_it_works(bench)
+        wait_until_it_works(bench, within=10)
     assert_never_twice(bench)
     assert_never_said(cluster, f"{FENCED}|exceeded|died")
 
