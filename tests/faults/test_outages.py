@@ -219,7 +219,7 @@ def fill_while_it_works(bench: Bench, disk: Disk, *, refuses: bool) -> None:
     """Whoever can't write is told; what ended waits until there is space."""
     cluster = bench.start()
     try:
-        with bench.load():
+        with bench.load(seconds=0.02):
             with disk.full():
                 wait_until(lambda: cluster.says(f"{AWAY}|{RESULTS_WAIT}"), 20)
                 if refuses:
