@@ -8,9 +8,11 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import pytest
+from django.db import transaction
 
 from django_q.brokers import Broker, Consignment, Delivery, verbs
 from tests.waiting import wait_until
@@ -46,6 +48,7 @@ needs_cancel = needs("supports_cancel")
 needs_peek = needs("supports_peek")
 needs_pause = needs("supports_pause")
 needs_news = needs("supports_news")
+needs_atomic = needs("supports_atomic")
 
 
 def new_id() -> str:
@@ -665,6 +668,31 @@ class BrokerContract:
         for _ in range(2):
             broker.enqueue("twice", task_id=task_id)
         assert (broker.queue_size() == 1) is broker.supports_ids
+
+    # -- in a transaction
+
+    def test_queue_in_a_transaction_has_a_database_or_the_flag_is_down(
+        self, broker: Broker
+    ):
+        assert (broker.database is not None) is broker.supports_atomic
+
+    @needs_atomic
+    def test_package_is_locked_and_acknowledged_in_the_callers_transaction(
+        self, broker: Broker, other: Broker
+    ):
+        broker.enlist(new_id(), 30)
+        other.enlist(new_id(), 30)
+        broker.enqueue("ours")
+        receipt = receipt_of(take_one(broker))
+        assert other.lock(receipt) is False
+        with suppress(KeyError), transaction.atomic(using=broker.database):
+            assert broker.lock(receipt) is True
+            assert broker.acknowledge_many([receipt]) == {receipt}
+            raise KeyError
+        with transaction.atomic(using=broker.database):
+            assert broker.lock(receipt) is True
+            assert broker.acknowledge_many([receipt]) == {receipt}
+        assert broker.lock(receipt) is False
 
     # -- leases
 

@@ -407,6 +407,36 @@ def test_time_zone_that_does_not_exist(zone: str, hint: str) -> None:
     assert problems({"time_zone": zone}) == [("django_q.E012", message, hint)]
 
 
+@pytest.mark.parametrize(
+    ("raw", "place"),
+    [
+        ({}, "the queue is in no database"),
+        ({"redis": {}}, "the queue is in no database"),
+        ({"orm": "replica"}, "the queue is in 'replica'"),
+        (
+            {"broker_class": f"{__name__}.Leasing"},
+            f"'{__name__}.Leasing' is no broker for that",
+        ),
+    ],
+)
+def test_atomic_tasks_with_a_queue_elsewhere(raw: dict[str, Any], place: str) -> None:
+    message = "Q_CLUSTER['atomic'] needs the queue in the database of the results"
+    hint = "Set 'orm' to 'default' for this queue, or remove 'atomic'."
+    expected = ("django_q.E013", f"{message}, 'default', but {place}.", hint)
+    assert problems({"atomic": True, **raw}) == [expected]
+
+
+def test_atomic_tasks_of_an_alternative_cluster() -> None:
+    raw = {"orm": "default", "ALT_CLUSTERS": {"away": {"atomic": True, "orm": None}}}
+    assert [number for number, *_ in problems(raw)] == ["django_q.E013"]
+
+
+def test_atomic_tasks_with_their_queue_beside_them() -> None:
+    assert problems({"atomic": True, "orm": "default"}) == []
+    own = {"atomic": True, "broker_class": "django_q.brokers.orm.ORM"}
+    assert problems(own) == []
+
+
 def test_cached_results_in_a_private_cache() -> None:
     message = "Cached results go to cache 'default', private to each process."
     hint = (

@@ -328,6 +328,13 @@ def test_entry_whose_lease_stands_goes_out_before_others() -> None:
 # -- forgetting
 
 
+def test_what_a_worker_has_is_lost_when_it_was_missed_twice() -> None:
+    ledger = make_ledger(2)
+    ledger.hand(7, 1)
+    assert ledger.find_lost(["0:1", "1:1", "unknown"]) == ["1:1"]
+    assert ledger.find_lost(["0:1"]) == ["0:1"]
+
+
 def test_settled_entries_are_gone_wherever_they_were() -> None:
     ledger = make_ledger(4)
     ledger.hand(7, 2)
