@@ -182,6 +182,11 @@ class Board:
     def __setitem__(self, word: Word, value: int) -> None:
         self._words[word] = value
 
+    @property
+    def lease_has_lapsed(self) -> bool:
+        """It was not renewed in time: nothing may be started."""
+        return self.now() > self[Word.LEASE_UNTIL]
+
     def now(self) -> int:
         """Milliseconds since the cluster's birth."""
         return int(monotonic() * 1000) - self[Word.BIRTH]

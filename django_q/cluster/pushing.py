@@ -239,7 +239,7 @@ class Pusher(Role):
         return int(min(room, hand.runs_left))
 
     def hand_over(self) -> None:
-        if self.is_stopping or self.recovery.is_under_way or not self.ledger.free:
+        if not self.ledger.free or not self._can_fetch or self.board.lease_has_lapsed:
             return
         ready = [hand for hand in self.hands.values() if self._room_in(hand) > 0]
         ready.sort(key=lambda hand: self._load_of(hand) + (not hand.is_idle))
@@ -339,9 +339,10 @@ class Pusher(Role):
         begun = self.board.now()
         receipts = list(self.ledger.entries)
         lost = set(receipts) - self.broker.renew(receipts)
-        self._extend_lease(begun)
         if lost:
+            # Before the lease is seen to stand again, for then workers go on.
             self._lose(lost)
+        self._extend_lease(begun)
 
     def _lose(self, receipts: set[str]) -> None:
         """Others have these now, or they are saved and the news is on its way."""
@@ -351,9 +352,8 @@ class Pusher(Role):
             pending = self.ledger.unstarted(hand.generation, hand.last)
             if any(entry.receipt in receipts for entry in pending):
                 self.take_back(hand)
-        gone = self.ledger.find_lost(receipts)
-        self.ledger.settle(gone)
-        if gone:
+        if gone := self.ledger.find_lost(receipts):
+            self.ledger.settle(gone)
             logger.warning("%s: lease lost for %s tasks", self.title, len(gone))
 
     @contextmanager

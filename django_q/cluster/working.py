@@ -17,7 +17,7 @@ from django_q.brokers.front import receipt_of
 from django_q.cluster import remarks
 from django_q.cluster.affinity import restrict_to_share
 from django_q.cluster.atomic_runs import AtomicRuns, NotBegun, NotOurs
-from django_q.cluster.board import Cell, State, Turn, Word
+from django_q.cluster.board import Cell, State, Turn
 from django_q.cluster.frames import (
     UNRECEIPTED,
     Kind,
@@ -209,7 +209,7 @@ class Worker(Role):
         self.row[Cell.KEY] = parcel.key
         self.row[Cell.STARTED] = self.board.now()
         self._show(parcel.number, State.OPENING, self.options.timeout)
-        lapsed = self.board.now() > self.board[Word.LEASE_UNTIL]
+        lapsed = self.board.lease_has_lapsed
         if lapsed or parcel.number <= self.row[Cell.VOID]:
             self._drop(parcel)
             return

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from django_q.brokers import Broker, Delivery
 from django_q.cluster import hands
-from django_q.cluster.board import Cell, State, Turn
+from django_q.cluster.board import Cell, State, Turn, Word
 from django_q.cluster.hands import Hand
 from django_q.cluster.ledger import Entry
 from django_q.cluster.trouble import Trouble
@@ -157,3 +159,51 @@ def test_frames_do_not_shorten_the_rest_after_trouble(
     for _frame in range(5):
         pusher.turn()
     assert broker.tries == 1
+
+
+class Overtaken(Broker):
+    """Others have everything by now."""
+
+    supports_leases = True
+
+    def renew(self, receipts: Sequence[str]) -> set[str]:
+        return set()
+
+
+def let_lapse(pusher: StepwisePusher) -> None:
+    pusher.recovery.is_under_way = False
+    pusher.board[Word.BIRTH] -= 1000
+    pusher.board[Word.LEASE_UNTIL] = pusher.board.now() - 1
+
+
+def test_what_others_have_is_taken_back_before_the_lease_stands_again(
+    pusher: StepwisePusher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As soon as it stands, workers begin what they have in hand."""
+    pusher.broker, pusher.lease, pusher.next_renewal = Overtaken("shop"), 30.0, 0.0
+    hand, _entries = give(pusher, 2)
+    pusher.hands[WORKER] = hand
+    let_lapse(pusher)
+    lapsed = []
+    monkeypatch.setattr(
+        hands, "sleep", lambda _pause: lapsed.append(pusher.board.lease_has_lapsed)
+    )
+    pusher.renew()
+    assert lapsed == [True]
+    assert not pusher.board.lease_has_lapsed
+    assert not pusher.ledger.entries
+
+
+def test_nothing_is_handed_over_that_could_not_be_started(
+    pusher: StepwisePusher,
+) -> None:
+    """Workers would send it back at once, again and again."""
+    hand, _entries = give(pusher, 0)
+    pusher.hands[WORKER] = hand
+    pusher.ledger.take(Delivery("9:1", "late"))
+    let_lapse(pusher)
+    pusher.hand_over()
+    assert pusher.ledger.free
+    pusher.board[Word.LEASE_UNTIL] = 2**63
+    pusher.hand_over()
+    assert not pusher.ledger.free

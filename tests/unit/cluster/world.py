@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from django_q.brokers import Delivery
-from django_q.cluster.board import Cell, Row
+from django_q.cluster.board import Cell, Row, Word
 from django_q.cluster.frames import HEADER, Frame, Kind, control
 from django_q.cluster.ledger import Ledger
 from django_q.cluster.recovery import Recovery
@@ -200,6 +200,8 @@ class World:
         self.make = make
         self.rules = rules
         self.board = make_board(2 * OPTIONS.worker_count)
+        # No lease ends here.
+        self.board[Word.LEASE_UNTIL] = 2**63
         self.shelf = Shelf(self, tasks)
         self.kills = self.rng.randrange(1, 9)
         self.haste = self.rng.choice([0.005, 0.02, 0.06])
