@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any, Final
 
 import django_q
-from django_q.cluster.board import Word
+from django_q.cluster.board import Cell, Word
 from django_q.cluster.children import Child, Spawner, choose_method
 from django_q.cluster.farewell import Farewell
 from django_q.cluster.frames import Frame, Kind, control
@@ -178,9 +178,14 @@ class Sentinel(Role):
             return
         self.reincarnations += 1
         self.storm.note_death(kind)
-        what = "; replaced" if self._needs(kind) else ""
+        what = f" with {self._unsaved()} unsaved results" if kind == "monitor" else ""
+        what += "; replaced" if self._needs(kind) else ""
         text = "%s %s (%s) %s%s"
         logger.error(text, kind, child.title, child.pid, child.how_it_ended(), what)
+
+    def _unsaved(self) -> int:
+        """Ended runs that workers keep until they are saved."""
+        return sum(row[Cell.KEPT] for row in self.board.rows)
 
     def _bury_worker(self, child: Child) -> None:
         self._drain(child)
