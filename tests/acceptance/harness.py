@@ -225,7 +225,8 @@ class RunningCluster:
             yield monotonic()
         finally:
             for member in still:
-                member.resume()
+                with suppress(psutil.NoSuchProcess):
+                    member.resume()
 
     @contextmanager
     def stopped(self, role: str) -> Iterator[None]:

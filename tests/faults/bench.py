@@ -109,13 +109,17 @@ class Bench:
         wait: bool = True,
         host: str = "host",
         log: Path | None = None,
+        place: Place | None = None,
         **settings: Any,
     ) -> RunningCluster:
-        """A cluster on the queue of this bench; all of them share it."""
+        """A cluster on the queue of this bench; all of them share it.
+
+        `place`: the same one behind another network, see Place.apart.
+        """
+        place = place or self.place
         common = {"workers": WORKERS, "retry": LEASE, "cluster_name": self.queue}
-        settings = {**self.place.far, **common, **settings}
-        cluster = self._make_cluster(**settings)
-        cluster.environment |= self._environment
+        cluster = self._make_cluster(**{**place.far, **common, **settings})
+        cluster.environment |= self._environment | place.environment
         cluster.log_file = log or cluster.log_file
         cluster.on_host(host).start()
         self.clusters.append(cluster)
@@ -200,12 +204,18 @@ class Bench:
 
     def ended(self) -> Counter[str]:
         """How often each task ran to its end."""
-        return self._noted("end:")
+        return self.noted("end:")
 
     def started(self) -> Counter[str]:
-        return self._noted("start:")
+        return self.noted("start:")
 
-    def _noted(self, kind: str) -> Counter[str]:
+    def twice(self) -> int:
+        """Runs to the end beyond the first of each task, so far."""
+        ended = self.ended()
+        return ended.total() - len(ended)
+
+    def noted(self, kind: str) -> Counter[str]:
+        """How often each task wrote a line of this kind."""
         noted = words(self.log)
         return Counter(w.removeprefix(kind) for w in noted if w.startswith(kind))
 
@@ -216,12 +226,13 @@ class Bench:
 
     # -- the fault, and what came of it
 
-    def wait_for_recovery(self, within: float) -> None:
-        """From now on: until what was acknowledged before has run to its end.
+    def wait_for_recovery(self, within: float, since: float | None = None) -> None:
+        """From now on, or from an earlier moment: until what was acknowledged before has
+        run to its end.
 
         `within`: seconds, as the fault table says them; the place may need longer.
         """
-        begun, before = monotonic(), set(self.acknowledged())
+        begun, before = since or monotonic(), set(self.acknowledged())
 
         def everything_from_before_has_run() -> bool:
             return before <= set(self.ended())
@@ -239,6 +250,12 @@ class Bench:
         names = Task.objects.filter(id__in=extra).values_list("id", "name")
         said = self.announced()
         return sum(max(0, extra[task_id] - said[name]) for task_id, name in names)
+
+    def wait_for_work(self, cluster: RunningCluster, within: float) -> None:
+        """From now on: until a new task has run, where none were on their way."""
+        begun = monotonic()
+        cluster.works(within + self.place.slack)
+        self.figures.recovery = round(monotonic() - begun, 2)
 
     def count(self, within: float = 30.0) -> Figures:
         """Wait until all is done, and count. Nothing may be lost, missing or left over,
@@ -267,7 +284,7 @@ class Bench:
         figures.acknowledged = len(acknowledged)
         figures.executed = len(ended)
         figures.lost = len(set(acknowledged) - set(ended))
-        figures.twice = ended.total() - len(ended)
+        figures.twice = self.twice()
         figures.unannounced = self._unannounced(acknowledged)
         figures.rows = self.rows(ids)
         figures.missing = len(ids) - figures.rows

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from tests.proxy import Proxy
@@ -82,6 +82,18 @@ class Place:
         """Whether queue and results are in one database."""
         return self.kind.startswith("orm")
 
+    @contextmanager
+    def apart(self) -> Iterator[Place]:
+        """The same place behind a network of its own, for one of several clusters."""
+        assert self.queue_network is not None
+        with Proxy(self.queue_network.target) as network:
+            apart = replace(self, queue_network=network)
+            if self.shares_database:
+                apart.environment = environment_of(network)
+            elif self.server is not None:
+                apart.far = settings_of(self.server, network.port)
+            yield apart
+
 
 @contextmanager
 def open_place(kind: str) -> Iterator[Place]:
@@ -97,7 +109,7 @@ def open_place(kind: str) -> Iterator[Place]:
             place.database = SERVERS[ENGINE].of_this_run()
             if place.database is not None:
                 stack.callback(place.database.leave_running)
-            place.environment["QTEST_FAULTS"] = json.dumps({"PORT": str(database.port)})
+            place.environment |= environment_of(database)
             if place.shares_database:
                 place.queue_network, place.server = database, place.database
         if not place.shares_database:
@@ -109,6 +121,11 @@ def open_place(kind: str) -> Iterator[Place]:
             place.far = settings_of(place.server, network.port)
             place.slack = 0.0 if place.keeps_lists else 2.0 * LEASE
         yield place
+
+
+def environment_of(network: Proxy) -> dict[str, str]:
+    """For the database seen through this network, see settings.py."""
+    return {"QTEST_FAULTS": json.dumps({"PORT": str(network.port)})}
 
 
 def settings_of(server: Server, port: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
+from pathlib import Path
 
 from tests.functions import words
 
@@ -34,6 +35,21 @@ def wedge(path: str, word: str, seconds: float = 0.0) -> str:
 
 def is_first_run(path: str, word: str) -> bool:
     return f"start:{word}" not in words(path)
+
+
+def fail_if_late(path: str, word: str, seconds: float = 0.0) -> str:
+    """The same, but it fails if others began it meanwhile: it stood still for too long."""
+    mine = f"start:{word} {os.getpid()} "
+    work(path, word, seconds)
+    starts = [line for line in lines(path) if line.startswith(f"start:{word} ")]
+    if not starts[-1].startswith(mine):
+        note(path, f"fail:{word}")
+        raise TimeoutError(word)
+    return word
+
+
+def lines(path: str) -> list[str]:
+    return Path(path).read_text(encoding="utf-8").splitlines()
 
 
 def note(path: str, word: str) -> None:
