@@ -187,6 +187,10 @@ class Ledger:
         entry = self.hands.get(worker, {}).get(number)
         if entry is None:
             return
+        if entry.is_missed:
+            # It looked begun when the renewal did not find it: others have it.
+            self.forget(entry.receipt)
+            return
         self._leave_hand(entry)
         if number >> EPOCH_SHIFT == self.epoch:
             self._set_free(entry, first=True)

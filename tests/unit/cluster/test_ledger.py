@@ -179,6 +179,16 @@ def test_dropped_parcel_is_free_again() -> None:
     assert first.place is Place.HANDED
 
 
+def test_dropped_parcel_that_a_renewal_did_not_find_is_with_others() -> None:
+    """It looked begun then, so it was not given up at once."""
+    ledger = make_ledger(1)
+    (entry,) = ledger.hand(7, 1)
+    assert ledger.find_lost([entry.receipt]) == []
+    ledger.drop(7, entry.number)
+    assert not ledger.free
+    assert not ledger.entries
+
+
 def test_dropped_is_matched_by_number_and_not_by_task() -> None:
     ledger = make_ledger(1)
     (entry,) = ledger.hand(7, 1)
