@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from socket import socket
 from typing import Any, Final
 
 from django_q.cluster.entrance import enter
@@ -151,8 +152,8 @@ class Spawner:
         os.environ[PATH_VARIABLE] = json.dumps(sys.path)
         self._context.set_forkserver_preload([PRELOAD])
 
-    def spawn(self, kind: str, foreign: Iterable[Line], row: int = -1) -> Child:
-        """Start a child. `foreign` are the lines that a fork of us would inherit."""
+    def spawn(self, kind: str, foreign: Iterable[socket], row: int = -1) -> Child:
+        """Start a child. `foreign` are the ends of lines that a fork of us would inherit."""
         self._count += 1
         ours, theirs = Line.pair()
         is_fork = self._method == "fork"
@@ -163,7 +164,7 @@ class Spawner:
             title=f"{self._template.title}{self._joint}{self._count}",
             control=theirs,
             row=row,
-            foreign=[*(line.end for line in foreign), ours] if is_fork else (),
+            foreign=[*foreign, ours] if is_fork else (),
             # The sentinel outlives the root for a moment, to end all others.
             dies_with_parent=kind != "sentinel" and self._method != "forkserver",
         )

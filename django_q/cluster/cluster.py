@@ -253,7 +253,7 @@ class Cluster:
     def _spawn_sentinel(self) -> None:
         self._own_broker().before_fork()
         close_connections(self.options, f"Q Cluster {self.name}")
-        self._child = self._spawner.spawn("sentinel", ())
+        self._child = self._spawner.spawn("sentinel", (self._bell, self._ears))
         self.sentinel = self._child.process
 
     def _sentinel_lives(self) -> bool:
@@ -386,10 +386,12 @@ def make_bell() -> tuple[socket.socket, socket.socket]:
 
 
 def sentinel_method(method: str) -> str:
-    """The sentinel is forked where that is possible: the root has no threads and no
-    open connection, and a fork server is only worth its start for what comes after.
+    """The sentinel is forked where that is possible: the root has no open connection, and
+    a fork server is only worth its start for what comes after. Not beside other threads:
+    their locks and connections would come along.
     """
-    can_fork = "fork" in multiprocessing.get_all_start_methods()
+    is_alone = threading.active_count() == 1
+    can_fork = is_alone and "fork" in multiprocessing.get_all_start_methods()
     return "fork" if method == "forkserver" and can_fork else method
 
 
