@@ -57,27 +57,6 @@ def test_busy_cluster_finishes_what_runs_and_gives_the_rest_back_at_once(
 
 
 @pytest.mark.every_database
-def test_stop_under_load_repeats_nothing_in_the_next_cluster(
-    running_cluster: Runner, diary: Diary
-) -> None:
-    """A rolling deploy: stopped three times amid short tasks, nothing runs twice."""
-    ids = []
-    queue = "deploy"
-    for n in range(3):
-        cluster = running_cluster(cluster_name=queue)
-        ids += [
-            cluster.send(functions.log_and_sleep, diary.path, f"{n}-{m}", 0.01)
-            for m in range(150)
-        ]
-        diary.wait_until_begun(n * 100 + 20)
-        assert cluster.stop() == 0
-    cluster = running_cluster(cluster_name=queue)
-    rows = cluster.wait_for_all(ids)
-    assert all(row.success for row in rows)
-    assert set(diary.of("start").values()) == {1}
-
-
-@pytest.mark.every_database
 def test_task_that_waited_in_many_stopped_clusters_is_not_given_up(
     running_cluster: Runner, diary: Diary
 ) -> None:
