@@ -219,21 +219,21 @@ def fill_while_it_works(bench: Bench, disk: Disk, *, refuses: bool) -> None:
     """Whoever can't write is told; what ended waits until there is space."""
     cluster = bench.start()
     try:
-        with bench.load(seconds=0.02):
+        with bench.load(rate=10, seconds=0.02):
             with disk.full():
-                wait_until(lambda: cluster.says(f"{AWAY}|{RESULTS_WAIT}"), 20)
+                wait_until(lambda: cluster.says(f"{AWAY}|{RESULTS_WAIT}"), 30)
                 if refuses:
-                    wait_until_refused(bench)
+                    wait_until_refused(bench, within=30)
             wait_until_it_works(bench)
         assert_never_twice(bench)
     finally:
         bench.stop()
 
 
-def wait_until_refused(bench: Bench) -> None:
+def wait_until_refused(bench: Bench, within: float = 10) -> None:
     """Producers get an error, not silence."""
     before = bench.refused()
-    wait_until(lambda: bench.refused() > before)
+    wait_until(lambda: bench.refused() > before, within)
 
 
 def wait_until_it_works(bench: Bench, within: float = 5) -> None:
