@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,7 +24,6 @@ from django_q.humanhash import humanize
 from django_q.models import OrmQ, Schedule, Task
 from django_q.signals import pre_enqueue
 from django_q.signing import SignedPackage
-from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -553,60 +549,6 @@ def test_three_clusters_fire_each_slot_once():
     found = slots()
     assert len(found) == 10 * 4
     assert set(found.values()) == {1}
-
-
-FIRE_ALL = """
-import os, sys
-os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
-import django
-django.setup()
-from datetime import datetime, timezone
-from django_q.brokers import get_broker
-from django_q.cluster.scheduling import Scheduler
-from django_q.conf import get_options
-due = Scheduler(get_options(), get_broker(), "Process-1")
-now = datetime(2026, 5, 12, 12, tzinfo=timezone.utc)
-while due.enqueue_due(now):
-    pass
-"""
-
-
-Start = Callable[[], "subprocess.Popen[bytes]"]
-
-
-@pytest.fixture
-def start_firing() -> Iterator[Start]:
-    """Start processes that fire what is due; none is left behind."""
-    with ExitStack() as stack:
-
-        def start() -> subprocess.Popen[bytes]:
-            process = subprocess.Popen([sys.executable, "-c", FIRE_ALL])
-            stack.enter_context(process)
-            stack.callback(process.kill)
-            return process
-
-        yield start
-
-
-def test_cluster_killed_while_firing_loses_and_doubles_nothing(start_firing: Start):
-    for number in range(300):
-        plan(intended_date_kwarg="slot", name=f"s{number:03}")
-    first = start_firing()
-
-    def some_are_queued() -> bool:
-        assert first.poll() in (None, 0)
-        return OrmQ.objects.count() >= 20
-
-    wait_until(some_are_queued, within=30)
-    first.kill()
-    first.wait(10)
-    assert OrmQ.objects.count() < 300
-    others = [start_firing(), start_firing()]
-    assert [other.wait(60) for other in others] == [0, 0]
-    found = slots()
-    assert len(found) == 300
-    assert set(found.values()) == {1}
-    assert not Schedule.objects.filter(next_run__lte=NOON).exists()
 
 
 def test_schedule_that_is_made_now_is_due_now():

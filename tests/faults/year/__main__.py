@@ -28,9 +28,6 @@ PLACES: Final = {
 }
 """Where queue and schedules are, and the database that has the schedules."""
 
-DENSE: Final = "Europe/Berlin"
-"""Where some schedules run in every hour of the year, and not only of its Sundays."""
-
 ZONES: Final = (
     "Europe/Berlin",
     "America/New_York",
@@ -47,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     if len(options.place) > 1:
         # Settings are read once in a process.
         rest = [f"--seed={options.seed}", f"--zone={','.join(options.zone)}"]
-        rest += [f"--days={options.days}"]
+        rest += [f"--days={options.days}", *["--dense"] * options.dense]
         command = [sys.executable, "-m", "tests.faults.year", *rest]
         codes = [
             subprocess.run([*command, f"--place={place}"], check=False).returncode
@@ -68,6 +65,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--place", type=words, default=["sqlite", "postgres", "redis"])
     parser.add_argument("--zone", type=words, default=list(ZONES))
     parser.add_argument("--days", type=int, default=368)
+    parser.add_argument(
+        "--dense", action="store_true", help="three times as many slots: in every hour"
+    )
     return parser.parse_args(arguments)
 
 
@@ -102,9 +102,9 @@ def tell(place: str, zone: str, options: argparse.Namespace) -> int:
 
     first = datetime(2026, 12, 30, 12, tzinfo=UTC)
     last = first + timedelta(days=options.days)
-    span = Span(zone, first, last, is_dense=zone == DENSE)
-    odds = Odds(killed=0.0005, unheard=0.001, paused=0.01)
-    found: Found = simulate(span, options.seed, odds, timedelta(minutes=50))
+    span = Span(zone, first, last, options.dense)
+    odds = Odds(killed=0.002, unheard=0.005, paused=0.01)
+    found: Found = simulate(span, options.seed, odds, timedelta(hours=2))
     counts: Any = dict(sorted(found.counts.items()))
     print(
         f"{place} {zone} seed {options.seed}: {found.slots} slots,"
