@@ -132,7 +132,7 @@ def test_row_44_crash_while_firing_300_schedules(bench: Bench) -> None:
     wanted = {word_of(str(p.name), due.isoformat()) for p in plans}
     wait_for_slots(bench, wanted - left, within=LEASE + 5)
     # It may take a while until a busy machine has fired all others.
-    wait_until(lambda: wanted <= set(bench.ended()), within=60)
+    wait_until(lambda: wanted <= set(bench.ended()), within=120)
     count(bench, wanted)
     assert bench.figures.twice <= BOUND
     assert not mine.all().exists()
