@@ -72,7 +72,7 @@ class AtomicRuns:
         self._launch = launch
         self._broker: Broker | None = None
         self._settled: Ended | None = None
-        self.trouble = Trouble(longest=1.0)
+        self._trouble = Trouble(longest=1.0)
 
     def run(self, receipt: str, begin: Callable[[], None], perform: Perform) -> Outcome:
         """Perform a task, with all that follows; `begin` is called before.
@@ -83,7 +83,7 @@ class AtomicRuns:
         self._settled = None
         check_place(self.broker)
         opened, commit = self._begin(receipt), Commit()
-        self.trouble.end("atomic tasks run")
+        self._trouble.end("atomic tasks run")
         began = monotonic()
         try:
             with opened:
@@ -113,6 +113,11 @@ class AtomicRuns:
             # With what receivers have added meanwhile.
             whole = replace(whole, envelope=outcome.envelope)
         return whole, record
+
+    def put_off(self, error: NotBegun) -> float:
+        """Say so. Gives the seconds until it is worth another try."""
+        what = "atomic tasks wait for the database"
+        return self._trouble.begin(what, error.__cause__ or error)
 
     def wait_for(self, receipt: str) -> None:
         """Return when nobody has locked this package: what a dead worker had begun may

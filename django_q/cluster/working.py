@@ -217,8 +217,7 @@ class Worker(Role):
         try:
             self.perform(parcel)
         except NotBegun as error:
-            what = "atomic tasks wait for the database"
-            self.collect(self.atomic_runs.trouble.begin(what, error))
+            self.collect(self.atomic_runs.put_off(error))
             self._drop(parcel)
             return
         self._rest(parcel.number)

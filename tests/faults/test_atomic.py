@@ -17,7 +17,6 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Final
 
-import psutil
 import pytest
 from django.db import connection
 from django.db.models import Sum
@@ -27,19 +26,23 @@ from django_q.tasks import async_task
 from tests.acceptance.harness import RunningCluster
 from tests.faults.accounts import ACCOUNTS, START, Account, Entry, opened_accounts
 from tests.faults.bench import WORKERS, Bench
+from tests.settings import DATABASES
 from tests.waiting import wait_until
 
 COUNT: Final = int(os.environ.get("QTEST_TRANSFERS", "250"))
 RECORD: Final = os.environ.get("QTEST_TRANSFERS_RECORD")
 LEASE: Final = 1.0
-PAUSE: Final = 3 * LEASE
-"""Seconds that a cluster stands still: the other one may take over all that it holds."""
+PAUSE: Final = 6 * LEASE
+"""Seconds, at most, that a cluster stands still: the other takes over what it held."""
+
+MOST: Final = 2.0
+"""Seconds between two faults, at most."""
 
 FAULTS: Final = ("worker", "monitor", "all", "pusher", "pause", "worker", "all")
-"""One after the other; a cluster that was paused goes on when the next one is."""
+"""One after the other, again and again."""
 
 NETWORK: Final = "reset"
-STEP: Final = 40
+STEP: Final = 30
 """Between two faults, fewer transfers than this are done."""
 
 REST: Final = 100
@@ -47,6 +50,12 @@ REST: Final = 100
 
 UNSAVED: Final = 3
 """Every third leaves no row: whether it has happened, only the queue can tell."""
+
+LONG: Final = 5.0
+"""Seconds, twice: longer than the lease, and than anybody waits for SQLite's lock here."""
+
+WAITING: Final = 4
+"""Pusher, monitor, housekeeper and the other worker: each says it once."""
 
 PATIENCE: Final = 60 + COUNT / 8
 """Seconds for all of it; far more than it takes."""
@@ -81,6 +90,28 @@ def test_each_transfer_happens_exactly_once_whatever_dies(bench: Bench) -> None:
     assert figures["failed"] == 0
 
 
+@pytest.mark.on("orm-sqlite")
+@pytest.mark.usefixtures("accounts")
+def test_others_wait_while_a_long_task_has_all_of_sqlite(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {**DATABASES["default"]["OPTIONS"], "timeout": 2}
+    changed = json.dumps({"OPTIONS": options})
+    monkeypatch.setitem(bench.place.environment, "QTEST_FAULTS", changed)
+    cluster = bench.start(retry=LEASE, timeout=60)
+    options = {"atomic": True, "cluster": bench.queue}
+    long = ("tests.faults.accounts.transfer", "long", 1, 2, 5, LONG)
+    async_task(*long, q_options=options)
+    for number in range(20):
+        async_task("tests.faults.accounts.note", f"short {number}", q_options=options)
+    wait_until(lambda: not cluster.left(), 60)
+    rows = Task.objects.filter(cluster=bench.queue)
+    assert rows.filter(success=True).count() == 21
+    assert Entry.objects.count() == 21
+    assert not cluster.says("ERROR|Traceback")
+    assert cluster.count("WARNING .*database is locked") <= WAITING
+
+
 def queue_transfers(queue: str, dice: random.Random) -> dict[str, str]:
     """Word -> id. Some tell others, some are followed by another link of a chain."""
     ids = {}
@@ -113,8 +144,6 @@ class Harm:
         self.bench = bench
         self.dice = dice
         self.done: Counter[str] = Counter()
-        self.still: list[psutil.Process] = []
-        self.wakes = 0.0
         self.running = [self.start(), self.start()]
         for cluster in self.running:
             cluster.wait_until_running()
@@ -136,17 +165,14 @@ class Harm:
                 self.bring(fault, self.dice.choice(self.running))
                 self.done[fault] += 1
             self.go_on_for_a_while()
-        self.wake()
         wait_until(self.all_is_done, PATIENCE)
 
-    def go_on_for_a_while(self) -> None:
+    def go_on_for_a_while(self, few: int = STEP // 2) -> None:
         """However slow the machine is, some are done between two faults."""
-        goal = self.left() - self.dice.randrange(1, STEP)
-        until = monotonic() + PAUSE
-        while self.left() > goal and monotonic() < until:
+        goal = Entry.objects.count() + self.dice.randrange(few, 2 * few)
+        until = monotonic() + MOST
+        while Entry.objects.count() < goal and monotonic() < until:
             sleep(0.02)
-        if self.still and monotonic() > self.wakes:
-            self.wake()
 
     def left(self) -> int:
         connection.close_if_unusable_or_obsolete()
@@ -159,13 +185,14 @@ class Harm:
         if fault == "all":
             self.running.remove(cluster)
             self.running.append(self.start())
+            # Nobody acknowledges for the workers: what they have committed must be done.
+            with suppress(AssertionError, ProcessLookupError):
+                cluster.kill("monitor", signal.SIGSTOP)
+            self.go_on_for_a_while()
             cluster.kill_everything()
         elif fault == "pause":
-            self.wake()
-            self.still = cluster.members()
-            for member in self.still:
-                member.suspend()
-            self.wakes = monotonic() + PAUSE
+            with cluster.paused():
+                self.wait_for_rescue()
         elif fault == NETWORK:
             network = self.bench.place.queue_network
             assert network is not None
@@ -174,14 +201,18 @@ class Harm:
             pid = self.dice.choice(cluster.pids(fault))
             cluster.send_signal(pid, signal.SIGKILL)
 
-    def wake(self) -> None:
-        """What was paused goes on, when the other cluster may have all that it held."""
-        if self.still:
-            sleep(max(0.0, self.wakes - monotonic()))
-        for member in self.still:
-            with suppress(psutil.NoSuchProcess):
-                member.resume()
-        self.still = []
+    def wait_for_rescue(self) -> None:
+        """The other one takes over what it can, and begins it. Of SQLite, nothing: the lock
+        may be with the one that stands still.
+        """
+        before = self.rescues()
+        until = monotonic() + (PAUSE if self.bench.place.queue_network else LEASE)
+        while self.rescues() == before and monotonic() < until:
+            sleep(0.05)
+        self.go_on_for_a_while(few=2)
+
+    def rescues(self) -> int:
+        return sum(cluster.count("rescued") for cluster in self.running)
 
 
 def count(bench: Bench, orders: dict[str, str]) -> dict[str, Any]:
