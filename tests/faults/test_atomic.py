@@ -29,7 +29,7 @@ from tests.faults.bench import WORKERS, Bench
 from tests.settings import DATABASES
 from tests.waiting import wait_until
 
-COUNT: Final = int(os.environ.get("QTEST_TRANSFERS", "250"))
+COUNT: Final = int(os.environ.get("QTEST_TRANSFERS", "130"))
 RECORD: Final = os.environ.get("QTEST_TRANSFERS_RECORD")
 LEASE: Final = 1.0
 PAUSE: Final = 6 * LEASE
@@ -38,14 +38,14 @@ PAUSE: Final = 6 * LEASE
 MOST: Final = 2.0
 """Seconds between two faults, at most."""
 
-FAULTS: Final = ("worker", "monitor", "all", "pusher", "pause", "worker", "all")
+FAULTS: Final = ("all", "worker", "pause", "monitor", "pusher", "worker")
 """One after the other, again and again."""
 
 NETWORK: Final = "reset"
 STEP: Final = 30
 """Between two faults, fewer transfers than this are done."""
 
-REST: Final = 100
+REST: Final = 40
 """Of so many transfers nobody is disturbed any more."""
 
 UNSAVED: Final = 3
