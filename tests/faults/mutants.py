@@ -76,7 +76,7 @@ class Laboratory:
             self._healthy.add(sight)
         with self.applied(mutant):
             code, said = self.look(sight)
-        if code == FAILED and mutant.sign in said:
+        if code == FAILED and mutant.sign in " ".join(said.split()):
             return ""
         if code == FAILED:
             return f"it fails for another reason:\n{said[-3000:]}"
