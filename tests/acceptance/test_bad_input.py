@@ -285,12 +285,10 @@ def test_foreign_package_is_removed_and_never_opened(
 ) -> None:
     marker = tmp_path / "harmed"
     before = Task.objects.count()
-    said = cluster.count("rejected package")
     cluster.broker().enqueue(BAD_PACKAGES[kind](str(marker)))
     neighbour = cluster.send(functions.add, 1, 1)
     assert cluster.wait_for(neighbour).success
     wait_until(cluster.queue_is_empty)
-    wait_until(lambda: cluster.count("rejected package") > said)
     assert not marker.exists()
     assert Task.objects.count() == before + 1
     assert cluster.pids("worker") == workers
