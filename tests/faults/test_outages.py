@@ -192,7 +192,7 @@ def test_row_40_disk_of_the_log_is_full(bench: Bench, tmp_path: Path) -> None:
     log.touch()
     with Disk(log) as disk:
         bench.start(log=log)
-        with bench.load():
+        with bench.load(seconds=0.02):
             with disk.full():
                 before = log.stat().st_size
                 bench.wait_until_ended(len(bench.ended()) + 20)
@@ -219,12 +219,13 @@ def fill_while_it_works(bench: Bench, disk: Disk, *, refuses: bool) -> None:
     """Whoever can't write is told; what ended waits until there is space."""
     cluster = bench.start()
     try:
-        with bench.load(rate=10, seconds=0.02):
+        with bench.load(seconds=0.02):
             with disk.full():
                 wait_until(lambda: cluster.says(f"{AWAY}|{RESULTS_WAIT}"), 30)
                 if refuses:
                     wait_until_refused(bench, within=30)
-            wait_until_it_works(bench)
+            # With what was queued while results waited, which is much on slow machines.
+            wait_until_it_works(bench, within=15)
         assert_never_twice(bench)
     finally:
         bench.stop()
