@@ -150,17 +150,24 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    known = {mutant.name: mutant for mutant in MUTANTS}
     parser = argparse.ArgumentParser(
         prog="python -m tests.faults.mutants",
         description="Take out one safety step, and see what fails.",
-        epilog="Known: " + ", ".join(known),
+        epilog="Known: " + ", ".join(mutant.name for mutant in MUTANTS),
     )
-    parser.add_argument("mutants", nargs="*", metavar="NAME", choices=[*known, []])
+    parser.add_argument("mutants", nargs="*", metavar="NAME", type=named)
     parser.add_argument("--record", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
-    options.mutants = [known[name] for name in options.mutants or known]
+    options.mutants = options.mutants or MUTANTS
     return options
+
+
+def named(name: str) -> Mutant:
+    """The mutant of this name."""
+    for mutant in MUTANTS:
+        if mutant.name == name:
+            return mutant
+    raise argparse.ArgumentTypeError(f"there is no mutant {name!r}")
 
 
 def line_of(outcome: Outcome) -> str:
