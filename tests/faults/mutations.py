@@ -130,10 +130,10 @@ MUTANTS: Final = (
         "pusher-opens-packages",
         "The pusher opens packages",
         "django_q/cluster/pushing.py",
-        "            for delivery in deliveries:\n                self.ledger.take(delivery)\n",
-        "            for delivery in deliveries:\n"
-        "                __import__('django_q.envelope', fromlist=['*']).Envelope.open(delivery[1])\n"
-        "                self.ledger.take(delivery)\n",
+        "            self.ledger.take_all(deliveries, once=again)\n",
+        "            for each in deliveries:\n"
+        "                __import__('django_q.envelope', fromlist=['*']).Envelope.open(each[1])\n"
+        "            self.ledger.take_all(deliveries, once=again)\n",
         Check(
             f"{ACCEPTANCE}/test_bad_input.py::test_packages_are_opened_by_workers_only"
         ),
