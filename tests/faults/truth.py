@@ -60,8 +60,10 @@ def unsaved(bench: Bench) -> set[str]:
 
 
 @contextmanager
-def paused_at_work(bench: Bench, cluster: RunningCluster) -> Iterator[set[str]]:
-    """All its processes stand still while all of its workers have a task in hand; gives
+def paused_at_work(
+    bench: Bench, cluster: RunningCluster, workers: int = WORKERS
+) -> Iterator[set[str]]:
+    """All its processes stand still while so many workers have a task in hand; gives
     the words of what it has begun and not recorded.
 
     None of them is in a transaction: that would keep others out until it ends, which is
@@ -69,7 +71,7 @@ def paused_at_work(bench: Bench, cluster: RunningCluster) -> Iterator[set[str]]:
     """
 
     def is_at_work() -> bool:
-        return len(in_hand(bench, cluster)) == WORKERS
+        return len(in_hand(bench, cluster)) >= workers
 
     while True:
         wait_until(is_at_work)
