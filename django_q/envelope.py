@@ -72,6 +72,9 @@ class Envelope:
     max_deliveries: int | None = None
     outbox: bool | None = None
     atomic: bool | None = None
+    slot: str | None = None
+    """The moment at which a schedule was due. Nothing else has the id of its task."""
+
     undecided_options: list[str] | None = None
     """Options that were keywords, while nobody knew whether the function takes them."""
 

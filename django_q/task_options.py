@@ -32,7 +32,7 @@ TASK_OPTIONS: Final = CLAIMED | YIELDING
 
 CALL_OPTIONS: Final = frozenset(
     {"task_name", "task_id", "iter_index", "iter_hook", "iter_group"}
-    | {"undecided_options"}
+    | {"slot", "undecided_options"}
 )
 """Options that only `q_options` may hold, and the task's name, which may be both."""
 
@@ -189,6 +189,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "group": LABEL,
     "iter_group": LABEL,
     "cluster": NAME,
+    "slot": NAME,
     "broker": BROKER,
     "save": SWITCH,
     "sync": SWITCH,

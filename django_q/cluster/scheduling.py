@@ -207,7 +207,7 @@ class Scheduler:
             moment=moment,
             args=schedule.parse_args(),
             kwargs=kwargs,
-            options={**options, "task_id": task_id},
+            options={**options, "task_id": task_id, "slot": moment},
             changes={**following, "task": task_id},
             anchor=anchor,
             missed=missed,

@@ -30,10 +30,15 @@ def judge(parcel: Parcel, envelope: Envelope, options: Options) -> Verdict | Non
     return Verdict(Cause.TOO_OLD, reason) if reason else None
 
 
-def looks_first(parcel: Parcel, options: Options) -> bool:
-    """Whether the successes are asked for it before it runs."""
-    is_new = parcel.errand is Errand.EXECUTE
-    return parcel.errand is Errand.LOOK_FIRST or (is_new and options.skip_completed)
+def looks_first(parcel: Parcel, envelope: Envelope, options: Options) -> bool:
+    """Whether the successes are asked for it before it runs.
+
+    For what was handed out before; and for each slot of a schedule: a cluster that died
+    after sending it is followed by one that sends it again, perhaps when it has run.
+    """
+    if parcel.errand is not Errand.EXECUTE:
+        return parcel.errand is Errand.LOOK_FIRST
+    return options.skip_completed or envelope.slot is not None
 
 
 def deliveries_allowed(envelope: Envelope, options: Options) -> int:

@@ -257,7 +257,8 @@ class Worker(Role):
             record = results.unloadable_record(parcel.package, reason, look=True)
             self.report(parcel, record)
         else:
-            if looks_first(parcel, self.options) and results.has_succeeded(envelope):
+            looks = looks_first(parcel, envelope, self.options)
+            if looks and results.has_succeeded(envelope):
                 remarks.say_repeated(envelope)
                 self.report(parcel, results.conclude_again(envelope, self.options))
                 return

@@ -77,13 +77,16 @@ def save_or_raise(record: Record, *, using: str) -> None:
 
 
 def has_succeeded(envelope: Envelope) -> bool:
-    """Whether there is a success of this task from after it was queued.
+    """Whether there is a success of this task from after it was queued, or of this slot
+    of a schedule from whenever.
 
     False also where the database can't tell: then it runs once more.
     """
-    return _is_there(
-        Success.objects.filter(pk=envelope.id, stopped__gte=envelope.started)
-    )
+    rows = Success.objects.filter(pk=envelope.id)
+    if envelope.slot is None:
+        # The same id may be queued again by whoever chose it.
+        rows = rows.filter(stopped__gte=envelope.started)
+    return _is_there(rows)
 
 
 def has_gone_on(envelope: Envelope, link_id: str | None) -> bool:

@@ -84,6 +84,14 @@ def test_s04_by_default_only_what_was_handed_out_before_is_looked_up(
     assert perform(task, Errand.LOOK_FIRST).cause == "repeated"
 
 
+def test_s04_slot_of_a_schedule_is_always_looked_up(
+    perform: Perform, task: Envelope
+) -> None:
+    """A cluster that died after sending it is followed by one that sends it again."""
+    again = replace(task, slot="2026-05-12T12:00:00+00:00", started=clock.now())
+    assert perform(again, Errand.EXECUTE).cause == "repeated"
+
+
 def test_s04_looking_up_costs_one_query(
     perform: Perform, django_assert_num_queries: Any
 ) -> None:

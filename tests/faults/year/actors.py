@@ -209,6 +209,7 @@ class Workers(Actor):
             while found := broker.dequeue(200):
                 self.hand_back()
                 tasks = [Envelope.open(package) for _, package in found]
+                tasks = [t for t in tasks if not results.has_succeeded(t)]
                 self.ran.update((str(t.group), t.kwargs[SLOT]) for t in tasks)
                 results.save([record_of(t) for t in tasks], using="default")
                 self.hand_back()

@@ -73,14 +73,10 @@ class World:
         self._let_finish()
 
     def visit(self) -> None:
-        """The workers take one step while a cluster is in its transaction.
-
-        One: between a cluster's look for the result and its sending are milliseconds. A
-        task whose result is saved and which is removed within them runs twice, if it had
-        been sent by a cluster that then died.
-        """
+        """The workers take some steps while a cluster is in its transaction."""
         if self._may_visit and self.random.random() < 0.2:
-            self.workers.turn()
+            for _ in range(self.random.randint(1, 4)):
+                self.workers.turn()
 
     def end(self) -> None:
         for actor in (*self.clusters, self.workers):

@@ -31,6 +31,13 @@ def test_success_of_an_earlier_task_under_the_same_id_does_not() -> None:
     assert not results.has_succeeded(replace(envelope, started=later))
 
 
+def test_success_of_a_slot_counts_whenever_it_was() -> None:
+    """It was sent again by a cluster that did not know of the first time."""
+    envelope = replace(saved(), slot="2026-05-12T12:00:00+00:00")
+    later = envelope.started + timedelta(days=1)
+    assert results.has_succeeded(replace(envelope, started=later))
+
+
 def test_failure_is_no_success() -> None:
     assert not results.has_succeeded(saved(success=False))
 
