@@ -14,7 +14,7 @@ from typing import Any
 import django
 import pytest
 
-from tests.acceptance.conftest import Runner, db, new_cluster
+from tests.acceptance.conftest import Runner, db, half_of, new_cluster
 from tests.faults.bench import Bench
 from tests.faults.company import Company, Host
 from tests.faults.places import KINDS, OF_DATABASE, Place, open_place
@@ -60,7 +60,17 @@ def is_wanted(item: pytest.Item) -> bool:
     row = item.get_closest_marker("row")
     if ROWS is not None and row is not None:
         return row.args[0] in ROWS
-    return bool(WANTED) or item.get_closest_marker("core") is not None
+    if WANTED:
+        return True
+    return item.get_closest_marker("core") is not None and is_due_here(item)
+
+
+def is_due_here(item: pytest.Item) -> bool:
+    """With QTEST_SQLITE_HALF, each of two Pythons has half of the core on SQLite, and
+    the other half on the server of its own.
+    """
+    half = os.environ.get("QTEST_SQLITE_HALF")
+    return not half or (half_of(item) == int(half)) is (ENGINE == "sqlite")
 
 
 @pytest.fixture(scope="session")
