@@ -58,8 +58,8 @@ def is_wanted(item: pytest.Item) -> bool:
     if about is not None and kind not in about.args:
         return False
     row = item.get_closest_marker("row")
-    if ROWS is not None and row is not None:
-        return row.args[0] in ROWS
+    if ROWS is not None:
+        return row is not None and row.args[0] in ROWS
     if WANTED:
         return True
     return item.get_closest_marker("core") is not None and is_due_here(item)
