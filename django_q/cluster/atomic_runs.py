@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from time import monotonic, sleep
 from typing import Final
@@ -141,16 +141,14 @@ class AtomicRuns:
 
     def _begin(self, receipt: str) -> ExitStack:
         """A transaction that has the package locked; leaving the stack ends it."""
-        for pause in (*PAUSES, None):
-            try:
-                return self._begin_once(receipt)
-            except PackageLocked as error:
-                if pause is None:
-                    raise NotBegun(str(error)) from error
+        try:
+            for pause in PAUSES:
+                with suppress(PackageLocked):
+                    return self._begin_once(receipt)
                 sleep(pause)
-            except OUTAGES as error:
-                raise NotBegun(str(error)) from error
-        raise AssertionError
+            return self._begin_once(receipt)
+        except OUTAGES as error:
+            raise NotBegun(str(error)) from error
 
     def _begin_once(self, receipt: str) -> ExitStack:
         with ExitStack() as stack:
