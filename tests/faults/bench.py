@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import signal
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
-from itertools import chain
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -21,9 +15,10 @@ from django.db import connection
 
 from django_q.models import Task
 from django_q.tasks import async_task
-from tests.acceptance.harness import HOUSE, RunningCluster
+from tests.acceptance.harness import RunningCluster
 from tests.faults.places import LEASE, Place
-from tests.faults.producer import NAME, Order
+from tests.faults.producer import Order, producing
+from tests.faults.tally import announcements, unannounced
 from tests.faults.tasks import note
 from tests.functions import words
 from tests.waiting import wait_until
@@ -31,9 +26,6 @@ from tests.waiting import wait_until
 WORKERS: Final = 2
 BOUND: Final = 2 * WORKERS
 """Tasks that one crash may repeat though they had ended, see docs/reliability.rst."""
-
-AGAIN: Final = r"WARNING ↻ \S+ \[([^]]+)] starts again.*: \S"
-"""The line of the log that owns up to one more start of a task, with the reason."""
 
 SECONDS: Final = 0.06
 RATE: Final = 20.0
@@ -77,8 +69,7 @@ class Figures:
     @property
     def is_whole(self) -> bool:
         """Whether nothing is lost, missing, left over or repeated in silence."""
-        repeated = self.unannounced
-        return not (self.lost or self.missing or self.orphans or self.left or repeated)
+        return not (self.lost or self.missing or self.left or self.unannounced)
 
 
 class Bench:
@@ -145,21 +136,17 @@ class Bench:
     ) -> Iterator[subprocess.Popen[bytes]]:
         """Somebody queues tasks meanwhile; some have run when this begins."""
         order = Order(self.queue, self.acknowledgements, self.log, seconds, rate, count)
-        with (self.folder / "producer.log").open("ab") as said:
-            producer = subprocess.Popen(
-                [sys.executable, "-m", "tests.faults.producer"],
-                cwd=HOUSE,
-                env=self._environment_of_producer(order),
-                stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
-            )
-        try:
+        environment = {
+            **self._environment,
+            "QTEST_CACHE": str(self.folder / "cache"),
+            "QTEST_SIGNALS": str(self.folder / "signals"),
+        }
+        with (
+            self._producer_log.open("ab") as said,
+            producing(order, self.place.far, environment, said) as producer,
+        ):
             self.wait_until_ended(min(10, count))
             yield producer
-        finally:
-            producer.send_signal(signal.SIGTERM)
-            producer.wait(30)
 
     def send(
         self, word: str, seconds: float = SECONDS, *, task: str = "work", **options: Any
@@ -179,20 +166,15 @@ class Bench:
 
         try:
             wait_until(so_many_have_ended, within)
-        except AssertionError:
-            said = (self.folder / "producer.log").read_text()[-2000:]
-            raise AssertionError(f"The producer said:\n{said}") from None
+        except AssertionError as error:
+            if self._producer_log.exists():
+                said = self._producer_log.read_text()[-2000:]
+                error.add_note(f"The producer said:\n{said}")
+            raise
 
-    def _environment_of_producer(self, order: Order) -> dict[str, str]:
-        cluster = {**self.place.far, "cluster_name": self.queue}
-        return {
-            **os.environ,
-            **self._environment,
-            "QTEST_CACHE": str(self.folder / "cache"),
-            "QTEST_CLUSTER": json.dumps(cluster),
-            "QTEST_SIGNALS": str(self.folder / "signals"),
-            NAME: json.dumps(order),
-        }
+    @property
+    def _producer_log(self) -> Path:
+        return self.folder / "producer.log"
 
     def acknowledged(self) -> dict[str, str]:
         """Word of each acknowledged task -> its id."""
@@ -242,14 +224,11 @@ class Bench:
 
     def announced(self) -> Counter[str]:
         """Name of a task -> how often the logs say that it starts again."""
-        logs = [cluster.log for cluster in self.clusters]
-        return Counter(chain.from_iterable(re.findall(AGAIN, log) for log in logs))
+        return announcements(cluster.log_file for cluster in self.clusters)
 
     def _unannounced(self, ids: dict[str, str]) -> int:
         extra = {ids[w]: n - 1 for w, n in self.ended().items() if n > 1 and w in ids}
-        names = Task.objects.filter(id__in=extra).values_list("id", "name")
-        said = self.announced()
-        return sum(max(0, extra[task_id] - said[name]) for task_id, name in names)
+        return unannounced(extra, self.announced())
 
     def wait_for_work(self, cluster: RunningCluster, within: float) -> None:
         """From now on: until a new task has run, where none were on their way."""
@@ -297,19 +276,19 @@ class Bench:
         return (saved if ids is None else saved.filter(id__in=ids)).count()
 
     def stop(self) -> None:
-        """Stop what runs; it has ended even if it did not want to."""
+        """Stop what runs. Who stays behind is counted, and killed."""
         for cluster in self.clusters:
             try:
                 if cluster.process.poll() is None:
                     cluster.stop()
             finally:
+                self.figures.orphans += len(cluster.members())
                 cluster.destroy()
 
-    def dismiss(self) -> dict[str, Any]:
-        """Stop what runs, and count who stays behind. Gives the figures of the row."""
+    def dismiss(self) -> None:
+        """The end of a row."""
         if self.clusters and not self.figures.acknowledged:
             # The row failed before it came to that.
             self._count(self.clusters[-1])
         self.stop()
-        self.figures.orphans = sum(len(c.members()) for c in self.clusters)
-        return asdict(self.figures)
+        assert not self.figures.orphans, self.figures

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import signal
-import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
@@ -23,12 +20,12 @@ from django.db import connection
 from django_q.conf import Conf
 from tests.databases import command
 from tests.faults.places import LEASE, Place, open_place
-from tests.faults.producer import NAME, Order
+from tests.faults.producer import Order, producing
 from tests.faults.soak import parse
 
 django.setup()
 
-from tests.acceptance.harness import HOUSE, RunningCluster  # noqa: E402 - they need the apps
+from tests.acceptance.harness import RunningCluster  # noqa: E402 - they need the apps
 from tests.faults.harm import Harm  # noqa: E402
 from tests.faults.scales import Scales  # noqa: E402
 from tests.faults.tally import Tally, announcements  # noqa: E402
@@ -89,25 +86,10 @@ class Site:
     @contextmanager
     def load(self) -> Iterator[None]:
         """Tasks are queued all the time."""
-        cluster = {**self.place.near, "cluster_name": self.queue}
-        environment = {
-            **os.environ,
-            "QTEST_CLUSTER": json.dumps(cluster),
-            NAME: json.dumps(self._order),
-        }
-        producer = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.producer"],
-            cwd=HOUSE,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-        )
-        try:
+        with producing(self._order, self.place.near, {}) as producer:
             yield
             if producer.poll() is not None:
                 raise AssertionError(f"The producer ended with {producer.returncode}.")
-        finally:
-            producer.send_signal(signal.SIGTERM)
-            producer.wait(30)
 
     def destroy(self) -> None:
         self.cluster.destroy()

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from django_q.exceptions import BrokerError, PackageTooLarge
 from django_q.models import Task
+from tests.acceptance.conftest import Lodge
 from tests.acceptance.harness import RunningCluster
 from tests.faults.bench import SECONDS, Bench, Figures
 from tests.faults.places import Place
@@ -27,8 +28,8 @@ class End(NamedTuple):
     attempts: int
 
 
-class Host:
-    """Has one cluster for all rows of a module. One that a row has broken is replaced."""
+class Host(Lodge):
+    """Has the cluster of a module at a place of these tests."""
 
     def __init__(
         self,
@@ -37,34 +38,18 @@ class Host:
         settings: dict[str, Any],
         complaints: str | None,
     ) -> None:
-        self._settings = settings
-        self._complaints = complaints
+        super().__init__(folder, settings, complaints)
         self.bench = Bench(place, folder, self.make)
-        self.clusters = self.bench.clusters
 
     def make(self, **settings: Any) -> RunningCluster:
-        cluster = RunningCluster(self.bench.folder, **settings)
-        cluster.complaints = self._complaints
+        cluster = RunningCluster(self.folder, **settings)
+        cluster.complaints = self.complaints
         return cluster
 
     def cluster(self) -> RunningCluster:
-        if not self.clusters:
-            self.bench.start(**self._settings)
-        return self.clusters[-1]
-
-    def inspect(self) -> None:
-        """After a row: everybody lives."""
-        cluster = self.cluster()
-        try:
-            wait_until(cluster.is_whole)
-        except AssertionError:
-            self.clusters.clear()
-            cluster.destroy()
-            raise
-
-    def close(self) -> None:
-        for cluster in self.clusters:
-            cluster.leave()
+        if self.tenant is None:
+            self.tenant = self.bench.start(**self.settings)
+        return self.tenant
 
 
 class Company(Bench):
@@ -157,8 +142,3 @@ class Company(Bench):
         """Once everybody is there."""
         wait_until(self.cluster.is_whole)
         return self.cluster.pids("worker")
-
-    def dismiss(self) -> dict[str, Any]:
-        """The figures of the row; the cluster goes on."""
-        self.clusters = []
-        return super().dismiss()

@@ -7,6 +7,7 @@ import os
 import platform
 import sqlite3
 from collections.abc import Generator, Iterator
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import django
 import pytest
 
 from tests.acceptance.conftest import Runner, db, half_of, new_cluster
-from tests.faults.bench import Bench
+from tests.faults.bench import Bench, Figures
 from tests.faults.company import Company, Host
 from tests.faults.places import KINDS, OF_DATABASE, Place, open_place
 from tests.servers import SERVERS
@@ -93,7 +94,10 @@ def bench(
     q_settings(**place.near)
     made = Bench(place, tmp_path, new_cluster)
     yield made
-    record(request.node, place, made.dismiss())
+    try:
+        made.dismiss()
+    finally:
+        record(request.node, place, made.figures)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +124,7 @@ def company(
     q_settings(**host.bench.place.near)
     made = Company(host, tmp_path)
     yield made
-    record(request.node, made.place, made.dismiss())
+    record(request.node, made.place, made.figures)
     host.inspect()
 
 
@@ -147,12 +151,13 @@ def versions(place: Place) -> str:
     return ", ".join(software)
 
 
-def record(item: pytest.Item, place: Place, figures: dict[str, Any]) -> None:
+def record(item: pytest.Item, place: Place, figures: Figures) -> None:
     marker = item.get_closest_marker("row")
     if RECORD and marker is not None:
         number, title = marker.args
-        facts = {"row": number, "title": title, "broker": place.kind, **figures}
+        facts = {"row": number, "title": title, "broker": place.kind}
+        facts |= asdict(figures)
         facts |= {"date": date.today().isoformat(), "with": versions(place)}
-        facts["holds"] = item.stash.get(HOLDS, False) and not figures["orphans"]
+        facts["holds"] = item.stash.get(HOLDS, False) and not figures.orphans
         with Path(RECORD).open("a", encoding="utf-8") as file:
             file.write(json.dumps(facts) + "\n")

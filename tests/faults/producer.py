@@ -9,13 +9,18 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
-from typing import Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple
 
 import django
 
+HOUSE: Final = Path(__file__).resolve().parents[2]
 NAME: Final = "QTEST_PRODUCER"
 
 
@@ -69,6 +74,31 @@ def at_rate(order: Order, stop: Stop) -> Iterator[int]:
         if stop.waits(max(0.0, ahead)):
             return
         yield number
+
+
+@contextmanager
+def producing(
+    order: Order,
+    cluster: Mapping[str, Any],
+    environment: Mapping[str, str],
+    said: IO[bytes] | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Such a producer runs meanwhile, for a cluster with these settings."""
+    settings = {**cluster, "cluster_name": order.queue}
+    told = {"QTEST_CLUSTER": json.dumps(settings), NAME: json.dumps(order)}
+    producer = subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.producer"],
+        cwd=HOUSE,
+        env={**os.environ, **environment, **told},
+        stdin=subprocess.DEVNULL,
+        stdout=said,
+        stderr=said,
+    )
+    try:
+        yield producer
+    finally:
+        producer.send_signal(signal.SIGTERM)
+        producer.wait(30)
 
 
 class Stop:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from django_q.models import Task
-from tests.faults.bench import AGAIN
+
+AGAIN: Final = r"WARNING ↻ \S+ \[([^]]+)] starts again.*: \S"
+"""The line of the log that owns up to one more start of a task, with the reason."""
 
 AT_ONCE: Final = 2000
 """Ids in one question to the database."""
@@ -88,18 +90,24 @@ class Tally:
         return len(self._not_saved)
 
     def unannounced(self, said: Counter[str]) -> int:
-        """Repetitions that the logs do not own up to, which `said` by the name of the task
-        how often it starts again.
-        """
-        extra = {word: n - 1 for word, n in self.executed.items() if n > 1}
+        """How many repetitions the logs do not own up to."""
+        repeated = {word: n - 1 for word, n in self.executed.items() if n > 1}
+        # Which id has which word is read once more: nobody keeps that for an hour.
         again = Tail(self._acknowledgements.path).lines()
         split = (line.split()[0].split(":") for line in again)
-        ids = {words[0]: words[1] for words in split if words[1] in extra}
-        names = Task.objects.filter(id__in=ids).values_list("id", "name")
-        return sum(max(0, extra[ids[task_id]] - said[name]) for task_id, name in names)
+        extra = {i: repeated[word] for i, word, *_ in split if word in repeated}
+        return unannounced(extra, said)
 
 
 def announcements(logs: Iterable[Path]) -> Counter[str]:
     """Name of a task -> how often the logs say that it starts again."""
     texts = (log.read_text(errors="replace") for log in logs)
     return Counter(name for text in texts for name in re.findall(AGAIN, text))
+
+
+def unannounced(extra: Mapping[str, int], said: Counter[str]) -> int:
+    """How many of these repetitions, by the id of their task, the logs do not own up to;
+    they `said` by its name how often it starts again.
+    """
+    names = Task.objects.filter(id__in=extra).values_list("id", "name")
+    return sum(max(0, extra[task_id] - said[name]) for task_id, name in names)
