@@ -137,9 +137,7 @@ class RunningCluster:
 
     def destroy(self) -> None:
         """Kill what is left of it."""
-        for member in self.members():
-            with suppress(psutil.NoSuchProcess):
-                member.kill()
+        signal_all(self.members(), signal.SIGKILL)
         self.process.wait(10)
 
     def complain_if_it_complained(self) -> None:
@@ -219,14 +217,11 @@ class RunningCluster:
     def paused(self) -> Iterator[float]:
         """All its processes stand still, as in a virtual machine that is paused."""
         still = self.members()
-        for member in still:
-            member.suspend()
+        signal_all(still, signal.SIGSTOP)
         try:
             yield monotonic()
         finally:
-            for member in still:
-                with suppress(psutil.NoSuchProcess):
-                    member.resume()
+            signal_all(still, signal.SIGCONT)
 
     @contextmanager
     def stopped(self, role: str) -> Iterator[None]:
@@ -240,9 +235,7 @@ class RunningCluster:
     def kill_everything(self) -> None:
         """What a power failure does: nobody gets to say a word."""
         for number in (signal.SIGSTOP, signal.SIGKILL):
-            for member in self.members():
-                with suppress(psutil.NoSuchProcess):
-                    member.send_signal(number)
+            signal_all(self.members(), number)
         self.process.wait(10)
         self.wait_until_gone()
 
@@ -322,6 +315,13 @@ class RunningCluster:
     def fail(self, reason: str) -> NoReturn:
         text = f"The cluster {reason}.\n--- its log ---\n{self.log[-6000:]}"
         raise AssertionError(text)
+
+
+def signal_all(processes: Iterable[psutil.Process], number: int) -> None:
+    """To those of them that still live."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
 
 
 class Diary:

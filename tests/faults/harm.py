@@ -11,7 +11,7 @@ from typing import Final, Protocol, TypeVar
 
 import psutil
 
-from tests.acceptance.harness import RunningCluster
+from tests.acceptance.harness import RunningCluster, signal_all
 from tests.faults.scales import FORK_SERVER, is_fork_server
 
 T = TypeVar("T")
@@ -104,9 +104,7 @@ class Harm:
         # A machine crashes at once: nobody sees another one die.
         is_crash = who == "machine" and number == signal.SIGKILL
         for step in [signal.SIGSTOP] * is_crash + [number]:
-            for victim in victims:
-                with suppress(psutil.NoSuchProcess):
-                    victim.send_signal(step)
+            signal_all(victims, step)
         if number == signal.SIGSTOP:
             self._frozen.append((now + self.dice.uniform(*FREEZE), victims))
         self.done[who, number.name] += 1
@@ -131,9 +129,8 @@ class Harm:
     def _wake(self, now: float) -> None:
         due = [victims for until, victims in self._frozen if until <= now]
         self._frozen = [each for each in self._frozen if each[0] > now]
-        for victim in (victim for victims in due for victim in victims):
-            with suppress(psutil.NoSuchProcess):
-                victim.resume()
+        for victims in due:
+            signal_all(victims, signal.SIGCONT)
 
     def _start_again(self, now: float) -> None:
         """As systemd does with a service whose main process has ended."""
@@ -143,9 +140,8 @@ class Harm:
             self.restarts += 1
             self.site.start()
         for limit, former in list(self._leaving):
-            if not former.members():
+            left = former.members()
+            if not left or now > limit:
                 self._leaving.remove((limit, former))
-            elif now > limit:
-                self._leaving.remove((limit, former))
-                self._left_behind += len(former.members())
+                self._left_behind += len(left)
                 former.destroy()

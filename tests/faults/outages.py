@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
@@ -14,6 +14,7 @@ from typing import Final, Self
 import psutil
 from django.db import connection, connections
 
+from tests.acceptance.harness import signal_all
 from tests.faults.places import Place
 from tests.proxy import Proxy
 from tests.servers import PostgreSQL, Server
@@ -33,15 +34,11 @@ def processes(server: Server) -> list[psutil.Process]:
 def frozen(server: Server) -> Iterator[None]:
     """It stands still, and its connections with it."""
     still = processes(server)
-    for each in still:
-        with suppress(psutil.NoSuchProcess):
-            each.suspend()
+    signal_all(still, signal.SIGSTOP)
     try:
         yield
     finally:
-        for each in still:
-            with suppress(psutil.NoSuchProcess):
-                each.resume()
+        signal_all(still, signal.SIGCONT)
 
 
 @contextmanager
@@ -81,9 +78,7 @@ def kill(server: Server) -> None:
     """None of its processes gets to say a word."""
     doomed = processes(server)
     for number in (signal.SIGSTOP, signal.SIGKILL):
-        for each in doomed:
-            with suppress(psutil.NoSuchProcess):
-                each.send_signal(number)
+        signal_all(doomed, number)
     process, server.process = server.process, None
     if process is not None:
         process.wait(10)
@@ -104,34 +99,35 @@ def has_ended(process: psutil.Process) -> bool:
 def out_of_reach(network: Proxy | None) -> Iterator[None]:
     """All connections break, and new ones are refused."""
     assert network is not None
-    network.cut()
-    try:
+    with mended_afterwards([network]):
+        network.cut()
         yield
-    finally:
-        network.mend()
 
 
 @contextmanager
 def partition(place: Place) -> Iterator[None]:
     """Nothing comes through to any server, and nobody is told so."""
-    for network in place.networks:
-        network.freeze()
-    try:
-        yield
-    finally:
+    with mended_afterwards(place.networks):
         for network in place.networks:
-            network.mend()
+            network.freeze()
+        yield
 
 
 @contextmanager
 def slowed_down(place: Place, seconds: float) -> Iterator[None]:
     """Everything takes so much longer, each way."""
-    for network in place.networks:
-        network.slow_down(seconds)
+    with mended_afterwards(place.networks):
+        for network in place.networks:
+            network.slow_down(seconds)
+        yield
+
+
+@contextmanager
+def mended_afterwards(networks: Iterable[Proxy]) -> Iterator[None]:
     try:
         yield
     finally:
-        for network in place.networks:
+        for network in networks:
             network.mend()
 
 

@@ -16,7 +16,7 @@ from django_q.models import Schedule, Task
 from tests.faults.bench import BOUND, Bench
 from tests.faults.places import LEASE
 from tests.faults.tasks import note, word_of
-from tests.faults.wall_clock import WallClock, compiler
+from tests.faults.wall_clock import WallClock, has_compiler
 from tests.waiting import stays, wait_until
 
 row = pytest.mark.row
@@ -191,7 +191,7 @@ def test_row_46_schedules_that_do_not_parse(bench: Bench) -> None:
     assert cluster.says(r"INFO.*schedule \[arguments] works again")
 
 
-@pytest.mark.skipif(compiler() is None, reason="sudo apt install build-essential")
+@pytest.mark.skipif(not has_compiler(), reason="sudo apt install build-essential")
 @row(51, "wall clock stepped by +-1 h")
 def test_row_51_wall_clock_stepped(bench: Bench) -> None:
     wall = WallClock(bench.folder)

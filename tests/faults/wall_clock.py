@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
+COMPILER: Final = "cc"
 SOURCE: Final = Path(__file__).with_suffix(".c")
 
 
@@ -23,7 +24,7 @@ class WallClock:
         self._library = folder / "wall_clock.so"
         self._offset = folder / "wall_clock"
         self._offset.write_bytes(struct.pack("d", 0.0))
-        command = [compiler() or "cc", "-shared", "-fPIC", "-O1"]
+        command = [COMPILER, "-shared", "-fPIC", "-O1"]
         command += [str(SOURCE), "-o", str(self._library), "-ldl", "-lm"]
         subprocess.run(command, check=True)
 
@@ -40,5 +41,5 @@ class WallClock:
             file.write(struct.pack("d", ahead))
 
 
-def compiler() -> str | None:
-    return shutil.which("cc")
+def has_compiler() -> bool:
+    return shutil.which(COMPILER) is not None
