@@ -15,13 +15,11 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from tests.faults.places import KINDS, NEEDS
+from tests.faults.places import KINDS, database_for
 from tests.faults.report import Run, keep, summary
-from tests.servers import SERVERS
 
 LAST_ROW = 56
 
@@ -77,14 +75,10 @@ def rows(text: str) -> list[int]:
 def run(kind: str, wanted: list[int], folder: Path) -> Run:
     """Bring the faults upon one broker."""
     record = folder / f"{kind}.jsonl"
-    with ExitStack() as stack:
-        environment = dict(os.environ)
-        database = NEEDS[kind]
-        if database in SERVERS:
-            server = stack.enter_context(SERVERS[database]())
-            environment |= server.environment()
-        environment |= {
-            "QTEST_DATABASE": database,
+    with database_for(kind) as database:
+        environment = {
+            **os.environ,
+            **database,
             "QTEST_FAULTS_BROKER": kind,
             "QTEST_FAULTS_ROWS": json.dumps(wanted),
             "QTEST_FAULTS_RECORD": str(record),

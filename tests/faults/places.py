@@ -123,6 +123,17 @@ def open_place(kind: str) -> Iterator[Place]:
         yield place
 
 
+@contextmanager
+def database_for(kind: str) -> Iterator[dict[str, str]]:
+    """The environment of a run on this kind, whose database may need a private server."""
+    name = NEEDS[kind]
+    with ExitStack() as stack:
+        environment = {"QTEST_DATABASE": name}
+        if name in SERVERS:
+            environment |= stack.enter_context(SERVERS[name]()).environment()
+        yield environment
+
+
 def environment_of(network: Proxy) -> dict[str, str]:
     """For the database seen through this network, see settings.py."""
     return {"QTEST_FAULTS": json.dumps({"PORT": str(network.port)})}

@@ -18,31 +18,27 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
-from tests.faults.places import KINDS, NEEDS
-from tests.servers import SERVERS
+from tests.faults.places import KINDS, NEEDS, database_for
 
 
 def main(arguments: Sequence[str]) -> int:
     options = parse(arguments)
-    with ExitStack() as stack:
-        scratch = tempfile.TemporaryDirectory(prefix="django-q-soak-")
-        folder = stack.enter_context(scratch)
-        database = NEEDS[options.broker]
-        environment = os.environ | {
+    with (
+        tempfile.TemporaryDirectory(prefix="django-q-soak-") as folder,
+        database_for(options.broker) as database,
+    ):
+        environment = {
+            **os.environ,
+            **database,
             "DJANGO_SETTINGS_MODULE": "tests.faults.settings",
-            "QTEST_DATABASE": database,
             "QTEST_CACHE": f"{folder}/cache",
             "QTEST_CLUSTER": json.dumps({}),
             "QTEST_SIGNALS": f"{folder}/signals",
             "QTEST_SOAK_FOLDER": folder,
         }
-        if database in SERVERS:
-            server = stack.enter_context(SERVERS[database]())
-            environment |= server.environment()
-        else:
+        if NEEDS[options.broker] == "sqlite":
             environment["QTEST_DATABASE_NAME"] = f"{folder}/soak.sqlite3"
         # The settings read the environment when they are imported.
         command = [sys.executable, "-m", "tests.faults.besieged", *arguments]

@@ -13,12 +13,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from tests.faults.places import NEEDS
-from tests.servers import SERVERS
+from tests.faults.places import database_for
 
 KINDS: Final = ("orm-pg", "orm-mariadb", "orm-sqlite")
 TEST: Final = "tests/faults/test_atomic.py"
@@ -39,14 +37,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def run(kind: str, count: int) -> int:
     """On one database. Gives 0 if each transfer happened once."""
-    database = NEEDS[kind]
-    with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
+    with tempfile.TemporaryDirectory() as folder, database_for(kind) as database:
         facts = Path(folder) / "facts"
-        environment = {**os.environ, "QTEST_DATABASE": database}
-        if database in SERVERS:
-            environment |= stack.enter_context(SERVERS[database]()).environment()
-        environment |= {
+        environment = {
+            **os.environ,
+            **database,
             "QTEST_FAULTS_BROKER": kind,
             "QTEST_TRANSFERS": str(count),
             "QTEST_TRANSFERS_RECORD": str(facts),
