@@ -13,7 +13,7 @@ from django.urls import reverse
 from django_q.tasks import result
 from tests import functions
 from tests.acceptance import functions as acts
-from tests.faults import harms
+from tests.faults import harmful
 from tests.faults.company import Company, End
 from tests.functions import words
 
@@ -27,7 +27,6 @@ CLUSTER = {
     "max_result_size": 70 * MEGABYTES,
 }
 COMPLAINTS = "return hook"
-ACTS = "tests.acceptance.functions"
 
 
 # ------------------------------------------------------------------------- deaths
@@ -36,7 +35,7 @@ ACTS = "tests.acceptance.functions"
 @row(19, "task exits or segfaults")
 def test_row_19_task_exits_or_segfaults(company: Company) -> None:
     with company.beside():
-        leaves = company.cluster.send(harms.leave_with_seven, company.harm)
+        leaves = company.cluster.send(harmful.leave_with_seven, company.harm)
         crashes = company.cluster.send(acts.crash, company.harm)
     company.count_unharmed(within=5)
     for task_id, reason in ((leaves, "exit code 7"), (crashes, "signal 11")):
@@ -44,7 +43,7 @@ def test_row_19_task_exits_or_segfaults(company: Company) -> None:
         assert reason in text
         assert "after 3 deliveries" in text
     assert words(company.harm) == ["ran"] * 2 * 3
-    for func in ("harms.leave_with_seven", "functions.crash"):
+    for func in ("harmful.leave_with_seven", "functions.crash"):
         died = rf"ERROR worker .*\b({REASONS}).* while running .*{func}"
         company.wait_for_lines(died, 3)
         company.wait_for_lines(rf"ERROR ✕ .*{func} .*({REASONS}).*3 deliveries", 1)
@@ -56,14 +55,14 @@ REASONS = "exit code 7|died by signal 11"
 @row(20, "task is killed for want of memory")
 def test_row_20_oom_kill(company: Company) -> None:
     with company.beside():
-        eats = company.cluster.send(harms.eat_memory_and_be_killed, company.harm)
+        eats = company.cluster.send(harmful.eat_memory_and_be_killed, company.harm)
     company.count_unharmed(within=5)
     text = company.failure_of(eats)
     assert "signal 9" in text
     assert "memory" in text
     assert "after 3 deliveries" in text
     assert words(company.harm) == ["ran"] * 3
-    company.wait_for_lines("ERROR worker .* died by signal 9.*memory.*harms.eat_", 3)
+    company.wait_for_lines("ERROR worker .* died by signal 9.*memory.*harmful.eat_", 3)
 
 
 # ------------------------------------------------------------------------- errors
@@ -73,7 +72,7 @@ def test_row_20_oom_kill(company: Company) -> None:
 def test_row_21_memory_error_and_recursion_error(company: Company) -> None:
     workers = company.workers()
     with company.beside():
-        greedy = company.cluster.send(harms.ask_for_too_much)
+        greedy = company.cluster.send(harmful.ask_for_too_much)
         deep = company.cluster.send(acts.recurse)
     company.count_unharmed()
     for task_id, error in ((greedy, "MemoryError"), (deep, "RecursionError")):
@@ -233,8 +232,8 @@ def administrator() -> Iterator[Client]:
 def test_row_30_harmful_hooks(company: Company) -> None:
     reasons = {
         "tests.functions.broken_hook": "hook of",
-        "tests.faults.harms.hook_that_leaves": "SystemExit: 3",
-        "tests.faults.harms.hook_that_hangs": "TimeoutException: .* exceeded",
+        "tests.faults.harmful.hook_that_leaves": "SystemExit: 3",
+        "tests.faults.harmful.hook_that_hangs": "TimeoutException: .* exceeded",
     }
     with company.beside():
         ids = [send_with_hook(company, hook) for hook in reasons]
@@ -243,7 +242,7 @@ def test_row_30_harmful_hooks(company: Company) -> None:
         company.wait_for_lines(rf"ERROR return hook {hook} failed on .*{reason}")
     # With a worker die the hooks that it has not called yet.
     with company.beside():
-        ids.append(send_with_hook(company, "tests.faults.harms.hook_that_dies"))
+        ids.append(send_with_hook(company, "tests.faults.harmful.hook_that_dies"))
     company.count_unharmed()
     company.wait_for_lines("ERROR worker .* ended with exit code 7; replaced")
     for task_id in ids:
