@@ -133,9 +133,10 @@ class Ledger:
         `once`: it may hand out again, under another receipt, what is still here, such as
         SQS when a renewal came late. That comes once more by itself, and is done by then.
         """
-        here = {entry.delivery.package for entry in self.entries.values()}
+        known = self.entries.values() if once else ()
+        here = {entry.delivery.package for entry in known}
         for delivery in deliveries:
-            if not (once and Delivery.of(delivery).package in here):
+            if Delivery.of(delivery).package not in here:
                 self.take(delivery)
 
     def _name(self, receipt: object) -> str:
