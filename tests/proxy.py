@@ -31,7 +31,6 @@ class Proxy:
         """Bytes, both ways."""
 
         self._delay = 0.0
-        self._is_open = True
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, daemon=True)
         self._writers: set[asyncio.StreamWriter] = set()

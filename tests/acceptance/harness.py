@@ -309,6 +309,10 @@ class RunningCluster:
     def says(self, pattern: str) -> bool:
         return re.search(pattern, self.log) is not None
 
+    def lines(self, pattern: str) -> list[str]:
+        """Those of its log that say it."""
+        return [line for line in self.log.splitlines() if re.search(pattern, line)]
+
     def count(self, pattern: str) -> int:
         return len(re.findall(pattern, self.log))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -91,7 +90,7 @@ def test_row_34_connections_reset(bench: Bench) -> None:
             bench.wait_until_ended(len(bench.ended()) + 5)
         wait_until_it_works(bench)
     assert_never_twice(bench)
-    assert_never_said(cluster, "rescued")
+    assert not cluster.lines("rescued")
 
 
 @row(35, "partition 10 s")
@@ -129,7 +128,7 @@ def test_row_37_slow_network(bench: Bench) -> None:
         wait_until_it_works(bench, within=10)
     assert_never_twice(bench)
     for cluster in clusters:
-        assert_never_said(cluster, FENCED)
+        assert not cluster.lines(FENCED)
 
 
 @row(38, "results database down 10 s")
@@ -212,7 +211,7 @@ def test_row_53_slow_database(bench: Bench) -> None:
         sleep(8)
         wait_until_it_works(bench, within=10)
     assert_never_twice(bench)
-    assert_never_said(cluster, f"{FENCED}|exceeded|died")
+    assert not cluster.lines(f"{FENCED}|exceeded|died")
 
 
 def fill_while_it_works(bench: Bench, disk: Disk, *, refuses: bool) -> None:
@@ -256,8 +255,3 @@ def assert_never_twice(bench: Bench) -> None:
     """SQS alone gives a task to somebody else when its time is over."""
     allowed = 0 if bench.place.keeps_lists else BOUND
     assert bench.count().twice <= allowed
-
-
-def assert_never_said(cluster: RunningCluster, pattern: str) -> None:
-    lines = [line for line in cluster.log.splitlines() if re.search(pattern, line)]
-    assert not lines, lines

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -84,8 +83,7 @@ def rows_of(bench: Bench) -> dict[str, list[str]]:
 
 def said(bench: Bench, pattern: str) -> list[str]:
     """Lines of the logs of all clusters that say it."""
-    logs = (cluster.log.splitlines() for cluster in bench.clusters)
-    return [line for lines in logs for line in lines if re.search(pattern, line)]
+    return [line for cluster in bench.clusters for line in cluster.lines(pattern)]
 
 
 @row(43, "three clusters, same schedules")

@@ -218,7 +218,6 @@ class World:
         self.depth = 0
         self.time = 1000.0
         self.pace = self.rng.choice([0.3, 0.03, 0.003])
-        self.at_work: Actor | None = None
         for kind in ("monitor", "pusher", *["worker"] * OPTIONS.worker_count):
             self.spawn(kind)
 
