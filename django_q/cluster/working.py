@@ -257,23 +257,23 @@ class Worker(Role):
             record = results.unloadable_record(parcel.package, reason, look=True)
             self.report(parcel, record)
         else:
-            looks = looks_first(parcel, envelope, self.options)
-            if looks and results.has_succeeded(envelope):
-                remarks.say_repeated(envelope)
-                self.report(parcel, results.conclude_again(envelope, self.options))
-                return
-            self._wait_for_hooks(envelope)
-            begun = monotonic()
-            try:
-                self.conclude(parcel, self.run_task(parcel, envelope))
-            except NotOurs:
-                self.leave(parcel, envelope)
-            self._note_length(envelope, monotonic() - begun)
+            self._perform_opened(parcel, envelope)
 
-    def leave(self, parcel: Parcel, envelope: Envelope) -> None:
-        """Another cluster has it, or had it: its end is not ours to tell."""
-        remarks.say_not_ours(envelope)
-        self.report(parcel, results.rejected_record("not ours"), settled=True)
+    def _perform_opened(self, parcel: Parcel, envelope: Envelope) -> None:
+        looks = looks_first(parcel, envelope, self.options)
+        if looks and results.has_succeeded(envelope):
+            remarks.say_repeated(envelope)
+            self.report(parcel, results.conclude_again(envelope, self.options))
+            return
+        self._wait_for_hooks(envelope)
+        begun = monotonic()
+        try:
+            self.conclude(parcel, self.run_task(parcel, envelope))
+        except NotOurs:
+            # Its end is another cluster's to tell.
+            remarks.say_not_ours(envelope)
+            self.report(parcel, results.rejected_record("not ours"), settled=True)
+        self._note_length(envelope, monotonic() - begun)
 
     def run_task(self, parcel: Parcel, envelope: Envelope) -> Outcome:
         has_receipt = not parcel.receipt.startswith(UNRECEIPTED)
@@ -316,9 +316,9 @@ class Worker(Role):
 
     def conclude(self, parcel: Parcel, outcome: Outcome) -> None:
         """Encode what came of it and send it on its way."""
+        options, key = self.options, self.launch.list_key
         settled = self.atomic_runs.take_settled(outcome)
-        ended = settled or results.conclude(outcome, self.options, self.launch.list_key)
-        outcome, record = ended
+        outcome, record = settled or results.conclude(outcome, options, key)
         is_last = record.pause is None
         if results.needs_finish(outcome, is_last=is_last):
             self.unfinished[parcel.number] = outcome, is_last
@@ -333,8 +333,8 @@ class Worker(Role):
         be nowhere, and a new pusher would give it out once more.
         """
         self._show(parcel.number, State.RUNNING, None)
-        facts = parcel.number, parcel.receipt, False, record.to_bytes(), settled
-        report = Report(*facts)
+        data = record.to_bytes()
+        report = Report(parcel.number, parcel.receipt, False, data, settled)
         self.kept[parcel.number] = report
         self.kept_bytes += len(report.record)
         self.row[Cell.KEPT] = len(self.kept)
