@@ -236,9 +236,8 @@ class Monitor(Role):
             self._let_go(settled, set())
         ways: dict[str | None, list[Ended]] = defaultdict(list)
         for ended in batch:
-            if ended.report.settled:
-                continue
-            ways[way_of(ended.record)].append(ended)
+            if not ended.report.settled:
+                ways[way_of(ended.record)].append(ended)
         for way, group in ways.items():
             if not self.trouble.rest:
                 self._settle(group, way)

@@ -235,14 +235,9 @@ class Recovery:
         """What becomes of the task that a dead worker had begun."""
         if death.cause == "stopped":
             self._give_back(broker, entry)
-        elif death.cause == "timed out":
-            entry.errand, entry.cause, entry.text = (
-                Errand.CONCLUDE,
-                "timed out",
-                death.text,
-            )
-            self._give_out_again(broker, [entry])
-        elif death.cause == "innocent":
+        elif death.cause in {"timed out", "innocent"}:
+            if death.cause == "timed out":
+                entry.errand, entry.cause = Errand.CONCLUDE, death.cause
             entry.text = death.text
             self._give_out_again(broker, [entry])
         else:
