@@ -6,7 +6,7 @@ import os
 import random
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
@@ -143,31 +143,26 @@ def besiege(options: Namespace, place: Place, folder: Path) -> Verdict:
 
 def watch(sites: list[Site], harm: Harm, until: float) -> None:
     """Harm the one, weigh both, and say once a minute how it goes."""
-
-    def weigh() -> None:
-        for site in sites:
-            site.tally.update()
-            site.scales.weigh(site.cluster, len(site.tally.executed))
-
-    def say() -> None:
-        minute = round((SAY_EVERY * rounds["say"]) / 60)
-        told = "; ".join(map(progress, sites))
-        print(f"minute {minute:>3}: {told}; {harm.progress()}", flush=True)
-
-    rounds = {"weigh": 0, "say": 0}
-    duties: list[tuple[str, float, Callable[[], None]]] = [
-        ("weigh", WEIGH_EVERY, weigh),
-        ("say", SAY_EVERY, say),
-    ]
     begun = monotonic()
-    while monotonic() < until:
+    next_weighing, next_word = begun + WEIGH_EVERY, begun + SAY_EVERY
+    while (now := monotonic()) < until:
         harm.advance()
-        for name, every, duty in duties:
-            if monotonic() >= begun + (rounds[name] + 1) * every:
-                rounds[name] += 1
-                duty()
+        if now >= next_weighing:
+            next_weighing += WEIGH_EVERY
+            weigh(sites)
+        if now >= next_word:
+            next_word += SAY_EVERY
+            told = "; ".join(map(progress, sites))
+            minute = round((now - begun) / 60)
+            print(f"minute {minute:>3}: {told}; {harm.progress()}", flush=True)
         sleep(0.05)
-    weigh()
+    weigh(sites)
+
+
+def weigh(sites: list[Site]) -> None:
+    for site in sites:
+        site.tally.update()
+        site.scales.weigh(site.cluster, len(site.tally.executed))
 
 
 def progress(site: Site) -> str:
