@@ -304,6 +304,10 @@ class Broker:
         """
         return True
 
+    def has(self, receipt: str) -> bool:
+        """Whether the package is there, whoever holds it. Only where `lock` locks."""
+        return True
+
     def redeliver(self, receipt: str) -> Delivery | None:
         """Count a start that ended with its worker, and hand the package out again.
 

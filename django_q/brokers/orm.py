@@ -178,6 +178,10 @@ class ORM(Broker):
     def lock(self, receipt: str) -> bool:
         return self._use(lambda table: table.lock([parse(receipt)]))
 
+    def has(self, receipt: str) -> bool:
+        row, _delivery = parse(receipt)
+        return self._use(lambda table: bool(table.select("1", table.ids([row]))))
+
     def redeliver(self, receipt: str) -> Delivery | None:
         def start_again(table: Table) -> list[Row]:
             lock = table.moment(self._lease)

@@ -35,7 +35,11 @@ OUTAGES: Final = (Error, BrokerError, OSError)
 
 
 class NotOurs(NotRun):
-    """The package is gone, or another cluster has it."""
+    """The package is gone, or with another cluster."""
+
+
+class Gone(NotOurs):
+    """The package is nobody's: it has ended."""
 
 
 class NotBegun(NotRun):
@@ -84,7 +88,7 @@ class AtomicRuns:
         check_place(self.broker)
         opened, commit = self._begin(receipt), Commit()
         self._trouble.end("atomic tasks run")
-        began = monotonic()
+        began, begun_on = monotonic(), connections[self.database].connection
         try:
             with opened:
                 # Before those of the task: one of them may raise, after the commit.
@@ -97,6 +101,7 @@ class AtomicRuns:
                     transaction.set_rollback(True, using=self.database)
         except BaseException as error:
             if commit.ended is None or not self._is_committed(commit, receipt, error):
+                self._see_it_undone(receipt, begun_on)
                 raise
             outcome = own(commit.ended[0])
         self._settled = commit.ended
@@ -154,7 +159,7 @@ class AtomicRuns:
         with ExitStack() as stack:
             stack.enter_context(writing(self.database, patient=True))
             if not self.broker.lock(receipt):
-                raise NotOurs
+                raise NotOurs if self.broker.has(receipt) else Gone
             return stack.pop_all()
 
     def _settle(self, receipt: str, outcome: Outcome, commit: Commit) -> Outcome:
@@ -207,13 +212,23 @@ class AtomicRuns:
         for pause in PAUSES:
             try:
                 self._begin(receipt).close()
-            except NotOurs:
+            except Gone:
                 return True
+            except NotOurs:
+                # Others have got it since, because ours was undone.
+                return False
             except NotBegun:
                 sleep(pause)
             else:
                 return False
         raise NotBegun
+
+    def _see_it_undone(self, receipt: str, begun_on: object) -> None:
+        """Where the connection broke, its server perhaps does not know yet: whoever
+        records the end would wait for that, and all other results with him. Raises NotRun.
+        """
+        if connections[self.database].connection is not begun_on:
+            self.wait_for(receipt)
 
     def _consider_length(self, outcome: Outcome, took: float) -> None:
         if took < LONG:

@@ -685,6 +685,7 @@ class BrokerContract:
         broker.enqueue("ours")
         receipt = receipt_of(take_one(broker))
         assert other.lock(receipt) is False
+        assert other.has(receipt) is True
         with suppress(KeyError), transaction.atomic(using=broker.database):
             assert broker.lock(receipt) is True
             assert broker.acknowledge_many([receipt]) == {receipt}
@@ -693,6 +694,7 @@ class BrokerContract:
             assert broker.lock(receipt) is True
             assert broker.acknowledge_many([receipt]) == {receipt}
         assert broker.lock(receipt) is False
+        assert broker.has(receipt) is False
 
     # -- leases
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -41,6 +43,8 @@ on_servers = pytest.mark.skipif(
 )
 CLUSTER = "c" * 32
 LONG = 100.0
+HALVES: list[int] = []
+"""Of connections, the server's."""
 
 
 def here(name: str) -> str:
@@ -89,6 +93,18 @@ def add_twice_and_swallow() -> None:
 def add_and_close() -> None:
     add_group()
     connection.close()
+
+
+def add_and_lose_the_server() -> None:
+    """Nothing comes through any more; the server does not know, and keeps its locks."""
+    add_group()
+    line = connection.connection.fileno()
+    HALVES.append(os.dup(line))
+    ours, theirs = socket.socketpair()
+    os.dup2(ours.fileno(), line)
+    ours.close()
+    theirs.close()
+    add_group("lost")
 
 
 def add_in_blocks() -> None:
@@ -416,6 +432,41 @@ def test_commit_whose_answer_is_lost_has_failed_if_the_package_is_there(
     assert not outcome.success
     assert "connection already closed" in outcome.result
     assert nothing_happened()
+
+
+def test_commit_whose_answer_is_lost_is_not_ours_if_others_have_the_package(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    envelope, receipt = bench.take("add_group")
+    others = {"deliveries": F("deliveries") + 1, "holder": "d" * 32}
+
+    def undo_and_give_to_others() -> None:
+        connection.connection.close()
+        in_thread(lambda: OrmQ.objects.update(**others))
+
+    lose_the_answer(monkeypatch, after=undo_and_give_to_others)
+    with pytest.raises(NotOurs):
+        bench.run(envelope, receipt)
+    assert nothing_happened()
+
+
+@on_servers
+def test_failure_is_not_told_while_the_server_knows_nothing_of_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever records it would wait, and the results of all others with him."""
+    monkeypatch.setattr(atomic_runs, "PAUSES", (0.01,))
+    envelope, receipt = bench.take("add_and_lose_the_server")
+    try:
+        with pytest.raises(NotBegun):
+            bench.run(envelope, receipt)
+        assert bench.broker.renew([receipt]) == {receipt}
+    finally:
+        os.close(HALVES.pop())
+    monkeypatch.undo()
+    bench.runs.wait_for(receipt)
+    assert bench.broker.acknowledge(receipt)
+    assert groups() == set()
 
 
 def test_what_fails_after_the_commit_harms_nothing(
