@@ -41,15 +41,31 @@ def kill_with_unsaved(bench: Bench, cluster: RunningCluster, *others: str) -> se
     return waiting
 
 
+def kill_at_work(bench: Bench, cluster: RunningCluster) -> tuple[int, str]:
+    """Kill a worker between the beginning and the end of a task; gives both."""
+    while True:
+        at_work = wait_until(lambda: in_hand(bench, cluster))
+        pid = next(iter(at_work))
+        cluster.send_signal(pid, signal.SIGSTOP)
+        still = psutil.Process(pid)
+        wait_until(lambda: still.status() == psutil.STATUS_STOPPED)
+        word = in_hand(bench, cluster).get(pid)
+        cluster.send_signal(pid, signal.SIGKILL if word else signal.SIGCONT)
+        if word:
+            return pid, word
+
+
 @pytest.mark.core
 @row(1, "worker killed in a task")
 def test_row_01_worker_killed_in_a_task(bench: Bench) -> None:
     cluster = bench.start()
     with bench.load():
-        pid = cluster.kill("worker")
+        pid, word = kill_at_work(bench, cluster)
         bench.wait_for_recovery(within=3)
     assert bench.count().twice <= WORKERS
-    assert cluster.says(rf"ERROR.*worker .*{pid}.* died by signal 9")
+    assert (bench.started()[word], bench.ended()[word]) == (2, 1)
+    said = rf"ERROR worker \S+ \({pid}\) died by signal 9 .* while running \S+work \["
+    assert cluster.says(said)
 
 
 @row(2, "idle workers killed")
