@@ -127,6 +127,11 @@ class Company(Bench):
         assert end == End(success=False, attempts=1)
         return str(Task.objects.get(pk=task_id).result)
 
+    def length_of(self, task_id: str) -> float:
+        """Seconds from the queueing of a task to its end."""
+        task = Task.objects.get(pk=task_id)
+        return (task.stopped - task.started).total_seconds()
+
     def count_unharmed(self, within: float = 10.0) -> Figures:
         """All are counted. The healthy ones ran once each, at once and with success."""
         self.wait_for_recovery(within)

@@ -142,6 +142,7 @@ def test_row_23_timeout(company: Company) -> None:
     company.count_unharmed(within=5)
     text = company.failure_of(task_id)
     assert "exceeded maximum timeout value (1 seconds)" in text
+    assert company.length_of(task_id) <= 1 + 2
     assert words(company.harm) == ["start:long"]
     company.wait_for_lines("ERROR ✕ .*log_and_sleep .* failed: Timeout.*exceeded")
     assert company.workers() == workers
@@ -156,6 +157,7 @@ def test_row_24_task_that_does_not_end(company: Company) -> None:
     for task_id in (deaf, stuck):
         text = company.failure_of(task_id)
         assert "Ran past its limit" in text
+        assert company.length_of(task_id) <= 0.5 + 6
     assert words(company.harm) == ["ran"]
     for func in ("swallow", "block_in_c"):
         company.wait_for_lines(rf"ERROR .*{func} \[.* exceeded .*; worker killed")

@@ -110,13 +110,14 @@ def test_row_35_partition_of_10_s(bench: Bench) -> None:
 @row(36, "half-open connections")
 @on("redis", "orm-pg", "orm-mariadb", "sqs")
 def test_row_36_half_open_connections(bench: Bench) -> None:
-    bench.start()
+    cluster = bench.start()
     with bench.load(count=40, rate=100, seconds=0.2) as producer:
         producer.wait(20)
         for network in bench.place.networks:
             network.strand()
         bench.wait_for_recovery(within=20)
     assert_never_twice(bench)
+    assert cluster.says(f"{AWAY}|{SILENT}|{RESULTS_WAIT}"), cluster.log[-4000:]
 
 
 @row(37, "slow network")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -47,12 +48,15 @@ def kill_at_work(bench: Bench, cluster: RunningCluster) -> tuple[int, str]:
         at_work = wait_until(lambda: in_hand(bench, cluster))
         pid = next(iter(at_work))
         cluster.send_signal(pid, signal.SIGSTOP)
-        still = psutil.Process(pid)
-        wait_until(lambda: still.status() == psutil.STATUS_STOPPED)
+        wait_until(partial(stands_still, psutil.Process(pid)))
         word = in_hand(bench, cluster).get(pid)
         cluster.send_signal(pid, signal.SIGKILL if word else signal.SIGCONT)
         if word:
             return pid, word
+
+
+def stands_still(process: psutil.Process) -> bool:
+    return process.status() == psutil.STATUS_STOPPED
 
 
 @pytest.mark.core
