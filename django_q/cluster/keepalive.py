@@ -36,6 +36,7 @@ def watch_databases() -> None:
         # One that can't be used need not be in use.
         with suppress(ImproperlyConfigured):
             limit_connecting(connections[alias])
+            watch_from_the_start(connections[alias])
 
 
 def limit_connecting(connection: Any) -> None:
@@ -45,10 +46,28 @@ def limit_connecting(connection: Any) -> None:
         options.setdefault("connect_timeout", CONNECTS_WITHIN)
 
 
+def watch_from_the_start(connection: Any) -> None:
+    """The first questions are asked before Django tells of the connection, and their
+    answers may never come.
+    """
+    connect = connection.get_new_connection
+
+    def connect_and_watch(parameters: Any) -> Any:
+        line = connect(parameters)
+        _keep_alive(line, connection.settings_dict["OPTIONS"])
+        return line
+
+    connection.get_new_connection = connect_and_watch
+
+
 def keep_alive(connection: Any, **_signal: Any) -> None:
-    """Tell the kernel; where the connection is no socket of TCP, it needs no telling."""
-    handle = getattr(connection.connection, "fileno", None)
-    options = connection.settings_dict["OPTIONS"]
+    """Tell the kernel of the connections of all other threads."""
+    _keep_alive(connection.connection, connection.settings_dict["OPTIONS"])
+
+
+def _keep_alive(line_of_driver: Any, options: dict[str, Any]) -> None:
+    """Where the connection is no socket of TCP, it needs no telling."""
+    handle = getattr(line_of_driver, "fileno", None)
     if handle is None or any(name.startswith(OWN_WORDS) for name in options):
         return
     with suppress(OSError):

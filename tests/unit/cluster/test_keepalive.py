@@ -17,6 +17,7 @@ from django_q.cluster.keepalive import (
     keep_alive,
     limit_connecting,
     watch_databases,
+    watch_from_the_start,
 )
 from tests.proxy import ADDRESS
 
@@ -88,12 +89,29 @@ def test_connecting_has_a_limit_too(
 
 @pytest.mark.django_db
 @pytest.mark.database
+def test_connection_is_watched_before_the_first_question() -> None:
+    other = connection.copy()
+    watch_from_the_start(other)
+    raw = other.get_new_connection(other.get_connection_params())
+    try:
+        handle = getattr(raw, "fileno", None)
+        if handle is not None:
+            line = socket.socket(fileno=handle())
+            assert patience_of(line) == PATIENCE
+            line.detach()
+    finally:
+        raw.close()
+
+
+@pytest.mark.django_db
+@pytest.mark.database
 def test_each_new_connection_of_the_process_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(
         connection.settings_dict, "OPTIONS", {**connection.settings_dict["OPTIONS"]}
     )
+    monkeypatch.setattr(connection, "get_new_connection", connection.get_new_connection)
     watch_databases()
     other = connection.copy()
     try:
