@@ -20,6 +20,8 @@ from tests.benches.iron_server import IronServer
 from tests.benches.real_disque import PROGRAM, RealDisque
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.once
+
 LEASE = 2
 WORKERS = 2
 

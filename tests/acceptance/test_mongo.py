@@ -16,6 +16,8 @@ from tests.acceptance.conftest import Runner
 from tests.acceptance.harness import Diary, RunningCluster
 from tests.benches.mongo_server import MongoServer
 
+pytestmark = pytest.mark.once
+
 LEASE = 1
 WORKERS = 2
 

@@ -17,6 +17,8 @@ from tests.acceptance.conftest import Runner
 from tests.acceptance.harness import Diary
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.once
+
 
 def test_plain_one_with_receipts_of_its_own_kind(
     running_cluster: Runner, diary: Diary, monkeypatch: pytest.MonkeyPatch

@@ -20,6 +20,8 @@ from tests.acceptance.harness import Diary, RunningCluster
 from tests.servers import RedisServer
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.once
+
 LEASE = 2
 WORKERS = 2
 

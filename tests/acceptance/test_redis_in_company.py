@@ -5,11 +5,15 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Any
 
+import pytest
+
 from django_q.status import Stat
 from tests import functions
 from tests.acceptance.conftest import Runner
 from tests.acceptance.harness import Diary, RunningCluster
 from tests.redis_servers import RedisClusterServer, WatchedRedis
+
+pytestmark = pytest.mark.once
 
 WORKERS = 2
 TASKS = 80

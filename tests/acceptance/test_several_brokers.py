@@ -21,6 +21,8 @@ from tests.functions import add
 from tests.servers import RedisServer
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.once
+
 
 class Site(NamedTuple):
     """Its clusters, by their queues."""

@@ -13,6 +13,8 @@ from tests.acceptance.conftest import Runner
 from tests.acceptance.harness import Diary, RunningCluster
 from tests.servers import SqsServer
 
+pytestmark = pytest.mark.once
+
 LEASE = 2
 WORKERS = 2
 

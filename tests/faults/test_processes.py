@@ -160,7 +160,6 @@ def test_row_08_root_killed(bench: Bench) -> None:
     assert first.says("CRITICAL Process-1: parent gone; stopping")
 
 
-@pytest.mark.core
 @row(9, "machine crash")
 def test_row_09_machine_crash(bench: Bench) -> None:
     first = bench.start()
