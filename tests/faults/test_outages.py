@@ -111,7 +111,7 @@ def test_row_35_partition_of_10_s(bench: Bench) -> None:
 @on("redis", "orm-pg", "orm-mariadb", "sqs")
 def test_row_36_half_open_connections(bench: Bench) -> None:
     cluster = bench.start()
-    with bench.load(count=40, rate=100, seconds=0.2) as producer:
+    with bench.load(count=40, rate=100, seconds=0.1) as producer:
         producer.wait(20)
         for network in bench.place.networks:
             network.strand()
