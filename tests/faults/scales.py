@@ -63,7 +63,8 @@ class Scales:
         for role, pid in processes(cluster):
             # Whoever dies meanwhile shows nothing.
             with suppress(OSError, KeyError, psutil.NoSuchProcess):
-                self.courses[role, pid].append(weight_of(pid, tasks))
+                weight = weight_of(pid, tasks)
+                self.courses[role, pid].append(weight)
 
     def of_role(self, role: str) -> list[Course]:
         return [course for (mine, _), course in self.courses.items() if mine == role]

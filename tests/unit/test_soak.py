@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 from argparse import Namespace
@@ -12,7 +13,8 @@ import pytest
 
 from django_q import clock
 from django_q.models import Task
-from tests.faults.scales import LONG_ENOUGH, Course, Weight, growth, slopes_of
+from tests.acceptance.harness import RunningCluster
+from tests.faults.scales import LONG_ENOUGH, Course, Scales, Weight, growth, slopes_of
 from tests.faults.tally import Tally, announcements
 from tests.faults.verdict import Side, Verdict
 
@@ -44,6 +46,17 @@ def test_leak_is_seen() -> None:
 @pytest.mark.parametrize("leaps", [(), (900,), (1830,), (2700,), (300, 3000)])
 def test_warming_up_noise_and_a_leap_are_no_leak(leaps: tuple[int, ...]) -> None:
     assert growth("pusher", [course(0.0, leaps=leaps)]).is_flat
+
+
+def test_process_that_dies_on_the_scales_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    here, gone = os.getpid(), 2**22 + 1
+    seen = [("worker", gone), ("worker", here)]
+    monkeypatch.setattr("tests.faults.scales.processes", lambda _cluster: seen)
+    scales = Scales()
+    scales.weigh(RunningCluster(tmp_path), tasks=0)
+    assert [each.processes for each in scales.growths()] == [1]
 
 
 def test_one_process_of_many_that_leaks_is_seen() -> None:
