@@ -68,8 +68,7 @@ def accounts(bench: Bench) -> Iterator[None]:
     """After the bench: its clusters end before the tables do."""
     with opened_accounts():
         yield
-        for cluster in bench.clusters:
-            cluster.destroy()
+        bench.stop()
 
 
 @pytest.mark.core
