@@ -55,6 +55,17 @@ def kill_at_work(bench: Bench, cluster: RunningCluster) -> tuple[int, str]:
             return pid, word
 
 
+def assert_idle_one_is_replaced(bench: Bench, role: str) -> None:
+    """Kill the only process of a role, which has nothing to do, and see work go on."""
+    cluster = bench.start()
+    pid = cluster.kill(role)
+    bench.wait_for_work(cluster, within=3)
+    with bench.load(count=20):
+        pass
+    assert bench.count().twice == 0
+    assert cluster.says(rf"ERROR {role} \S+ \({pid}\) died by signal 9.*; replaced")
+
+
 def stands_still(process: psutil.Process) -> bool:
     return process.status() == psutil.STATUS_STOPPED
 
@@ -95,13 +106,7 @@ def test_row_03_pusher_killed_in_load(bench: Bench) -> None:
 
 @row(4, "pusher killed when idle")
 def test_row_04_pusher_killed_when_idle(bench: Bench) -> None:
-    cluster = bench.start()
-    pid = cluster.kill("pusher")
-    bench.wait_for_work(cluster, within=3)
-    with bench.load(count=20):
-        pass
-    assert bench.count().twice == 0
-    assert cluster.says(rf"ERROR pusher \S+ \({pid}\) died by signal 9.*; replaced")
+    assert_idle_one_is_replaced(bench, "pusher")
 
 
 @row(5, "monitor killed in load")
@@ -122,13 +127,7 @@ def test_row_05_monitor_killed_in_load(bench: Bench) -> None:
 
 @row(6, "monitor killed when idle")
 def test_row_06_monitor_killed_when_idle(bench: Bench) -> None:
-    cluster = bench.start()
-    pid = cluster.kill("monitor")
-    bench.wait_for_work(cluster, within=3)
-    with bench.load(count=20):
-        pass
-    assert bench.count().twice == 0
-    assert cluster.says(rf"ERROR monitor \S+ \({pid}\) died by signal 9.*; replaced")
+    assert_idle_one_is_replaced(bench, "monitor")
 
 
 @row(7, "sentinel killed")
