@@ -8,33 +8,16 @@ from typing import Any
 import pytest
 
 from django_q.brokers.memory import Memory
-from django_q.clock import now
 from django_q.cluster import working
 from django_q.cluster.board import Word
 from django_q.cluster.frames import Kind, control
 from django_q.cluster.housekeeper import LOOK_FOR_THE_DEAD, Housekeeper
 from django_q.cluster.lines import Line
-from django_q.cluster.roles import Identity, Launch
 from django_q.cluster.working import Worker
 from django_q.envelope import Envelope
-from django_q.options import Options
 from django_q.results.encoding import ERROR_SIZE
-from tests.unit.cluster.making import make_board, make_parcel
+from tests.unit.cluster.making import make_launch, make_parcel
 from tests.unit.results.making import ended, record_of
-
-
-def make_launch(kind: str, end: object, broker: Memory | None = None) -> Launch:
-    return Launch(
-        kind=kind,
-        generation=1,
-        title="Process-1:1",
-        identity=Identity("c" * 32, "tests-host-1", "host", 1, now().isoformat()),
-        options=Options(),
-        board=make_board(),
-        control=end,
-        broker=broker,
-        row=0,
-    )
 
 
 class Desk:
@@ -112,7 +95,7 @@ class Graveyard(Memory):
 @pytest.mark.django_db
 def test_housekeeper_goes_on_at_once_while_there_is_more_to_rescue() -> None:
     (ours, sentinel), broker = Line.pair(), Graveyard("dead")
-    keeper = Housekeeper(make_launch("housekeeper", ours, broker))
+    keeper = Housekeeper(make_launch("housekeeper", ours, broker=broker))
     keeper.setup()
     keeper.broker.left = 2 * broker.rescued_at_once + 1  # type: ignore[attr-defined]
     assert [keeper.rescue() for _ in range(3)] == [0.0, 0.0, LOOK_FOR_THE_DEAD]

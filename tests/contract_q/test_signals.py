@@ -9,17 +9,15 @@ import pytest
 
 from django_q.brokers import Delivery
 from django_q.brokers.front import name_of
-from django_q.clock import now
 from django_q.cluster.frames import Kind, control
 from django_q.cluster.ledger import Ledger
 from django_q.cluster.lines import Line
-from django_q.cluster.roles import Identity, Launch
 from django_q.cluster.working import Worker
 from django_q.options import Options
 from django_q.outcome import Outcome
 from django_q.results import Record
 from django_q.signals import post_execute, pre_execute
-from tests.unit.cluster.making import make_board, make_parcel
+from tests.unit.cluster.making import make_launch, make_parcel
 from tests.unit.results.making import ended
 
 pytestmark = pytest.mark.django_db
@@ -37,18 +35,7 @@ class Bench:
 
     def __init__(self, options: Options) -> None:
         control_ends, monitor_ends = Line.pair(), Line.pair()
-        identity = Identity("c" * 32, "tests-host-1", "host", 1, now().isoformat())
-        launch = Launch(
-            kind="worker",
-            generation=1,
-            title="Process-1:1",
-            identity=identity,
-            options=options,
-            board=make_board(),
-            control=control_ends[0],
-            row=0,
-        )
-        self.worker = Worker(launch)
+        self.worker = Worker(make_launch("worker", control_ends[0], options=options))
         self.monitor = Line(monitor_ends[1])
         self.lines = [self.worker.control, Line(control_ends[1]), self.monitor]
         self.worker.meet("monitor", 1, 0, Line(monitor_ends[0]))

@@ -25,16 +25,15 @@ from django_q.cluster.atomic_runs import AtomicRuns, NotBegun, NotOurs
 from django_q.cluster.frames import Kind, Report, encode_report
 from django_q.cluster.lines import Line
 from django_q.cluster.recovery import is_locked
-from django_q.cluster.roles import Launch
 from django_q.envelope import Envelope
 from django_q.exceptions import NotAtomic
 from django_q.execution import Runner
 from django_q.models import Attempt, OrmQ, Task
 from django_q.outcome import Outcome
 from django_q.tasks import AsyncTask, Chain, async_task, result
-from tests.integration.test_refused_results import WORKER, make_launch
+from tests.integration.test_refused_results import WORKER
 from tests.integration.test_refused_results import Bench as MonitorBench
-from tests.unit.cluster.making import make_record
+from tests.unit.cluster.making import make_launch, make_record
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -154,11 +153,10 @@ class Bench:
         self.broker = broker
         ours, theirs = Line.pair()
         self.lines = [Line(ours), Line(theirs)]
-        launch = make_launch("worker", ours)
-        self.launch = Launch(**{**vars(launch), "options": conf.get_options()})
-        self.runner = Runner(self.launch.options)
-        object.__setattr__(self.launch, "broker", broker)
-        self.runs = AtomicRuns(self.launch)
+        options = conf.get_options()
+        self.runner = Runner(options)
+        launch = make_launch("worker", ours, options=options, broker=broker)
+        self.runs = AtomicRuns(launch)
         self.begun = 0
 
     def take(self, name: str, *args: Any, **options: Any) -> tuple[Envelope, str]:

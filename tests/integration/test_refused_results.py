@@ -11,19 +11,16 @@ import pytest
 
 from django_q.brokers import Consignment
 from django_q.brokers.memory import Memory
-from django_q.clock import now
 from django_q.cluster import monitoring
 from django_q.cluster.board import Word
 from django_q.cluster.frames import Frame, Kind, Report, control, encode_report
 from django_q.cluster.lines import Line
 from django_q.cluster.monitoring import Monitor
-from django_q.cluster.roles import Identity, Launch
 from django_q.cluster.trouble import Trouble
 from django_q.cluster.working import Worker
 from django_q.models import Task
-from django_q.options import Options
 from django_q.results import Record
-from tests.unit.cluster.making import make_board, make_parcel, make_record
+from tests.unit.cluster.making import make_launch, make_parcel, make_record
 
 pytestmark = pytest.mark.django_db
 
@@ -46,20 +43,6 @@ class Narrow(Memory):
         super().enqueue_many(consignments)
 
 
-def make_launch(kind: str, end: object) -> Launch:
-    return Launch(
-        kind=kind,
-        generation=1,
-        title="Process-1:1",
-        identity=Identity("c" * 32, "tests-host-1", "host", 1, now().isoformat()),
-        options=Options(),
-        board=make_board(),
-        control=end,
-        broker=Narrow("narrow"),
-        row=0,
-    )
-
-
 class Bench:
     """A monitor in this process, with the other ends of its lines."""
 
@@ -67,7 +50,7 @@ class Bench:
         (ours, sentinel), (to_worker, worker), (to_pusher, pusher) = (
             Line.pair() for _ in range(3)
         )
-        self.monitor = Monitor(make_launch("monitor", ours))
+        self.monitor = Monitor(make_launch("monitor", ours, broker=Narrow("narrow")))
         self.monitor.setup()
         self.sentinel, self.worker, self.pusher = map(Line, (sentinel, worker, pusher))
         self.monitor.meet("worker", WORKER, 0, Line(to_worker))
@@ -200,7 +183,7 @@ def test_worker_waits_for_it_when_it_retires_and_not_at_a_stop(
     bench.turn_until(lambda: Narrow.refusals)
     (refused,) = bench.heard(bench.worker, Kind.REFUSED)
     (ours, sentinel), (to_monitor, monitor) = Line.pair(), Line.pair()
-    worker = Worker(make_launch("worker", ours))
+    worker = Worker(make_launch("worker", ours, broker=Narrow("narrow")))
     lines: list[Any] = [worker.control, *map(Line, (sentinel, to_monitor, monitor))]
     worker.meet("monitor", 1, 0, lines[2])
     worker.report(make_parcel(1), make_record())

@@ -30,7 +30,6 @@ from django_q.cluster.board import Word
 from django_q.cluster.frames import Report, encode_report
 from django_q.cluster.lines import Line
 from django_q.cluster.monitoring import Monitor
-from django_q.cluster.roles import Identity, Launch
 from django_q.cluster.scheduling import Scheduler
 from django_q.conf import Conf, get_options
 from django_q.models import OrmQ, Schedule, Task
@@ -40,7 +39,7 @@ from django_q.tasks import async_task
 from tests.integration.schema import find_faults
 from tests.integration.test_commands import SCHEMA
 from tests.servers import RedisServer, free_port
-from tests.unit.cluster.making import make_board, make_record
+from tests.unit.cluster.making import make_launch, make_record
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -246,17 +245,7 @@ class Bench:
 
     def __init__(self) -> None:
         (ours, self.sentinel), (to_worker, worker) = Line.pair(), Line.pair()
-        launch = Launch(
-            kind="monitor",
-            generation=1,
-            title="Process-1:1",
-            identity=Identity("c" * 32, "tests-host-1", "host", 1, now().isoformat()),
-            options=get_options(),
-            board=make_board(),
-            control=ours,
-            row=0,
-        )
-        self.monitor = Monitor(launch)
+        self.monitor = Monitor(make_launch("monitor", ours, options=get_options()))
         self.monitor.setup()
         self.worker = Line(worker)
         self.monitor.meet("worker", 7, 0, Line(to_worker))

@@ -11,13 +11,12 @@ import pytest
 from django_q import clock, results
 from django_q.cluster.frames import Errand
 from django_q.cluster.lines import Line
-from django_q.cluster.roles import Identity, Launch
 from django_q.cluster.working import Worker
 from django_q.envelope import Envelope
 from django_q.options import Options
 from django_q.outcome import Outcome
 from django_q.results import Record
-from tests.unit.cluster.making import make_board, make_parcel
+from tests.unit.cluster.making import make_launch, make_parcel
 
 pytestmark = pytest.mark.django_db
 
@@ -30,17 +29,8 @@ def perform() -> Iterator[Perform]:
     lines = [Line(end) for _ in range(2) for end in Line.pair()]
 
     def perform_once(task: Envelope, errand: Errand, **options: Any) -> Record:
-        launch = Launch(
-            kind="worker",
-            generation=1,
-            title="Process-1:1",
-            identity=Identity("c" * 32, "tests-host-1", "host", 1, "2026-01-01"),
-            options=Options(**options),
-            board=make_board(),
-            control=lines[0].end,
-            row=0,
-        )
-        worker = Worker(launch)
+        chosen = Options(**options)
+        worker = Worker(make_launch("worker", lines[0].end, options=chosen))
         worker.meet("monitor", 1, 0, lines[2])
         facts = {"package": task.seal(), "errand": errand, "cause": "timed out"}
         worker.perform(make_parcel(1, **facts))

@@ -1,4 +1,4 @@
-"""Boards, parcels, records, children for the tests of this folder."""
+"""Boards, launches, parcels, records, children for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from django_q.clock import now
 from django_q.cluster.board import Board, mark_of
 from django_q.cluster.children import Child
 from django_q.cluster.frames import Errand, Frame, Parcel
 from django_q.cluster.lines import Line
+from django_q.cluster.roles import Identity, Launch
+from django_q.options import Options
 from django_q.results import Record
 from tests.unit.cluster.scribes import sleep_for_ever
 
@@ -19,6 +22,19 @@ CONTEXT = multiprocessing.get_context("spawn")
 
 def make_board(rows: int = 4) -> Board:
     return Board(CONTEXT, rows)
+
+
+def make_launch(kind: str, control: Any, **changes: Any) -> Launch:
+    """What a role is started with; `control` is its end of the sentinel's line."""
+    facts: dict[str, Any] = {
+        "generation": 1,
+        "title": "Process-1:1",
+        "identity": Identity("c" * 32, "tests-host-1", "host", 1, now().isoformat()),
+        "options": Options(),
+        "board": make_board(),
+        "row": 0,
+    }
+    return Launch(kind=kind, control=control, **(facts | changes))
 
 
 def make_parcel(number: int = 1, **changes: Any) -> Parcel:

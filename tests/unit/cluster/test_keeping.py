@@ -10,10 +10,8 @@ import pytest
 from django_q.cluster.board import Cell
 from django_q.cluster.frames import Kind, control, decode_report
 from django_q.cluster.lines import Line
-from django_q.cluster.roles import Identity, Launch
 from django_q.cluster.working import Worker
-from django_q.options import Options
-from tests.unit.cluster.making import make_board, make_parcel, make_record
+from tests.unit.cluster.making import make_launch, make_parcel, make_record
 
 
 class Desk:
@@ -21,18 +19,7 @@ class Desk:
 
     def __init__(self) -> None:
         ours, sentinel = Line.pair()
-        self.worker = Worker(
-            Launch(
-                kind="worker",
-                generation=7,
-                title="Process-1:7",
-                identity=Identity("c" * 32, "tests-host-1", "host", 1, ""),
-                options=Options(),
-                board=make_board(),
-                control=ours,
-                row=0,
-            )
-        )
+        self.worker = Worker(make_launch("worker", ours, generation=7))
         self.lines = [self.worker.control, Line(sentinel)]
 
     def meet_monitor(self) -> Line:
