@@ -59,10 +59,8 @@ MUTANTS: Final = (
         "django_q/signing.py",
         "        body = _signer(options.name).unsign(text)\n",
         '        body = text.rsplit(":", 2)[0]\n',
-        Check(
-            "tests/security/test_packages.py::test_s02_package_of_another_key_or_site_is_refused"
-        ),
-        "> assert not bomb.has_exploded",
+        Row("orm-sqlite", 47),
+        "test_row_47",
     ),
     Mutant(
         "living-are-rescued",
@@ -70,10 +68,8 @@ MUTANTS: Final = (
         "django_q/brokers/redis_lua.py",
         "return redis.call('ZRANGEBYSCORE', clusters, '-inf', now())",
         "return redis.call('ZRANGE', clusters, 0, -1)",
-        Check(
-            f"{CONTRACT}/test_redis.py::TestRedis::test_living_clusters_and_waiting_packages_need_no_rescue"
-        ),
-        "> assert len(broker.held()) == 1",
+        Row("redis", 41),
+        "test_row_41",
     ),
     Mutant(
         "fetch-without-lease",
@@ -90,10 +86,8 @@ MUTANTS: Final = (
         "django_q/brokers/table.py",
         "        by_delivery = defaultdict(list)\n",
         "        return self.ids([row for row, _ in pairs])\n        by_delivery = defaultdict(list)\n",
-        Check(
-            f"{CONTRACT}/test_orm.py::TestORM::test_late_acknowledgement_removes_nothing"
-        ),
-        "> assert broker.acknowledge_many([lost]) == set()",
+        Row("orm-sqlite", 11),
+        "test_row_11",
     ),
     Mutant(
         "old-receipts",
@@ -112,10 +106,8 @@ MUTANTS: Final = (
         "django_q/cluster/pushing.py",
         "        lost = set(receipts) - self.broker.renew(receipts)\n",
         "        lost = set(receipts) - set(receipts)\n",
-        Check(
-            f"{ACCEPTANCE}/test_two_clusters.py::test_task_longer_than_the_lease_runs_once"
-        ),
-        "FAILED tests/acceptance/test_two_clusters.py::test_task_longer",
+        Row("orm-sqlite", 41),
+        "test_row_41",
     ),
     Mutant(
         "no-delivery-count",
@@ -134,10 +126,8 @@ MUTANTS: Final = (
         "            for each in deliveries:\n"
         "                __import__('django_q.envelope', fromlist=['*']).Envelope.open(each[1])\n"
         "            self.ledger.take_all(deliveries, once=again)\n",
-        Check(
-            f"{ACCEPTANCE}/test_bad_input.py::test_packages_are_opened_by_workers_only"
-        ),
-        "> assert set(harmful.pids(task_log)) <= set(workers)",
+        Row("orm-sqlite", 48),
+        "test_row_48",
     ),
     Mutant(
         "failure-replaces-success",
@@ -154,10 +144,8 @@ MUTANTS: Final = (
         "django_q/cluster/working.py",
         "            line.send(encode_report(report._replace(again=True)))\n",
         "            self.kept = {}\n",
-        Check(
-            f"{UNIT}/test_keeping.py::test_next_monitor_gets_what_the_former_has_not_saved"
-        ),
-        '> assert heard(desk.meet_monitor()) == [-2, "hello"]',
+        Row("orm-sqlite", 5),
+        "test_row_05",
     ),
     Mutant(
         "void-is-not-raised",
@@ -205,10 +193,8 @@ MUTANTS: Final = (
         "django_q/cluster/scheduling.py",
         "        row = row.filter(repeats=seen.repeats, task=seen.task)\n",
         "        row = self._rows().filter(pk=seen.pk)\n",
-        Check(
-            "tests/integration/test_scheduler.py::test_row_that_another_cluster_moved_meanwhile_is_left_to_it"
-        ),
-        "> assert late.enqueue_due(NOON) == 0",
+        Row("orm-sqlite", 43),
+        "test_row_43",
     ),
     Mutant(
         "no-timeouts",
@@ -225,8 +211,8 @@ MUTANTS: Final = (
         "django_q/cluster/recovery.py",
         "        strays = [d for d in broker.held() if str(d.receipt) not in known]\n",
         "        strays = [d for d in () if str(d.receipt) not in known]\n",
-        Check(f"{UNIT}/test_recovery.py::test_what_an_unheard_answer_brought_is_taken"),
-        "> assert scene.recovery.take_strays(scene.broker, at_once=True)",
+        Row("redis", 34),
+        "test_row_34",
     ),
     Mutant(
         "nothing-goes-back",
@@ -234,10 +220,8 @@ MUTANTS: Final = (
         "django_q/cluster/pushing.py",
         "            self.broker.release([entry.receipt for entry in entries])\n",
         "",
-        Check(
-            f"{ACCEPTANCE}/test_stops_cleanly.py::test_busy_cluster_finishes_what_runs_and_gives_the_rest_back_at_once"
-        ),
-        "> wait_until(lambda: waiting(cluster) == 10",
+        Row("orm-sqlite", 13),
+        "test_row_13",
     ),
     Mutant(
         "outbox-first",
@@ -256,10 +240,8 @@ MUTANTS: Final = (
         "django_q/cluster/monitoring.py",
         "        self.write(batch, set(), way)\n        return self.acknowledge(batch)\n",
         "        late = self.acknowledge(batch)\n        self.write(batch, late, way)\n        return late\n",
-        Check(
-            "tests/integration/test_refused_results.py::test_stop_tries_it_once_more_and_leaves_it_to_its_lease"
-        ),
-        "> assert Narrow.refusals == 2",
+        Row("redis", 38),
+        "> assert cluster.left() >= unsaved",
     ),
     Mutant(
         "dead-are-not-rescued",
@@ -269,5 +251,56 @@ MUTANTS: Final = (
         "        rescued: list[str] = []\n",
         Row("orm-sqlite", 9),
         "> bench.wait_for_recovery(within=LEASE + 5",
+    ),
+    Mutant(
+        "lock-file-is-not-asked",
+        "A cluster of the same host is taken for dead though its lock file is held",
+        "django_q/cluster/lockfile.py",
+        "                    if is_dead:\n                        rescue(cluster)\n",
+        "                    if cluster:\n                        rescue(cluster)\n",
+        Row("orm-sqlite", 41),
+        "test_row_41",
+    ),
+    Mutant(
+        "copies-run",
+        "A slot that was sent again is not looked up among the successes",
+        "django_q/cluster/verdicts.py",
+        "    return options.skip_completed or envelope.slot is not None\n",
+        "    return options.skip_completed\n",
+        Check(
+            "tests/security/test_replays.py::test_s04_slot_of_a_schedule_is_always_looked_up"
+        ),
+        "test_s04_slot",
+    ),
+    Mutant(
+        "failure-is-committed",
+        "What an atomic task did is committed though the task failed",
+        "django_q/cluster/atomic_runs.py",
+        "                    transaction.set_rollback(True, using=self.database)\n",
+        "                    pass\n",
+        Check("tests/integration/test_atomic.py::test_nothing_has_happened_after"),
+        "test_nothing_has_happened_after",
+    ),
+    Mutant(
+        "result-beside-the-transaction",
+        "The result of an atomic task is saved and its package removed after its commit",
+        "django_q/cluster/atomic_runs.py",
+        "                if outcome.success:\n                    outcome = self._settle(receipt, outcome, commit)\n",
+        "                if outcome.success:\n                    commit.ended = None\n                    return outcome\n",
+        Check(
+            "tests/integration/test_atomic.py::test_effect_result_and_end_come_together"
+        ),
+        "test_effect_result_and_end_come_together",
+    ),
+    Mutant(
+        "lost-commit-has-failed",
+        "A commit whose answer was lost is taken for undone without a look",
+        "django_q/cluster/atomic_runs.py",
+        "        return judge(error) is Mishap.LOST and self._is_gone(receipt)\n",
+        "        return False\n",
+        Check(
+            "tests/integration/test_atomic.py::test_commit_whose_answer_is_lost_counts_if_the_package_is_gone"
+        ),
+        "test_commit_whose_answer",
     ),
 )

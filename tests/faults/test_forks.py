@@ -38,8 +38,8 @@ def test_row_54_start_with_open_connections_and_a_thread(
     cluster.wait_until_running(within=60)
     with bench.load(count=20):
         # A replacement is started beside all the others, and by then they are at work.
-        cluster.kill("worker")
-        wait_until(cluster.is_whole)
+        killed = cluster.kill("worker")
+        wait_until(lambda: killed not in cluster.pids("worker") and cluster.is_whole())
         wait_until(lambda: not shared_sockets(cluster))
     assert bench.count().twice <= WORKERS
     assert not shared_sockets(cluster)
