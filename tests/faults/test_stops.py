@@ -101,10 +101,12 @@ def test_row_17_sigterm_with_a_wedged_task(bench: Bench) -> None:
 @pytest.mark.core
 @row(18, "rolling deploy")
 def test_row_18_rolling_deploy(bench: Bench) -> None:
-    old = bench.start(retry=LONG)
+    # What SQS sends in the moment in which a cluster ends is nobody's for so long.
+    retry = LONG if bench.place.keeps_lists else LONG / 4
+    old = bench.start(retry=retry)
     with bench.load(rate=10):
         for version in range(3):
-            new = bench.start(retry=LONG)
+            new = bench.start(retry=retry)
             for number in range(50):
                 bench.send(f"{version}-{number}", 0.005)
             old.terminate()
