@@ -81,11 +81,22 @@ MUTANTS: Final = (
         "> bench.wait_for_recovery(within=LEASE + 5",
     ),
     Mutant(
-        "no-fence",
+        "late-acknowledgement",
         "Whoever names a row of the queue may remove it, also a cluster that has lost it",
         "django_q/brokers/table.py",
         "        by_delivery = defaultdict(list)\n",
         "        return self.ids([row for row, _ in pairs])\n        by_delivery = defaultdict(list)\n",
+        Check(
+            f"{CONTRACT}/test_orm.py::TestORM::test_late_acknowledgement_removes_nothing"
+        ),
+        "> assert broker.acknowledge_many([lost]) == set()",
+    ),
+    Mutant(
+        "no-fence",
+        "A cluster goes on with what it has lost to another one",
+        "django_q/cluster/pushing.py",
+        "            self._lose(lost)\n",
+        "            pass\n",
         Row("orm-sqlite", 11),
         "test_row_11",
     ),
@@ -144,8 +155,10 @@ MUTANTS: Final = (
         "django_q/cluster/working.py",
         "            line.send(encode_report(report._replace(again=True)))\n",
         "            self.kept = {}\n",
-        Row("orm-sqlite", 5),
-        "test_row_05",
+        Check(
+            f"{UNIT}/test_keeping.py::test_next_monitor_gets_what_the_former_has_not_saved"
+        ),
+        '> assert heard(desk.meet_monitor()) == [-2, "hello"]',
     ),
     Mutant(
         "void-is-not-raised",

@@ -237,7 +237,7 @@ def fill_while_it_works(bench: Bench, disk: Disk, *, refuses: bool) -> None:
             with disk.full():
                 if refuses:
                     use_up_the_rest(bench)
-                wait_until(lambda: cluster.says(f"{AWAY}|{RESULTS_WAIT}"), 30)
+                wait_until(lambda: says_so_or_is_idle(bench, cluster), 30)
             # With what was queued while results waited, which is much on slow machines.
             wait_until_it_works(bench, within=15)
         assert_never_twice(bench)
@@ -251,19 +251,25 @@ def wait_until_refused(bench: Bench, within: float = 10) -> None:
     wait_until(lambda: bench.refused() > before, within)
 
 
+def says_so_or_is_idle(bench: Bench, cluster: RunningCluster) -> bool:
+    """Perhaps all that was queued had ended, and there was room for that."""
+    is_idle = bench.rows() == len(bench.acknowledged())
+    return is_idle or cluster.says(f"{AWAY}|{RESULTS_WAIT}")
+
+
 def use_up_the_rest(bench: Bench) -> None:
-    """A database has room in files that it has already, so queue large packages
-    elsewhere until the small ones of the producers find none.
+    """A database has room in files that it has already: queue packages elsewhere until
+    those of the producers find none.
     """
     before = bench.refused()
-    with closing(get_broker(f"large-{bench.folder.name}"[:60])) as elsewhere:
+    with closing(get_broker(f"filler-{bench.folder.name}"[:60])) as elsewhere:
 
         def one_is_refused() -> bool:
             with suppress(Error, BrokerError):
-                elsewhere.enqueue("x" * 200_000)
+                elsewhere.enqueue("x" * 2000)
             return bench.refused() > before
 
-        wait_until(one_is_refused, within=30, every=0.1)
+        wait_until(one_is_refused, within=30, every=0.01)
 
 
 def wait_until_it_works(bench: Bench, within: float = 5) -> None:
