@@ -224,8 +224,8 @@ MUTANTS: Final = (
         "django_q/cluster/recovery.py",
         "        strays = [d for d in broker.held() if str(d.receipt) not in known]\n",
         "        strays = [d for d in () if str(d.receipt) not in known]\n",
-        Row("redis", 34),
-        "test_row_34",
+        Check(f"{UNIT}/test_recovery.py::test_what_an_unheard_answer_brought_is_taken"),
+        "> assert scene.recovery.take_strays(scene.broker, at_once=True)",
     ),
     Mutant(
         "nothing-goes-back",
@@ -233,8 +233,10 @@ MUTANTS: Final = (
         "django_q/cluster/pushing.py",
         "            self.broker.release([entry.receipt for entry in entries])\n",
         "",
-        Row("orm-sqlite", 13),
-        "test_row_13",
+        Check(
+            f"{ACCEPTANCE}/test_stops_cleanly.py::test_busy_cluster_finishes_what_runs_and_gives_the_rest_back_at_once"
+        ),
+        "> wait_until(lambda: waiting(cluster) == 10",
     ),
     Mutant(
         "outbox-first",
@@ -271,8 +273,8 @@ MUTANTS: Final = (
         "django_q/cluster/lockfile.py",
         "                    if is_dead:\n                        rescue(cluster)\n",
         "                    if cluster:\n                        rescue(cluster)\n",
-        Row("orm-sqlite", 41),
-        "test_row_41",
+        Check(f"{UNIT}/test_lockfile.py::test_fork_of_a_task_counts_as_alive"),
+        "test_fork_of_a_task",
     ),
     Mutant(
         "copies-run",
