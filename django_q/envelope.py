@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -32,6 +33,9 @@ INHERITED: Final = ("group", "cached", "sync")
 
 HANDED_ON: Final = ("stop_on_failure", "atomic")
 """What a link has from the one before it, unless it says something itself."""
+
+RANDOM_UUID: Final = 0xF000_C000_0000_0000_0000, 0x4000_8000_0000_0000_0000
+"""The bits that say that a UUID is random: where they are, and what they are."""
 
 LINKS: Final = uuid.UUID("5a2f0c1e-7d0b-5c3a-9d5c-6f2c1f0f8f0e")
 """Namespace of the ids of links and of the parts of an iterable."""
@@ -100,7 +104,8 @@ class Envelope:
             message = f"A task is a function or its dotted path, not {func!r}."
             raise TypeError(message)
         check_options(options)
-        task_id = _digits(options.get("task_id") or uuid.uuid4())
+        given_id = options.get("task_id")
+        task_id = _digits(given_id) if given_id else new_id()
         name = options.get("task_name") or humanhash.humanize(task_id)
         given = {k: v for k, v in options.items() if k in OPTIONAL_KEYS}
         return cls(id=task_id, name=name, func=func, args=args, kwargs=kwargs, **given)
@@ -145,7 +150,7 @@ class Envelope:
             # Earlier releases that go on with the chain ask for both of them.
             task = {"cached": False, "sync": False} | task
         extra: dict[str, Any] = task.pop("extra")
-        return task | extra
+        return task | extra if extra else task
 
     def as_shown(self) -> dict[str, Any]:
         """The task dict as a worker shows it: it has taken the time limit out."""
@@ -212,11 +217,26 @@ class Envelope:
 
     def served_by(self, cluster: str, **facts: Any) -> Envelope:
         """The same task, as the cluster that runs it shows it, with these facts."""
+        return self._with(cluster=cluster, extra={**self.extra, **facts})
+
+    def called_with(self, args: tuple[Any, ...], name: str | None = None) -> Envelope:
+        """Another task like this one: it has these arguments, an id of its own, and this
+        name or that which follows from its id.
+        """
+        task_id = new_id()
+        return self._with(
+            id=task_id,
+            name=name or humanhash.humanize(task_id),
+            args=args,
+            kwargs=dict(self.kwargs),
+            started=clock.now(),
+        )
+
+    def _with(self, **changes: Any) -> Envelope:
         # As dataclasses.replace does, in a tenth of its time: each task comes by here.
-        served = object.__new__(Envelope)
-        extra = {**self.extra, **facts}
-        served.__dict__.update(self.__dict__, cluster=cluster, extra=extra)
-        return served
+        other = object.__new__(Envelope)
+        other.__dict__.update(self.__dict__, **changes)
+        return other
 
 
 OPTIONAL_KEYS: Final = frozenset(
@@ -228,6 +248,12 @@ KNOWN_KEYS: Final = OPTIONAL_KEYS.union(FIXED_KEYS)
 def is_task(thing: object) -> bool:
     """Whether this is a task dict: a package may hold anything else as well."""
     return isinstance(thing, Mapping) and all(key in thing for key in FIXED_KEYS)
+
+
+def new_id() -> str:
+    """The digits of a random UUID. Each task gets one, and the object is not needed."""
+    bits = int.from_bytes(os.urandom(16)) & ~RANDOM_UUID[0] | RANDOM_UUID[1]
+    return f"{bits:032x}"
 
 
 def derived_id(task_id: str, what: str) -> str:

@@ -28,6 +28,9 @@ REST: Final = 5.0
 to ask a broker that is away may take longer than the caller would like to wait.
 """
 
+MOST_NAMED: Final = 500
+"""Tasks that one statement names: older SQLite takes no more than 999 values."""
+
 ERROR_SHOWN: Final = 1000
 """Characters of an error that are kept."""
 
@@ -49,28 +52,34 @@ def is_there() -> bool:
     return table in connections[using].introspection.table_names()
 
 
-def write(new: Consignment) -> None:
-    """Write a package into the outbox, in the caller's transaction where there is one.
+def write(*new: Consignment) -> None:
+    """Write packages into the outbox, in the caller's transaction where there is one.
 
     Under the same task id once.
     """
     using = write_alias()
     with writing(using):
-        entry = OutboxEntry(
-            task_id=str(new.task_id),
-            queue=new.queue,
-            package=new.package,
-            created=_moment(using),
-            due=_moment(using, GRACE),
-        )
-        _entries(using).bulk_create([entry], ignore_conflicts=True)
+        moment, due = _moment(using), _moment(using, GRACE)
+        entries = [
+            OutboxEntry(
+                task_id=str(each.task_id),
+                queue=each.queue,
+                package=each.package,
+                created=moment,
+                due=due,
+            )
+            for each in new
+        ]
+        _entries(using).bulk_create(entries, ignore_conflicts=True)
 
 
 def remove(ids: Collection[str], *, patient: bool = False) -> None:
     """Take tasks out of the outbox: they are sent."""
-    using = write_alias()
+    using, left = write_alias(), list(ids)
     with writing(using, patient=patient):
-        _entries(using).filter(task_id__in=ids).delete()
+        for start in range(0, len(left), MOST_NAMED):
+            some = left[start : start + MOST_NAMED]
+            _entries(using).filter(task_id__in=some).delete()
 
 
 class Courier:
@@ -83,18 +92,19 @@ class Courier:
         self._rests: dict[str, float] = {}
         """Queues whose broker failed, and until when nothing is sent there from here."""
 
-    def deliver(self, new: Consignment, send: Callable[[], None]) -> None:
-        """Send one package, unless its broker failed a moment ago."""
-        if monotonic() < self._rests.get(new.queue, 0.0):
+    def deliver(self, new: Sequence[Consignment], send: Callable[[], None]) -> None:
+        """Send packages of one queue, unless its broker failed a moment ago."""
+        queue = new[0].queue
+        if monotonic() < self._rests.get(queue, 0.0):
             return
         try:
             send()
-            remove([str(new.task_id)])
+            remove([str(each.task_id) for each in new])
         except Exception as error:  # noqa: BLE001 - the caller's work is committed
-            self._rest(new.queue, error)
+            self._rest(queue, error)
         else:
-            if self._rests.pop(new.queue, None) is not None:
-                logger.info("Tasks for %s are sent at once again", clean(new.queue))
+            if self._rests.pop(queue, None) is not None:
+                logger.info("Tasks for %s are sent at once again", clean(queue))
 
     def _rest(self, queue: str, error: Exception) -> None:
         was_resting = queue in self._rests

@@ -14,6 +14,7 @@ from redis.exceptions import ConnectionError  # noqa: A004 - the client's name f
 
 from django_q.brokers.base import Broker, Consignment, Delivery
 from django_q.brokers.contact import Contact
+from django_q.brokers.loads import LARGEST_LOAD, loads
 from django_q.brokers.redis_call import Call
 from django_q.brokers.redis_cautions import cautions
 from django_q.brokers.redis_client import at_home, connect, plain_words, version_of
@@ -41,10 +42,8 @@ from django_q.brokers.redis_scripts import (
     SIZES,
 )
 from django_q.brokers.redis_slips import (
-    LARGEST_LOAD,
     deliver,
     deliveries,
-    loads,
     new_token,
     one_line,
     words_of,

@@ -1,19 +1,12 @@
-"""What goes to Redis and what comes back: portions of packages, slips, receipts."""
+"""What goes to Redis and what comes back: packages, slips, receipts."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from time import time_ns
-from typing import Final
 
 from django_q.brokers.base import Consignment, Delivery, bounded
-
-LARGEST_LOAD: Final = 16 * 1024 * 1024
-"""Bytes of packages that travel in one go, or one package that is larger."""
-
-MOST_AT_ONCE: Final = 1000
-"""Packages that are queued in one go: Redis does nothing else meanwhile."""
 
 
 def new_token() -> str:
@@ -32,21 +25,6 @@ def deliver(receipt: str, slip: bytes) -> Delivery:
     header, _, package = slip.partition(b"\n")
     counts = map(int, header.split(b" ", 4)[:4])
     return Delivery(receipt, package.decode(errors="replace"), *counts)
-
-
-def loads(consignments: Sequence[Consignment]) -> Iterator[list[Consignment]]:
-    """The same in portions that Redis can take at once."""
-    load: list[Consignment] = []
-    size = 0
-    for consignment in consignments:
-        length = len(consignment.package)
-        if load and (len(load) == MOST_AT_ONCE or size + length > LARGEST_LOAD):
-            yield load
-            load, size = [], 0
-        load.append(consignment)
-        size += length
-    if load:
-        yield load
 
 
 def words_of(consignment: Consignment) -> tuple[str | bytes, ...]:

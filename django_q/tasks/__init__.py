@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.utils.module_loading import import_string
 
 from django_q.models import Schedule, Task
+from django_q.tasks.bulk import aasync_bulk, async_bulk
 from django_q.tasks.chains import Chain, async_chain
 from django_q.tasks.enqueue import aasync_task, async_task
 from django_q.tasks.groups import (
@@ -38,8 +39,10 @@ __all__ = [
     "Iter",
     "Schedule",
     "Task",
+    "aasync_bulk",
     "aasync_task",
     "aresult",
+    "async_bulk",
     "async_chain",
     "async_iter",
     "async_task",

@@ -7,11 +7,12 @@ import contextvars
 import importlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final
+from logging import DEBUG, INFO
+from typing import Any, Final, NamedTuple, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -36,8 +37,9 @@ from django_q.tasks.advice import (
 from django_q.tasks.atomicity import check_place
 from django_q.tasks.inline import run_inline
 
+Value = TypeVar("Value")
 Send = Callable[[], None]
-"""What puts one package on its queue."""
+"""What puts packages on their queue."""
 
 
 class KeptBrokers(threading.local):
@@ -94,11 +96,7 @@ def async_task(func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> str
     function is called at once, and what it raises is raised here after the failure was
     saved.
     """
-    if _is_in_coroutine():
-        if settings.DEBUG:
-            _adviser.say(IN_COROUTINE)
-        return _through_a_thread(partial(_async_task, func, args, kwargs))
-    return _async_task(func, args, kwargs)
+    return outside_loop(partial(_async_task, func, args, kwargs))
 
 
 async def aasync_task(func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> str:
@@ -122,15 +120,8 @@ def _async_task(
     func: Callable[..., Any] | str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> str:
     options, keywords = split_options(func, kwargs)
-    if options.get("outbox") and options.get("broker") is not None:
-        message = "Only the brokers of the settings have an outbox, not 'broker'."
-        raise TypeError(message)
-    envelope = Envelope.from_call(func, args, keywords, options)
-    envelope = envelope.with_defaults(get_options()).announced()
-    _check_functions(envelope)
-    _check_length(envelope)
-    if settings.DEBUG:
-        _adviser.consider(envelope, kwargs)
+    envelope = prepare(func, args, keywords, options).announced()
+    check(envelope, kwargs)
     dispatch(envelope, options.get("broker"))
     if "task_name" not in kwargs and isinstance(kwargs.get("q_options"), dict):
         # Callers that use one dictionary for many tasks rely on it: one has the name.
@@ -138,64 +129,115 @@ def _async_task(
     return envelope.id
 
 
-def _check_functions(envelope: Envelope) -> None:
+def prepare(
+    func: Callable[..., Any] | str,
+    args: tuple[Any, ...],
+    keywords: dict[str, Any],
+    options: dict[str, Any],
+) -> Envelope:
+    """The task of a call, with the settings that travel with it."""
+    if options.get("outbox") and options.get("broker") is not None:
+        message = "Only the brokers of the settings have an outbox, not 'broker'."
+        raise TypeError(message)
+    envelope = Envelope.from_call(func, args, keywords, options)
+    return envelope.with_defaults(get_options())
+
+
+def check(envelope: Envelope, given: Mapping[str, Any]) -> None:
+    """Refuse what can't run here; `given` are the keywords of the caller."""
     check_call(envelope.func)
     if envelope.hook:
         check_call(envelope.hook)
-
-
-def _check_length(envelope: Envelope) -> None:
-    """Each link carries all that follow it: the work grows with the square."""
     if envelope.chain and len(envelope.chain) >= LONGEST_CHAIN:
+        # Each link carries all that follow it: the work grows with the square.
         length = len(envelope.chain) + 1
         message = f"A chain has at most {LONGEST_CHAIN:,} tasks, not {length:,}."
         raise ValueError(message)
+    if settings.DEBUG:
+        _adviser.consider(envelope, given)
 
 
 # -- dispatch
 
 
+class Route(NamedTuple):
+    """What of a task says how it gets to a worker: those that agree can go together."""
+
+    cluster: str | None
+    sync: bool | None
+    outbox: bool | None
+    atomic: bool
+
+    @classmethod
+    def of(cls, envelope: Envelope) -> Route:
+        is_atomic = bool(envelope.atomic)
+        if envelope.undecided_options and "atomic" in envelope.undecided_options:
+            is_atomic = False
+        return cls(envelope.cluster, envelope.sync, envelope.outbox, is_atomic)
+
+
+class Sender:
+    """Puts tasks of one route on their queue: at once, after the commit, or by way of
+    the outbox.
+    """
+
+    def __init__(self, route: Route, broker: Broker | None = None) -> None:
+        self._broker = broker or keep_broker(route.cluster)
+        if route.atomic:
+            check_place(self._broker)
+        self._has_outbox = broker is None and _has_outbox(route.outbox, self._broker)
+        self._queue = self._broker.short_key
+        if self._has_outbox:
+            self._queue = route.cluster or get_options().queue
+
+    def consign(self, envelope: Envelope) -> Consignment:
+        """A task, ready to be sent."""
+        return Consignment(seal(envelope), self._queue, envelope.id)
+
+    def send(self, new: Sequence[Consignment], name: str = "") -> None:
+        """Send them all; `name` is that of a single one."""
+        send = partial(_send, self._broker, new, name)
+        if self._has_outbox:
+            _post(new, send)
+        elif self._broker.database is None and _waits_for_commit():
+            send_after_commit(send)
+        else:
+            send()
+
+
 def dispatch(envelope: Envelope, broker: Broker | None = None) -> None:
     """Run the task here and now if it says so, else put it on a broker."""
-    package = seal(envelope)
     if envelope.sync:
         # Only cached results ask for the broker: sync mode works without one.
         list_key = _list_key(envelope, broker) if envelope.cached else None
-        run_inline(package, get_options(), list_key)
+        run_inline(seal(envelope), get_options(), list_key)
         return
     warn_of_main(envelope)
-    chosen = broker or keep_broker(envelope.cluster)
-    if envelope.atomic and "atomic" not in (envelope.undecided_options or ()):
-        check_place(chosen)
-    send = partial(_send, chosen, package, envelope)
-    if broker is None and _has_outbox(envelope, chosen):
-        queue = envelope.cluster or get_options().queue
-        _post(Consignment(package, queue, envelope.id), send)
-        return
-    waits = get_options().send_on_commit and _afterwards.get() is None
-    if chosen.database is None and waits:
-        send_after_commit(send)
-    else:
-        send()
+    sender = Sender(Route.of(envelope), broker)
+    sender.send([sender.consign(envelope)], envelope.name)
 
 
-def _has_outbox(envelope: Envelope, broker: Broker) -> bool:
+def _has_outbox(own: bool | None, broker: Broker) -> bool:
     """Not where the queue itself is in the database of the outbox."""
-    own = envelope.outbox
     wanted = get_options().outbox if own is None else own
-    is_elsewhere = broker.database != outbox.write_alias()
-    return bool(wanted) and is_elsewhere and outbox.is_there()
+    return (
+        bool(wanted) and broker.database != outbox.write_alias() and outbox.is_there()
+    )
 
 
-def _post(new: Consignment, send: Send) -> None:
-    """Write a package into the outbox, and send it after the commit.
+def _waits_for_commit() -> bool:
+    return get_options().send_on_commit and _afterwards.get() is None
+
+
+def _post(new: Sequence[Consignment], send: Send) -> None:
+    """Write packages into the outbox, and send them after the commit.
 
     Inside a transaction of other databases only, it can't be undone with that: then
     writing waits as well.
     """
     deliver: Send = partial(_courier.deliver, new, send)
     if _is_in_transaction(connections[outbox.write_alias()]):
-        outbox.write(new)
+        outbox.write(*new)
     else:
         deliver = partial(_write_and_deliver, new, deliver)
     afterwards = _afterwards.get()
@@ -205,8 +247,8 @@ def _post(new: Consignment, send: Send) -> None:
         afterwards.append(deliver)
 
 
-def _write_and_deliver(new: Consignment, deliver: Send) -> None:
-    outbox.write(new)
+def _write_and_deliver(new: Sequence[Consignment], deliver: Send) -> None:
+    outbox.write(*new)
     deliver()
 
 
@@ -251,10 +293,16 @@ def send_after_commit(send: Send) -> None:
     send()
 
 
-def _send(broker: Broker, package: str, envelope: Envelope) -> None:
-    broker_id = verbs.enqueue(broker, package, envelope.id)
-    logger.info("Enqueued [%s] %s", clean(broker.list_key), clean(broker_id))
-    logger.debug("Pushed (%s, %s)", clean(envelope.name), envelope.id)
+def _send(broker: Broker, new: Sequence[Consignment], name: str) -> None:
+    if len(new) == 1:
+        what = verbs.enqueue(broker, new[0].package, new[0].task_id)
+    else:
+        broker.enqueue_many(new)
+        what = f"{len(new)} tasks"
+    if logger.isEnabledFor(INFO):
+        logger.info("Enqueued [%s] %s", clean(broker.list_key), clean(what))
+    if name and logger.isEnabledFor(DEBUG):
+        logger.debug("Pushed (%s, %s)", clean(name), new[0].task_id)
 
 
 def _list_key(envelope: Envelope, broker: Broker | None) -> str:
@@ -270,22 +318,22 @@ def _is_in_transaction(connection: BaseDatabaseWrapper) -> bool:
 # -- called from a coroutine
 
 
-def _is_in_coroutine() -> bool:
+def outside_loop(call: Callable[[], Value]) -> Value:
+    """Call it here, or in a thread: Django's database connections refuse to work in one
+    that runs a loop.
+    """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return False
-    return True
-
-
-def _through_a_thread(call: Callable[[], str]) -> str:
-    """Django's database connections refuse to work in a thread that runs a loop."""
+        return call()
+    if settings.DEBUG:
+        _adviser.say(IN_COROUTINE)
     context = contextvars.copy_context()
     with ThreadPoolExecutor(max_workers=1) as thread:
         return thread.submit(context.run, _call_and_disconnect, call).result()
 
 
-def _call_and_disconnect(call: Callable[[], str]) -> str:
+def _call_and_disconnect(call: Callable[[], Value]) -> Value:
     try:
         return call()
     finally:

@@ -15,6 +15,8 @@ import pytest
 from django.db import transaction
 
 from django_q.brokers import Broker, Consignment, Delivery, verbs
+from django_q.envelope import Envelope
+from django_q.tasks import async_bulk
 from tests.waiting import wait_until
 
 PACKAGES = {
@@ -218,6 +220,12 @@ class BrokerContract:
         broker.enqueue_many(packages)
         assert sorted(packages_of(take(broker, 5))) == ["0", "2"]
         assert packages_of(take(elsewhere, 5)) == ["1"]
+
+    def test_tasks_come_in_bulk(self, broker: Broker):
+        ids = async_bulk("a.b", ((number,) for number in range(5)), broker=broker)
+        envelopes = [Envelope.open(package) for package in packages_of(take(broker, 5))]
+        assert sorted(each.id for each in envelopes) == sorted(ids)
+        assert sorted(each.args for each in envelopes) == [(n,) for n in range(5)]
 
     def test_nothing_is_enqueued_by_enqueuing_nothing(self, broker: Broker):
         broker.enqueue_many([])

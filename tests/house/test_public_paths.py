@@ -106,7 +106,9 @@ SIGNATURES: dict[str, str] = {
     "tasks.Iter": (
         "(func=None, args=None, kwargs=None, cached=None, sync=None, broker=None)"
     ),
+    "tasks.aasync_bulk": "(func, args_iter, **kwargs)",
     "tasks.aasync_task": "(func, *args, **kwargs)",
+    "tasks.async_bulk": "(func, args_iter, **kwargs)",
     "tasks.async_chain": (
         "(chain, group=None, cached=None, sync=None, broker=None, *, "
         "stop_on_failure=None, atomic=None)"

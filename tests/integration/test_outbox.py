@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from io import StringIO
@@ -31,9 +31,9 @@ from django_q.cluster.scheduling import Scheduler
 from django_q.conf import get_options
 from django_q.exceptions import PackageTooLarge
 from django_q.models import OrmQ, OutboxEntry, Schedule, Task
-from django_q.outbox import Courier
+from django_q.outbox import MOST_NAMED, Courier
 from django_q.signing import SignedPackage
-from django_q.tasks import async_task
+from django_q.tasks import async_bulk, async_task
 from tests.aliases import added_database
 from tests.functions import add
 from tests.servers import RedisServer, free_port
@@ -128,6 +128,19 @@ def test_broker_that_is_away_is_said_once_and_costs_no_task(
     assert entries() == sent
     assert len(caplog.records) == 1
     assert "wait in the outbox" in caplog.text
+
+
+def test_tasks_in_bulk_are_in_the_table_until_the_commit(on_redis: Broker) -> None:
+    with transaction.atomic():
+        ids = async_bulk(add, ((n,) for n in range(MOST_NAMED + 1)))
+        assert entries() == ids
+        assert on_redis.queue_size() == 0
+    assert entries() == []
+    assert on_redis.queue_size() == len(ids)
+
+
+def test_tasks_in_bulk_outlive_a_broker_that_is_away(away: Broker) -> None:
+    assert async_bulk(add, [(1,), (2,)]) == entries()
 
 
 def test_send_on_commit_off_does_not_send_before_the_commit(
@@ -377,7 +390,7 @@ def test_slot_goes_out_after_its_row_has_moved_on(
     row = plan()
     seen = []
 
-    def look(self: Courier, new: Consignment, send: Any) -> None:
+    def look(self: Courier, new: Sequence[Consignment], send: Any) -> None:
         in_transaction = transaction.get_connection().in_atomic_block
         seen.append((in_transaction, entries(), Schedule.objects.get().task))
         usual(self, new, send)

@@ -19,10 +19,10 @@ from redis import Redis as Client
 
 from django_q.brokers import Consignment, Delivery, redis_broker
 from django_q.brokers.front import Front
+from django_q.brokers.loads import LARGEST_LOAD, MOST_AT_ONCE, loads
 from django_q.brokers.redis_broker import Redis
 from django_q.brokers.redis_keys import beside
 from django_q.brokers.redis_scripts import FETCH
-from django_q.brokers.redis_slips import LARGEST_LOAD, MOST_AT_ONCE, loads
 from django_q.dashboard.snapshot import take_snapshot
 from django_q.exceptions import BrokerError, BrokerUnavailable
 from django_q.status import Stat

@@ -1,0 +1,105 @@
+"""Bulk: one function, many calls, sent in loads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import groupby
+from typing import Any, Final
+
+from asgiref.sync import sync_to_async
+
+from django_q.brokers.loads import loads
+from django_q.envelope import Envelope
+from django_q.logs import clean, print_safely
+from django_q.task_options import split_options
+from django_q.tasks.advice import warn_of_main
+from django_q.tasks.enqueue import (
+    Route,
+    Sender,
+    check,
+    dispatch,
+    outside_loop,
+    prepare,
+)
+
+OF_ONE_TASK: Final = frozenset({"task_id", "slot", "iter_index"})
+"""Options that no two tasks have in common."""
+
+
+def async_bulk(
+    func: Callable[..., Any] | str, args_iter: Iterable[Any], **kwargs: Any
+) -> list[str]:
+    """Queue a function once for each member of an iterable, and give the tasks' ids.
+
+    Each member is a tuple or list, the positional arguments of one call. Keywords are
+    those of async_task, and all calls have them in common. Tasks are sent in loads of up
+    to a thousand as the iterable gives them, so it may be a generator of millions.
+
+    What is raised for one member leaves those of the loads before it queued, and those of
+    its own load not: a note on the error says how many were. Inside a transaction, all of
+    them come and go with that.
+
+    Raises TypeError for a member that is neither tuple nor list, and for a `task_id`;
+    else what async_task raises.
+    """
+    return outside_loop(partial(_async_bulk, func, args_iter, kwargs))
+
+
+async def aasync_bulk(
+    func: Callable[..., Any] | str, args_iter: Iterable[Any], **kwargs: Any
+) -> list[str]:
+    """async_bulk for coroutines."""
+    return await sync_to_async(async_bulk)(func, args_iter, **kwargs)
+
+
+def _async_bulk(
+    func: Callable[..., Any] | str, args_iter: Iterable[Any], kwargs: dict[str, Any]
+) -> list[str]:
+    options, keywords = split_options(func, kwargs)
+    for name in sorted(options.keys() & OF_ONE_TASK):
+        message = f"{name!r} is for one task: async_bulk queues many."
+        raise TypeError(message)
+    model = prepare(func, (), keywords, options)
+    if not model.sync:
+        warn_of_main(model)
+    calls = _calls(model, args_iter, options.get("task_name"), kwargs)
+    ids: list[str] = []
+    try:
+        for some in _send_all(calls, options.get("broker")):
+            ids += some
+    except Exception as error:
+        error.add_note(f"Tasks that async_bulk had queued before: {len(ids):,}")
+        raise
+    return ids
+
+
+def _calls(
+    model: Envelope, args_iter: Iterable[Any], name: str | None, given: dict[str, Any]
+) -> Iterator[Envelope]:
+    """A task like the model for each member, as the receivers of pre_enqueue leave it."""
+    for index, args in enumerate(args_iter):
+        if not isinstance(args, tuple | list):
+            shown = clean(print_safely(args, repr), 80)
+            message = (
+                f"Member {index} must be a tuple or list of arguments, not {shown}."
+                " For a single one, write (argument,)."
+            )
+            raise TypeError(message)
+        envelope = model.called_with(tuple(args), name).announced()
+        check(envelope, given)
+        yield envelope
+
+
+def _send_all(calls: Iterator[Envelope], broker: Any) -> Iterator[list[str]]:
+    """Send them on, and give the ids of those that were."""
+    for route, alike in groupby(calls, key=Route.of):
+        if route.sync:
+            for envelope in alike:
+                dispatch(envelope, broker)
+                yield [envelope.id]
+            continue
+        sender = Sender(route, broker)
+        for load in loads(map(sender.consign, alike)):
+            sender.send(load)
+            yield [str(each.task_id) for each in load]
