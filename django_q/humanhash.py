@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import uuid as uuids
 from collections.abc import Sequence
-from functools import reduce
-from operator import xor
 from typing import Any
 
 __all__ = ["DEFAULT_WORDLIST", "HumanHasher", "humanize", "uuid"]
@@ -301,12 +299,14 @@ class HumanHasher:
         if size == 0:
             message = f"{len(source)} bytes don't make {target} words."
             raise ValueError(message)
-        ends = [size * (run + 1) for run in range(target - 1)] + [len(source)]
-        starts = range(0, size * target, size)
-        return [
-            reduce(xor, source[start:end])
-            for start, end in zip(starts, ends, strict=True)
-        ]
+        # All runs at once, as one number of so many bytes.
+        regular = size * target
+        folded = 0
+        for place in range(size):
+            folded ^= int.from_bytes(source[place:regular:size])
+        for byte in source[regular:]:
+            folded ^= byte
+        return list(folded.to_bytes(target))
 
     def uuid(self, **how: Any) -> tuple[str, str]:
         """A fresh (name, 32 hexadecimal digits); keywords as for `humanize`."""

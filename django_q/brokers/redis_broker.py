@@ -20,7 +20,7 @@ from django_q.brokers.redis_cautions import cautions
 from django_q.brokers.redis_client import at_home, connect, plain_words, version_of
 from django_q.brokers.redis_cluster import is_cluster
 from django_q.brokers.redis_keys import key_of, queue_of
-from django_q.brokers.redis_lua import Script, ask
+from django_q.brokers.redis_lua import Script
 from django_q.brokers.redis_rights import require_rights
 from django_q.brokers.redis_scripts import (
     ACKNOWLEDGE,
@@ -48,6 +48,7 @@ from django_q.brokers.redis_slips import (
     one_line,
     words_of,
 )
+from django_q.brokers.redis_talk import ask
 from django_q.conf import get_options
 from django_q.exceptions import BrokerUnavailable
 from django_q.humanhash import humanize
@@ -114,7 +115,7 @@ class Redis(Broker):
         priority: int = 0,
     ) -> str | int:
         """Gives the task's id, or else the length of the list."""
-        one = Consignment(package, self.short_key, task_id, delay, priority)
+        one = Consignment(package, "", task_id, delay, priority)
         length = self._enqueue(self.list_key, [one])
         return task_id or length
 

@@ -10,8 +10,8 @@ from redis.exceptions import RedisError, ResponseError, TimeoutError  # noqa: A0
 
 from django_q.brokers.redis_client import ANSWERS_WITHIN, is_outage
 from django_q.brokers.redis_keys import beside
-from django_q.brokers.redis_lua import ask
 from django_q.brokers.redis_scripts import SETTLE
+from django_q.brokers.redis_talk import ask
 from django_q.logs import clean, logger
 
 LONGEST_WAIT: Final = 3.0

@@ -32,8 +32,9 @@ import hashlib
 from functools import cached_property
 from typing import Any, Final
 
-from redis import Redis
 from redis.exceptions import NoScriptError
+
+from django_q.brokers.redis_talk import ask, converse
 
 COMMON: Final = """
 local ready = KEYS[1]
@@ -341,18 +342,12 @@ class Script:
         text = self.text.encode()
         return hashlib.sha1(text, usedforsecurity=False).hexdigest()
 
-    def __call__(self, client: Redis, key: str, *arguments: str | bytes | float) -> Any:
+    def __call__(self, client: Any, key: str, *arguments: str | bytes | float) -> Any:
         """What it answers about the queue with this list; text comes as bytes, also
         from a client that decodes what it gets: a package may be anything.
         """
         words = (1, key, *arguments)
         try:
-            return ask(client, "EVALSHA", self.digest, *words)
+            return converse(client, "EVALSHA", self.digest, *words)
         except NoScriptError:
             return ask(client, "EVAL", self.text, *words)
-
-
-def ask(client: Redis, command: str, *words: Any) -> Any:
-    """The answer to a command, undecoded."""
-    options: Any = {"NEVER_DECODE": True}
-    return client.execute_command(command, *words, **options)  # type: ignore[no-untyped-call]

@@ -27,13 +27,13 @@ def deliver(receipt: str, slip: bytes) -> Delivery:
     return Delivery(receipt, package.decode(errors="replace"), *counts)
 
 
-def words_of(consignment: Consignment) -> tuple[str | bytes, ...]:
+def words_of(consignment: Consignment) -> tuple[bytes, ...]:
     """A package as the script that queues it is told of it."""
     package, _, task_id, delay, priority = consignment
-    options = ""
+    options = b""
     if delay > 0 or priority:
-        options = f"{max(0, int(delay * 1000))} {bounded(priority)}"
-    return one_line(task_id or ""), options, package.encode()
+        options = b"%d %d" % (max(0, int(delay * 1000)), bounded(priority))
+    return one_line(task_id or "").encode(), options, package.encode()
 
 
 def one_line(text: str) -> str:

@@ -124,6 +124,48 @@ def test_function_of_the_project(redis_server: RedisServer, open_broker: Open) -
 # -- half-open connections
 
 
+class Watched(Client):
+    """A project's own kind of client."""
+
+    def execute_command(self, *words: Any, **options: Any) -> Any:
+        self.seen = [*getattr(self, "seen", ()), words[0]]
+        return super().execute_command(*words, **options)  # type: ignore[no-untyped-call]
+
+
+def test_own_kind_of_client_is_asked_itself(
+    redis_server: RedisServer, open_broker: Open
+) -> None:
+    broker = open_broker({"client": lambda: Watched.from_url(redis_server.url)})
+    assert works(broker)
+    assert {"EVALSHA", "PING"} >= set(broker.connection.seen) >= {"EVALSHA"}
+
+
+def test_whoever_watches_all_clients_sees_what_scripts_are_asked(
+    redis_server: RedisServer, open_broker: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, seen = Client.execute_command, []
+
+    def watch(client: Any, *words: Any, **options: Any) -> Any:
+        seen.append(words[0])
+        return usual(client, *words, **options)  # type: ignore[no-untyped-call]
+
+    broker = open_broker(redis_server.url)
+    broker.enqueue("before")
+    monkeypatch.setattr(Client, "execute_command", watch)
+    broker.enqueue("meanwhile")
+    assert seen == ["EVALSHA"]
+
+
+def test_connections_of_the_pool_are_given_back(
+    redis_server: RedisServer, open_broker: Open, client: Any
+) -> None:
+    broker = open_broker({"port": redis_server.port, "max_connections": 1})
+    broker.enqueue("before")
+    client.client_kill_filter(_type="normal", skipme=True)
+    broker.enqueue("after", task_id="after")
+    assert broker.queue_size() == 2
+
+
 def test_silence_is_noticed(redis_server: RedisServer, open_broker: Open) -> None:
     with Proxy(redis_server.port) as proxy:
         broker = open_broker({"port": proxy.port, "socket_timeout": 0.3})
