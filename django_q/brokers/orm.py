@@ -75,7 +75,7 @@ class ORM(Broker):
         """The table, on a connection that is not stale; asked for by every verb."""
         alias = _alias_of(None)
         freshen(connections[alias])
-        return OrmQ.objects.using(alias)
+        return QuerySet(OrmQ, using=alias)
 
     # -- producing and consuming
 

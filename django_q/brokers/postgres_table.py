@@ -8,7 +8,7 @@ from typing import Final
 
 from django_q.brokers.base import HIGHEST_PRIORITY, Consignment
 from django_q.brokers.dialect import SQL
-from django_q.brokers.table import Change, Row, Table, facts_of
+from django_q.brokers.table import Change, Row, Table, values_of
 from django_q.brokers.trail import Floors, Trail
 from django_q.models import OrmQ
 
@@ -168,8 +168,7 @@ class PostgresTable(Table):
 
     def insert_many(self, new: Sequence[Consignment]) -> None:
         columns = self.new_columns(new)
-        facts = [facts_of(each) | {"lock": each.delay} for each in new]
-        lists = [[each[name] for each in facts] for name in columns]
+        lists = values_of(new, columns, [each.delay for each in new])
         arrays = ", ".join(f"%s::{ARRAYS[name]}[]" for name in columns)
         given = self.columns(columns)
         taken = given.replace(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -79,5 +79,5 @@ class SQLiteTable(Table):
                 return int(cursor.lastrowid)
         return self.find_id(new.task_id)
 
-    def moments(self, delays: Sequence[float]) -> dict[float, str]:
+    def moments(self, delays: Collection[float]) -> dict[float, str]:
         return {delay: self.moment(delay).values[0] for delay in delays}

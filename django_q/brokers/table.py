@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from django_q.brokers.base import Consignment, bounded
@@ -19,6 +20,14 @@ from django_q.transactions import writing
 
 COUNTS: Final = ("deliveries", "starts", "attempts", "rescues")
 COLUMNS: Final = ("id", "payload", *COUNTS, "priority")
+
+FACTS: Final[dict[str, Callable[[Consignment], Any]]] = {
+    "key": attrgetter("queue"),
+    "payload": attrgetter("package"),
+    "task_id": attrgetter("task_id"),
+    "priority": lambda new: bounded(new.priority),
+}
+"""What is known of a new row, by column."""
 
 Pairs = Sequence[tuple[int, int]]
 """Ids of rows, each with the delivery that its receipt names."""
@@ -233,7 +242,7 @@ class Table(Ranks):
         row = dict.fromkeys(columns, "%s") | {"lock": moment.text}
         values: tuple[Any, ...] = ()
         for name in columns:
-            values += moment.values if name == "lock" else (facts_of(new)[name],)
+            values += moment.values if name == "lock" else (FACTS[name](new),)
         text = (
             f"INSERT INTO {self.name} ({self.columns(row)})"
             f" VALUES ({', '.join(row.values())})"
@@ -260,13 +269,12 @@ class Table(Ranks):
             f" VALUES ({', '.join(['%s'] * len(columns))}) {self.or_nothing}"
         )
         with writing(self.connection.alias):
-            moments = self.moments([each.delay for each in new])
-            facts = (facts_of(each) | {"lock": moments[each.delay]} for each in new)
-            rows = [tuple(each[name] for name in columns) for each in facts]
+            moments = self.moments({each.delay for each in new})
+            values = values_of(new, columns, [moments[each.delay] for each in new])
             with self.connection.cursor() as cursor:
-                cursor.executemany(text, rows)
+                cursor.executemany(text, list(zip(*values, strict=True)))
 
-    def moments(self, delays: Sequence[float]) -> dict[float, str]:
+    def moments(self, delays: Collection[float]) -> dict[float, str]:
         """The moments after these delays, as plain values."""
         now = self.moment()
         [[text]] = self.fetch(f"SELECT CAST({now.text} AS CHAR)", now.values)
@@ -352,7 +360,10 @@ class Table(Ranks):
         return self.fetch(text, where.values)
 
 
-def facts_of(new: Consignment) -> dict[str, Any]:
-    """What is known of a new row, by column."""
-    facts = {"key": new.queue, "payload": new.package}
-    return facts | {"task_id": new.task_id, "priority": bounded(new.priority)}
+def values_of(
+    new: Sequence[Consignment], columns: Iterable[str], locks: Sequence[Any]
+) -> list[Sequence[Any]]:
+    """The values of new rows, column by column; of `lock` these."""
+    return [
+        locks if name == "lock" else list(map(FACTS[name], new)) for name in columns
+    ]
