@@ -97,6 +97,7 @@ setup(
     extras_require={
         **CLIENTS,
         **TOOLS,
+        "uvloop": ["uvloop>=0.21"],
         "all": sorted({name for client in CLIENTS.values() for name in client}),
     },
     entry_points={

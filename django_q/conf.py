@@ -42,7 +42,7 @@ FIELDS: Final = frozenset(option.name for option in fields(Options))
 
 FALSY_MEANS_DEFAULT: Final = frozenset(
     {"workers", "timeout", "max_rss", "bulk", "max_attempts", "retry"}
-    | {"max_deliveries", "cpu_affinity", "error_reporter", "name"}
+    | {"max_deliveries", "cpu_affinity", "error_reporter", "name", "concurrency"}
 )
 """Settings whose 0, None or "" meant the default in the earlier releases."""
 

@@ -10,6 +10,9 @@ from urllib.parse import unquote
 LEASE_LIMIT: Final = 30.0
 """Seconds: no lease is longer, so that a dead host's tasks run again soon."""
 
+MOST_THREADS: Final = 64
+"""In one worker: they share one interpreter, and each has its own database connections."""
+
 PLACE: Final = (
     "broker_class",
     "iron_mq",
@@ -45,6 +48,9 @@ class Options:
 
     workers: int | None = None
     """Worker processes; None or 0: one for each processor."""
+
+    concurrency: int = 1
+    """Tasks that each worker runs at once: coroutines on an event loop, others in threads."""
 
     daemonize_workers: bool = True
     """False lets tasks start child processes of their own through multiprocessing."""
@@ -205,6 +211,11 @@ class Options:
     def worker_count(self) -> int:
         """Size of the pool, never 0."""
         return self.workers or count_processors()
+
+    @property
+    def thread_count(self) -> int:
+        """Threads in which a worker runs what is no coroutine, at most."""
+        return min(self.concurrency, MOST_THREADS)
 
     @property
     def lease(self) -> float:

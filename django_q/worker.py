@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from django_q import conf, results
-from django_q.cluster.working import resident_memory_kb
+from django_q.cluster.wear import resident_memory_kb
 from django_q.conf import get_options
 from django_q.execution import Runner
 from django_q.legacy import elsewhere

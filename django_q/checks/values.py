@@ -129,6 +129,7 @@ FROM_ONE: Final = Kind(
 
 SPECIAL: Final[Mapping[str, Kind]] = {
     "workers": FROM_ONE,
+    "concurrency": FROM_ONE,
     "max_deliveries": FROM_ONE,
     "max_package_size": FROM_ONE,
     "max_result_size": FROM_ONE,
@@ -142,6 +143,7 @@ SPECIAL: Final[Mapping[str, Kind]] = {
 
 EXAMPLES: Final[Mapping[str, Any]] = {
     "workers": 4,
+    "concurrency": 8,
     "timeout": 300,
     "retry": 60,
     "recycle": 500,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -63,13 +64,15 @@ class Commit:
         self.is_done = True
 
 
-class AtomicRuns:
+class AtomicRuns(threading.local):
     """Runs tasks of one worker, each in a transaction that begins by locking its package
     and ends by removing it.
 
     Until the commit nothing of it has happened; after it, all has. The lock keeps every
     other cluster from it, also one for which the lease has run out. So there is nothing
     in between at which a crash could double or lose what the task did in this database.
+
+    Each thread has its own, as it has its own connections.
     """
 
     def __init__(self, launch: Launch) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import enum
 import hashlib
+from collections.abc import Container
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -16,9 +17,14 @@ if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
 
 HEADER_WORDS: Final = 16
-ROW_WORDS: Final = 8
+ROW_WORDS: Final = 16
+PLACE_WORDS: Final = 3
 TEXT_BYTES: Final = 192
 """Room for the name of what a worker runs, in UTF-8."""
+
+VOID_PAUSE: Final = 0.01
+"""Seconds between raising `void` and reading `turn`: long enough for any store to
+become visible everywhere (decision 0004)."""
 
 NUMBER_BITS: Final = 24
 DEADLINE_BITS: Final = 38
@@ -49,7 +55,7 @@ class Word(enum.IntEnum):
 
 
 class Cell(enum.IntEnum):
-    """Words of a worker's row; the worker writes all but the last two."""
+    """Words of a worker's row; the worker writes all but `VOID` and `WHO`."""
 
     TURN = 0
     NUMBER = 1
@@ -63,6 +69,21 @@ class Cell(enum.IntEnum):
     """Pusher: no parcel with this number or a lower one may be started."""
     WHO = 7
     """Sentinel: generation and pid."""
+    ROOM = 8
+    """Parcels that it could begin at once: this and the next two only where a worker has
+    several places."""
+    BUSY = 9
+    """Parcels that it has begun and not ended."""
+    RETIRING = 10
+    """1: it begins no more."""
+
+
+class PlaceCell(enum.IntEnum):
+    """Words of one of several places in a worker, which writes them."""
+
+    TURN = 0
+    NUMBER = 1
+    KEY = 2
 
 
 class State(enum.IntEnum):
@@ -96,13 +117,46 @@ class Turn(NamedTuple):
         return cls(word >> (2 + DEADLINE_BITS), state, word & DEADLINE_MASK)
 
 
-class Row:
-    """One worker's row. Read by all, written word by word by its owners."""
+AT_WORK: Final = (State.OPENING, State.RUNNING)
+NOT_IDLE: Final = (*AT_WORK, State.FINISHING)
+"""A hook of an earlier parcel may run before one that is begun."""
 
-    def __init__(self, words: memoryview, start: int, text: memoryview) -> None:
+
+class Begun(NamedTuple):
+    """A parcel that a worker has begun and not ended."""
+
+    number: int
+    key: int
+    is_opening: bool
+
+
+class Place:
+    """One of several places in a worker: what it does there."""
+
+    def __init__(self, words: memoryview) -> None:
+        self._words = words
+
+    def __getitem__(self, cell: PlaceCell) -> int:
+        return int(self._words[cell])
+
+    def __setitem__(self, cell: PlaceCell, value: int) -> None:
+        self._words[cell] = value
+
+
+class Row:
+    """One worker's row. Read by all, written word by word by its owners.
+
+    A worker with several places writes each parcel to one of them, and to the row that
+    which is due first.
+    """
+
+    def __init__(
+        self, words: memoryview, start: int, text: memoryview, places: memoryview
+    ) -> None:
         self._words = words
         self._start = start
         self._text = text
+        self._places = places
 
     def __getitem__(self, cell: Cell) -> int:
         return int(self._words[self._start + cell])
@@ -125,10 +179,32 @@ class Row:
     def turn(self) -> Turn:
         return Turn.unpack(self[Cell.TURN])
 
+    def place(self, index: int) -> Place:
+        """One of its places, by its index from 0."""
+        start = index * PLACE_WORDS
+        return Place(self._places[start : start + PLACE_WORDS])
+
+    def begun(self, states: Container[State] = AT_WORK) -> list[Begun]:
+        """What it has begun and not ended. Of one that lives, as of this moment: whoever
+        decides on that must forbid it to begin more before.
+        """
+        if self[Cell.KEY] or not self._places:
+            found = [(self[Cell.TURN], self[Cell.NUMBER], self[Cell.KEY])]
+        else:
+            words = self._places.tolist()
+            found = list(zip(*(words[n::PLACE_WORDS] for n in PlaceCell), strict=True))
+        seen = [State(word >> DEADLINE_BITS & 3) for word, _number, _key in found]
+        return [
+            Begun(number, key, state is State.OPENING)
+            for state, (_word, number, key) in zip(seen, found, strict=True)
+            if state in states
+        ]
+
     def clear(self) -> None:
         """Make the row ready for a worker; only while nobody uses it."""
         for cell in Cell:
             self[cell] = 0
+        self._places[:] = memoryview(bytes(self._places.nbytes)).cast("Q")
         self.task = ""
 
     def belongs_to(self, generation: int, pid: int) -> None:
@@ -147,33 +223,39 @@ class Row:
 class Board:
     """The cluster's shared memory. Made by the root, handed to every child."""
 
-    def __init__(self, context: BaseContext, rows: int) -> None:
-        size = HEADER_WORDS + rows * (ROW_WORDS + TEXT_BYTES // 8)
+    def __init__(self, context: BaseContext, rows: int, places: int = 0) -> None:
+        """`places`: those of each worker, where it has several."""
+        words = ROW_WORDS + places * PLACE_WORDS + TEXT_BYTES // 8
+        size = HEADER_WORDS + rows * words
         # A line of the processor's cache has 64 bytes; with the rows aligned to it no
         # word lies across two lines, where a store would not be one step.
         padded = context.RawArray(ctypes.c_uint64, size + ROW_WORDS)
-        self._attach(padded, rows)
+        self._attach(padded, rows, places)
         self[Word.BIRTH] = int(monotonic() * 1000)
 
-    def _attach(self, padded: Any, rows: int) -> None:
+    def _attach(self, padded: Any, rows: int, places: int) -> None:
         self._padded = padded
+        self._places = places
         address = ctypes.addressof(padded)
         skip = -address % 64 // 8
         self._words = memoryview(padded).cast("B").cast("Q")[skip:]
-        texts = self._words[HEADER_WORDS + rows * ROW_WORDS :].cast("B")
+        rest = self._words[HEADER_WORDS + rows * ROW_WORDS :]
+        size = places * PLACE_WORDS
+        texts = rest[rows * size :].cast("B")
         self.rows = [
             Row(
                 self._words,
                 HEADER_WORDS + n * ROW_WORDS,
                 texts[n * TEXT_BYTES : (n + 1) * TEXT_BYTES],
+                rest[n * size : (n + 1) * size],
             )
             for n in range(rows)
         ]
 
-    def __getstate__(self) -> tuple[Any, int]:
-        return self._padded, len(self.rows)
+    def __getstate__(self) -> tuple[Any, int, int]:
+        return self._padded, len(self.rows), self._places
 
-    def __setstate__(self, state: tuple[Any, int]) -> None:
+    def __setstate__(self, state: tuple[Any, int, int]) -> None:
         self._attach(*state)
 
     def __getitem__(self, word: Word) -> int:

@@ -31,6 +31,12 @@ PATHS: Final = {
 }
 """Roles by dotted path, so that who supervises them need not import them."""
 
+SEVERAL: Final = {
+    "pusher": "django_q.cluster.concurrent_pushing.ConcurrentPusher",
+    "worker": "django_q.cluster.concurrent_working.ConcurrentWorker",
+}
+"""Those that differ where each worker runs several tasks at once."""
+
 LENT: Final = {
     "housekeeper": ("scheduler", "django_q.legacy.lent.LentHousekeeper"),
     "worker": ("worker", "django_q.legacy.lent.LentWorker"),
@@ -150,7 +156,8 @@ class Spawner:
 
     def _prepare_fork_server(self) -> None:
         os.environ[PATH_VARIABLE] = json.dumps(sys.path)
-        self._context.set_forkserver_preload([PRELOAD])
+        extra = ["uvloop"] if self._template.options.concurrency > 1 else []
+        self._context.set_forkserver_preload([PRELOAD, *extra])
 
     def spawn(self, kind: str, foreign: Iterable[socket], row: int = -1) -> Child:
         """Start a child. `foreign` are the ends of lines that a fork of us would inherit."""
@@ -198,7 +205,10 @@ class Spawner:
 def path_of(launch: Launch) -> str:
     """The class of a role."""
     function, lent = LENT.get(launch.kind, ("", ""))
-    return lent if function in launch.replaced else PATHS[launch.kind]
+    if function in launch.replaced:
+        return lent
+    paths = PATHS | SEVERAL if launch.options.concurrency > 1 else PATHS
+    return paths[launch.kind]
 
 
 def open_handle(process: BaseProcess) -> int:

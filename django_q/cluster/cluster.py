@@ -26,12 +26,13 @@ from django_q.cluster.launching import (
     close_connections,
     make_launch,
     make_lock_file,
+    places_for,
     rows_for,
 )
 from django_q.cluster.lines import wait_for_news
 from django_q.cluster.lockfile import LockFile
 from django_q.cluster.remains import end_remains
-from django_q.cluster.replaced import find_replaced
+from django_q.cluster.replaced import find_replaced, without_places
 from django_q.cluster.roles import Identity
 from django_q.cluster.sentinel import INTERRUPTED
 from django_q.cluster.storm import Storm
@@ -228,7 +229,7 @@ class Cluster:
     def _make_spawner(self) -> None:
         method = choose_method(self.options)
         context = multiprocessing.get_context(method)
-        self.board = Board(context, rows=rows_for(self.options))
+        self.board = Board(context, rows_for(self.options), places_for(self.options))
         identity = Identity(
             id=self.cluster_id.hex,
             label=self.name,
@@ -246,6 +247,7 @@ class Cluster:
             launch,
             broker=self._given_broker,
             replaced=replaced,
+            options=without_places(self.options, replaced),
             lock_file=self._lock_file,
         )
         self._spawner = Spawner(template, sentinel_method(method), "-")

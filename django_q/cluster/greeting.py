@@ -43,7 +43,9 @@ def broker_line(options: Options, broker: Broker) -> str:
 def workers_line(options: Options, broker: Broker) -> str:
     limit = options.recycle
     recycled = f"recycled after {limit} tasks" if limit > 0 else "kept"
-    workers = f"{options.worker_count}, {recycled}"
+    several = options.concurrency
+    each = f" with {several} tasks" if several > 1 else ""
+    workers = f"{options.worker_count}{each}, {recycled}"
     timeout = "none" if options.timeout is None else f"{options.timeout:g} s"
     kept = ", renewed while running" if broker.can_renew else ", then a task runs again"
     retry = f"{options.retry:g} s{kept if broker.supports_receipts else ''}"

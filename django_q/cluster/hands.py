@@ -7,13 +7,10 @@ from math import inf
 from time import monotonic, sleep
 from typing import Final
 
-from django_q.cluster.board import Cell, Row, State
+from django_q.cluster.board import VOID_PAUSE, Cell, Row, State
 from django_q.cluster.lines import Line
 from django_q.cluster.windows import window
-
-VOID_PAUSE: Final = 0.01
-"""Seconds between raising `void` and reading `turn`: long enough for any store to
-become visible everywhere (decision 0004)."""
+from django_q.options import Options
 
 STUCK_AFTER: Final = 0.02
 """Seconds that a worker's turn may stand still before others get its parcels."""
@@ -58,6 +55,16 @@ class Hand:
         return self.row.turn.state is State.IDLE
 
     @property
+    def room(self) -> int:
+        """Parcels that it could begin at once."""
+        return int(self.is_idle)
+
+    @property
+    def running(self) -> int:
+        """Parcels that it has begun and not ended."""
+        return int(not self.is_idle)
+
+    @property
     def window(self) -> int:
         """Parcels that may wait here; few behind a task that runs long already."""
         return window(max(self.pace / 1e6, self.stood_still), self.reach)
@@ -70,7 +77,7 @@ class Hand:
     @property
     def stood_still(self) -> float:
         """Seconds for which it has been at the same task, as far as was seen."""
-        if self.is_idle or self.row[Cell.TURN] != self.last_turn:
+        if self.is_idle or self._watched != self.last_turn:
             return 0.0
         return monotonic() - self.turned
 
@@ -83,9 +90,14 @@ class Hand:
         self.row[Cell.VOID] = max(self.row[Cell.VOID], *numbers)
         sleep(VOID_PAUSE)
 
+    @property
+    def _watched(self) -> int:
+        """The word that moves on with its work."""
+        return self.row[Cell.TURN]
+
     def note_turn(self) -> None:
         """Look at the board; how long it stands still counts from the first look."""
-        turn = self.row[Cell.TURN]
+        turn = self._watched
         if turn != self.last_turn:
             self.last_turn, self.turned = turn, monotonic()
 
@@ -93,6 +105,48 @@ class Hand:
     def is_stuck(self) -> bool:
         """Its turn has not moved for a moment."""
         return self.stood_still >= STUCK_AFTER
+
+
+class WideHand(Hand):
+    """A worker with several places. When it retires it says so by itself."""
+
+    def __init__(
+        self, generation: int, row: Row, line: Line, places: int, pace: int = 0
+    ) -> None:
+        super().__init__(generation, row, line, pace=pace)
+        self._places = places
+
+    @property
+    def is_idle(self) -> bool:
+        return self.row[Cell.ROOM] > 0
+
+    @property
+    def room(self) -> int:
+        return self.row[Cell.ROOM]
+
+    @property
+    def running(self) -> int:
+        return self.row[Cell.BUSY]
+
+    @property
+    def window(self) -> int:
+        """Runs that take a second in each of a hundred places begin every 10 ms."""
+        pace = self.pace / 1e6 / self._places
+        return window(max(pace, self.stood_still), self.reach)
+
+    @property
+    def _watched(self) -> int:
+        """What ends in one place says nothing of those that wait for another."""
+        return self.row[Cell.NUMBER]
+
+
+def make_hand(
+    generation: int, row: Row, line: Line, options: Options, pace: int
+) -> Hand:
+    """What is known of a worker that the pusher meets."""
+    if options.concurrency > 1:
+        return WideHand(generation, row, line, options.concurrency, pace)
+    return Hand(generation, row, line, options.recycle, pace)
 
 
 def note_reach(hands: Iterable[Hand], milliseconds: int) -> None:

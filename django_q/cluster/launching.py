@@ -77,6 +77,11 @@ def rows_for(options: Options) -> int:
     return 2 * options.worker_count + 2
 
 
+def places_for(options: Options) -> int:
+    """Places that each of them needs: one more than tasks, for hooks."""
+    return options.concurrency + 1 if options.concurrency > 1 else 0
+
+
 def close_connections(options: Options, whose: str) -> None:
     """No open connection may cross a fork. Tests in a transaction keep theirs."""
     if options.sync:

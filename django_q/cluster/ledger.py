@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from itertools import takewhile
+from typing import Any, Final, NamedTuple, Self
 
 from django_q.brokers.base import Delivery
-from django_q.cluster.board import EPOCH_SHIFT, mark_of, number_of
+from django_q.cluster.board import EPOCH_SHIFT, Begun, mark_of, number_of
 from django_q.cluster.frames import UNRECEIPTED, Errand, Parcel
 
 WORKER_DIED: Final = "Its worker died."
 CLUSTER_DIED: Final = "Its cluster died, or lost its lease."
 NO_END: Final = "No end of it was recorded."
+BESIDE: Final = "Its worker was killed for another task."
 MANY_REASONS: Final = (
     "Delivery %s: it failed before, was given back, or its lease ran out."
 )
@@ -91,13 +93,30 @@ class Death(NamedTuple):
     generation: int
     number: int
     """The last parcel it began."""
-    key: int
-    was_opening: bool
-    was_running: bool
+    begun: Sequence[Begun]
+    """What it had begun and not ended."""
     cause: str
-    """Why the running parcel did not end: "lost", "timed out", "stopped", or "innocent"
-    when the worker was killed for the one before."""
+    """Why that did not end: "lost", "timed out", "stopped", or "innocent" when the worker
+    was killed for what had ended by then."""
+    culprit: int
+    """Number of the parcel for which it was killed; 0: none."""
     text: str
+
+    @classmethod
+    def told(cls, facts: dict[str, Any]) -> Self:
+        """One that came as the facts of a frame."""
+        begun = [Begun(*each) for each in facts["begun"]]
+        return cls(**facts | {"begun": begun})
+
+    @property
+    def opening(self) -> set[int]:
+        """Marks of the packages that it was opening."""
+        return {begun.key for begun in self.begun if begun.is_opening}
+
+    def cause_of(self, number: int) -> str:
+        """Why this one did not end: those beside the culprit are innocent."""
+        is_beside = self.cause == "timed out" and number != self.culprit
+        return "innocent" if is_beside else self.cause
 
 
 @dataclass
@@ -171,7 +190,9 @@ class Ledger:
     def unstarted(self, worker: int, last: int) -> list[Entry]:
         """What a worker has and has not begun; `last` is the number it began last."""
         hand = self.hands.get(worker, {})
-        return [entry for number, entry in hand.items() if number > last]
+        # Later numbers stand behind earlier ones; the begun may be many.
+        later = takewhile(lambda number: number > last, reversed(hand))
+        return [hand[number] for number in later][::-1]
 
     def take_back(self, worker: int, last: int) -> list[Entry]:
         """Free everything that a worker has not begun and can't begin any more."""
@@ -202,31 +223,31 @@ class Ledger:
         """A worker died: free what it had not begun. Gives what is doubtful now."""
         self.take_back(death.generation, death.number)
         doubtful = list(self.hands.get(death.generation, {}).values())
-        if death.was_running:
-            ran = [e for e in self.parked if e.mark == death.key]
-            for entry in ran:
-                entry.number = death.number
-            doubtful += ran
+        numbers = {begun.key: begun.number for begun in death.begun}
+        ran = [e for e in self.parked if e.mark in numbers] if numbers else []
+        for entry in ran:
+            entry.number = numbers[entry.mark]
+        doubtful += ran
         for entry in doubtful:
             entry.place, entry.worker = Place.DOUBTFUL, death.generation
         return doubtful
 
     def witness(
         self, death: Death, arrived: Iterable[int]
-    ) -> tuple[list[Entry], Entry | None]:
+    ) -> tuple[list[Entry], list[Entry]]:
         """The monitor told which ends had come. A recorded end wins over a kill.
 
-        Gives the entries whose end is recorded nowhere, and the one that was running.
+        Gives the entries whose end is recorded nowhere, and those that were running.
         """
-        came = set(arrived)
+        came, marks = set(arrived), {begun.key for begun in death.begun}
         unrecorded: list[Entry] = []
-        running: Entry | None = None
+        running: list[Entry] = []
         for entry in self._doubtful(death.generation):
             self._leave_hand(entry)
             if entry.number in came:
                 entry.place = Place.ARRIVED
-            elif death.was_running and entry.mark == death.key:
-                running = entry
+            elif entry.mark in marks:
+                running.append(entry)
             else:
                 unrecorded.append(entry)
         self.hands.pop(death.generation, None)

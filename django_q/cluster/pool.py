@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
+from typing import NamedTuple
 
-from django_q.cluster.board import Board, Cell, Row, State, Turn
+from django_q.cluster.board import NUMBER_MASK, Begun, Board, Cell, Row, State, Turn
 from django_q.cluster.children import Child
 from django_q.cluster.ledger import Death
 from django_q.logs import logger
 from django_q.options import Options
 
-AT_WORK = (State.OPENING, State.RUNNING)
+
+class Pardon(NamedTuple):
+    """Time that a worker gets back after a pause of the whole cluster."""
+
+    word: int
+    """The turn that was interrupted."""
+    gap: float
+    moment: int
+    """Where a worker has several places, what was due before this is pardoned too."""
 
 
 class Pool:
@@ -23,7 +32,7 @@ class Pool:
         self._board = board
         self._options = options
         self._spawn = spawn
-        self._pardons: dict[int, tuple[int, float]] = {}
+        self._pardons: dict[int, Pardon] = {}
         self.workers: list[Child] = []
         self.unburied: list[Death] = []
         """Deaths that the pusher has not dealt with; their rows are kept for it."""
@@ -54,20 +63,20 @@ class Pool:
     def death_of(self, child: Child) -> Death:
         """Read the last words of a dead worker on the board: nobody writes there now."""
         row = self._board.rows[child.row]
-        turn = row.turn
+        begun = row.begun()
+        judged = Turn.unpack(child.judged_turn or 0).number
+        late = [b.number for b in begun if b.number & NUMBER_MASK == judged]
         cause, text = child.cause, child.text
-        judged = Turn.unpack(child.judged_turn or 0)
-        if cause == "timed out" and turn.number != judged.number:
+        if cause == "timed out" and not late and row.turn.number != judged:
             # The verdict was on the task before. One that was only just reporting its
             # end is the one that was judged: if the report did not come, it is over.
             cause, text = "innocent", ""
         death = Death(
             generation=child.generation,
             number=row[Cell.NUMBER],
-            key=row[Cell.KEY],
-            was_opening=turn.state is State.OPENING,
-            was_running=turn.state in AT_WORK,
+            begun=begun,
             cause=cause,
+            culprit=late[0] if late else 0,
             text=text or f"Its worker {child.how_it_ended()}.",
         )
         self._pardons.pop(child.generation, None)
@@ -100,9 +109,10 @@ class Pool:
 
     def _pardon(self, child: Child, word: int, gap: float) -> None:
         """Several pauses during the same task add up."""
-        judged, given = self._pardons.get(child.generation, (word, 0.0))
-        earlier = given if judged == word else 0.0
-        self._pardons[child.generation] = (word, earlier + gap)
+        before = self._pardons.get(child.generation)
+        earlier = before.gap if before and before.word == word else 0.0
+        moment = self._board.now() if self._options.concurrency > 1 else 0
+        self._pardons[child.generation] = Pardon(word, earlier + gap, moment)
 
     def next_deadline(self) -> float:
         """Seconds until the first task is past its limit and the grace."""
@@ -115,8 +125,9 @@ class Pool:
         turn = Turn.unpack(word)
         if turn.state is State.IDLE or not turn.deadline or child.judged_turn:
             return inf
-        judged, gap = self._pardons.get(child.generation, (0, 0.0))
-        extra = gap if judged == word else 0.0
+        pardon = self._pardons.get(child.generation)
+        is_meant = pardon and (word == pardon.word or turn.deadline <= pardon.moment)
+        extra = pardon.gap if pardon and is_meant else 0.0
         limit = turn.deadline / 1000 + self._options.timeout_grace + extra
         return limit - self._board.now() / 1000
 
@@ -134,10 +145,10 @@ class Pool:
         running = 0
         for child in self.workers:
             row = self._board.rows[child.row]
-            if row.turn.state in AT_WORK:
-                running += 1
+            if begun := row.begun():
+                running += len(begun)
                 text = "%s did not end in the grace; killed, requeued"
-                logger.warning(text, row.task)
+                logger.warning(text, name_of(row, begun))
             if child.judged_turn is None:
                 child.cause = "stopped"
             child.kill()
@@ -149,3 +160,8 @@ class Pool:
         """Workers that are at a task."""
         rows = [self._board.rows[child.row] for child in self.workers]
         return sum(row.turn.state is not State.IDLE for row in rows)
+
+
+def name_of(row: Row, begun: Sequence[Begun]) -> str:
+    """What a worker was at, for messages."""
+    return row.task if len(begun) == 1 else f"{len(begun)} tasks"

@@ -19,6 +19,7 @@ from django_q.cluster.children import PATH_VARIABLE
 MODULES: Final = (
     *(f"django_q.cluster.{name}" for name in ("entrance", "pushing", "working")),
     *(f"django_q.cluster.{name}" for name in ("monitoring", "housekeeper")),
+    *(f"django_q.cluster.concurrent_{name}" for name in ("pushing", "working")),
     # What the first object that a child is given needs.
     "multiprocessing.popen_forkserver",
     "multiprocessing.sharedctypes",

@@ -10,9 +10,9 @@ from time import monotonic, sleep
 from typing import Final
 
 from django_q.brokers.front import in_service
-from django_q.cluster.board import Word
+from django_q.cluster.board import VOID_PAUSE, Word
 from django_q.cluster.frames import UNRECEIPTED, Frame, Kind, control, encode_parcels
-from django_q.cluster.hands import LONG_STAND, STUCK_AFTER, VOID_PAUSE, Hand, note_reach
+from django_q.cluster.hands import LONG_STAND, STUCK_AFTER, Hand, make_hand, note_reach
 from django_q.cluster.ledger import Entry, Ledger
 from django_q.cluster.lines import Glance, Line
 from django_q.cluster.recovery import Recovery, forbid_former_parcels
@@ -170,8 +170,8 @@ class Pusher(Role):
             self.recovery.meet_monitor(line)
         else:
             pace = max((hand.pace for hand in self.hands.values()), default=0)
-            where, recycle = self.board.rows[row], self.options.recycle
-            self.hands[generation] = Hand(generation, where, line, recycle, pace)
+            where, options = self.board.rows[row], self.options
+            self.hands[generation] = make_hand(generation, where, line, options, pace)
 
     # -- fetching
 
@@ -189,7 +189,7 @@ class Pusher(Role):
 
     def _capacity(self) -> tuple[int, int]:
         """How many packages keep all workers busy, and how many may wait here."""
-        whole = sum(hand.window + hand.is_idle for hand in self._open_hands)
+        whole = sum(hand.window + hand.room for hand in self._open_hands)
         return whole, min(whole, self.options.queue_limit or whole)
 
     @property
@@ -235,14 +235,14 @@ class Pusher(Role):
         held = self.ledger.hands.get(hand.generation, {})
         if any(entry.is_suspect for entry in islice(held.values(), 1)):
             return 0
-        room = hand.window + hand.is_idle - self._load_of(hand)
+        room = hand.window + hand.room - self._load_of(hand)
         return int(min(room, hand.runs_left))
 
     def hand_over(self) -> None:
         if not self.ledger.free or not self._can_fetch or self.board.lease_has_lapsed:
             return
         ready = [hand for hand in self.hands.values() if self._room_in(hand) > 0]
-        ready.sort(key=lambda hand: self._load_of(hand) + (not hand.is_idle))
+        ready.sort(key=lambda hand: self._load_of(hand) - hand.room)
         share = fair_share(len(self.ledger.free), len(ready))
         for hand in ready:
             self._give(hand, min(share, self._room_in(hand)))
@@ -384,7 +384,7 @@ class Pusher(Role):
             self.broker.close()
         for hand in list(self.hands.values()):
             self.take_back(hand)
-        running = sum(not hand.is_idle for hand in self.hands.values())
+        running = sum(hand.running for hand in self.hands.values())
         facts = {"running": running, "returned": len(self.ledger.free)}
         self._give_back(list(self.ledger.free))
         self.control.send(control(Kind.STOPPING, **facts))

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from django_q import results
 from django_q.brokers import Broker
-from django_q.cluster.board import Board, Cell, Row, State, Word, number_of
+from django_q.cluster.board import NOT_IDLE, Board, Cell, Row, Word, number_of
 from django_q.cluster.frames import Errand, Kind, Report, control, encode_report
-from django_q.cluster.ledger import NO_END, Death, Entry, Ledger, Place
+from django_q.cluster.ledger import BESIDE, NO_END, Death, Entry, Ledger, Place
 from django_q.cluster.lines import Line
 from django_q.exceptions import PackageLocked
 from django_q.logs import logger
@@ -77,7 +77,7 @@ class Recovery:
 
     def bury(self, facts: dict[str, Any]) -> None:
         """The sentinel says that a worker died."""
-        death = Death(**facts)
+        death = Death.told(facts)
         self._deaths[death.generation] = death
         if not self.is_under_way:
             self._ask_for_last_words(death)
@@ -145,10 +145,9 @@ class Recovery:
         """Mark of what runs -> (number, worker). Of two rows the later number is true."""
         running: dict[int, tuple[int, int]] = {}
         for row in self._living_rows():
-            if row.turn.state is not State.IDLE:
-                seen = (row[Cell.NUMBER], row.generation)
-                mark = row[Cell.KEY]
-                running[mark] = max(seen, running.get(mark, (0, 0)))
+            for begun in row.begun(NOT_IDLE):
+                seen = (begun.number, row.generation)
+                running[begun.key] = max(seen, running.get(begun.key, (0, 0)))
         return running
 
     def _park_dropped(self) -> None:
@@ -227,18 +226,19 @@ class Recovery:
             self._give_out_again(broker, unrecorded)
             text = "%s tasks had ended, but were not recorded: they run again"
             logger.warning(text, len(unrecorded))
-        if running is not None:
-            self._settle_running(broker, running, death)
+        for entry in running:
+            self._settle_running(broker, entry, death)
         self._buried(death)
 
     def _settle_running(self, broker: Broker, entry: Entry, death: Death) -> None:
-        """What becomes of the task that a dead worker had begun."""
-        if death.cause == "stopped":
+        """What becomes of a task that a dead worker had begun."""
+        cause = death.cause_of(entry.number)
+        if cause == "stopped":
             self._give_back(broker, entry)
-        elif death.cause in {"timed out", "innocent"}:
-            if death.cause == "timed out":
-                entry.errand, entry.cause = Errand.CONCLUDE, death.cause
-            entry.text = death.text
+        elif cause in {"timed out", "innocent"}:
+            if cause == "timed out":
+                entry.errand, entry.cause = Errand.CONCLUDE, cause
+            entry.text = death.text if cause == death.cause else BESIDE
             self._give_out_again(broker, [entry])
         else:
             self._start_again(broker, entry, death)
@@ -262,7 +262,8 @@ class Recovery:
         open packages, so the next one decides whether that was the last delivery.
         """
         starts = entry.delivery.starts + (not entry.is_counted)
-        if death.was_opening and starts >= self._options.max_deliveries:
+        was_opening = entry.mark in death.opening
+        if was_opening and starts >= self._options.max_deliveries:
             self._refuse(entry, f"{death.text} It was opening this package.")
         elif (
             entry.is_counted

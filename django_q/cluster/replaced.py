@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib import import_module
 from typing import Any, Final
 
 from django_q.callables import resolve
 from django_q.exceptions import TaskNotFound
+from django_q.logs import logger
+from django_q.options import Options
 
 HONOURED: Final = ("scheduler", "worker")
 """Roles whose replacement works: it is called for each pass, and for each task."""
@@ -42,6 +45,15 @@ def find_replaced() -> tuple[dict[str, str], list[str]]:
             continue
         warnings.append(f"{DOOR}.{name} was replaced, which has no effect: {why}.")
     return paths, warnings
+
+
+def without_places(options: Options, replaced: Mapping[str, str]) -> Options:
+    """The options of a cluster; a worker of the project's own has one task at a time."""
+    if "worker" not in replaced or options.concurrency == 1:
+        return options
+    text = "%s.worker was replaced, and takes one task at a time: 'concurrency' is 1"
+    logger.warning(text, DOOR)
+    return replace(options, concurrency=1)
 
 
 def path_of(func: Callable[..., Any]) -> str | None:

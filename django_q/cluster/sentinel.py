@@ -15,7 +15,7 @@ from django_q.cluster.farewell import Farewell
 from django_q.cluster.frames import Frame, Kind, control
 from django_q.cluster.gauges import forget_gauges
 from django_q.cluster.lines import Line
-from django_q.cluster.pool import Pool
+from django_q.cluster.pool import Pool, name_of
 from django_q.cluster.roles import Launch, Role
 from django_q.cluster.storm import Storm
 from django_q.logs import logger
@@ -202,11 +202,11 @@ class Sentinel(Role):
             logger.debug("worker %s (%s) was not needed", child.title, child.pid)
         elif not self.farewell.has_begun or child.process.exitcode != 0:
             self.reincarnations += 1
-            if not death.was_running:
+            if not death.begun:
                 # What a task does to its worker is counted with the task.
                 self.storm.note_death("worker")
-            task = self.board.rows[child.row].task
-            what = f" while running {task}" if death.was_running else ""
+            task = name_of(self.board.rows[child.row], death.begun)
+            what = f" while running {task}" if death.begun else ""
             what += "" if self.farewell.has_begun else "; replaced"
             text = "worker %s (%s) %s%s"
             logger.error(text, child.title, child.pid, child.how_it_ended(), what)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
-from django_q.cluster.frames import Errand, Parcel
+from django_q.brokers.front import receipt_of
+from django_q.cluster.frames import UNRECEIPTED, Errand, Parcel
 from django_q.envelope import Envelope
 from django_q.options import Options
 from django_q.outcome import Cause
@@ -16,6 +18,14 @@ class Verdict(NamedTuple):
 
     cause: Cause
     text: str
+
+
+def as_served(parcel: Parcel, envelope: Envelope, options: Options) -> Envelope:
+    """The envelope as a worker of this cluster runs it."""
+    if parcel.receipt.startswith(UNRECEIPTED):
+        # Its broker can't bring it back: this run is the only one.
+        return replace(envelope.served_by(options.queue, ack_id=None), max_attempts=1)
+    return envelope.served_by(options.queue, ack_id=receipt_of(parcel.receipt))
 
 
 def judge(parcel: Parcel, envelope: Envelope, options: Options) -> Verdict | None:

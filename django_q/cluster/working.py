@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import os
-import resource
-import sys
 from collections import deque
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import partial
 from math import inf
 from time import monotonic
-from typing import Final
+from typing import ClassVar, Final
 
 from django_q import results
-from django_q.brokers.front import receipt_of
 from django_q.cluster import remarks
 from django_q.cluster.affinity import restrict_to_share
-from django_q.cluster.atomic_runs import AtomicRuns, NotBegun, NotOurs
+from django_q.cluster.atomic_runs import AtomicRuns, Ended, NotBegun, NotOurs
 from django_q.cluster.board import Cell, State, Turn
 from django_q.cluster.frames import (
-    UNRECEIPTED,
     Kind,
     Parcel,
     Report,
@@ -28,10 +24,12 @@ from django_q.cluster.frames import (
     encode_report,
 )
 from django_q.cluster.lines import Line
+from django_q.cluster.places import deadline_of
 from django_q.cluster.rejections import Rejections
 from django_q.cluster.roles import LONGEST_PAUSE, Launch, Role
 from django_q.cluster.titles import set_title
-from django_q.cluster.verdicts import deliveries_allowed, judge, looks_first
+from django_q.cluster.verdicts import as_served, deliveries_allowed, judge, looks_first
+from django_q.cluster.wear import is_worn
 from django_q.envelope import Envelope
 from django_q.exceptions import UnreadablePackage
 from django_q.execution import Runner
@@ -55,9 +53,6 @@ LOOK_EVERY: Final = 0.002
 """Seconds between two looks at the lines while there is work in hand: looking costs as
 much as running a tiny task does."""
 
-LONGEST_LIMIT: Final = 1e8
-"""Seconds; more, and for ever, comes to the same."""
-
 
 class Worker(Role):
     """Duties: 1. say on the board what it begins; 2. open, execute, encode; 3. send each
@@ -65,6 +60,9 @@ class Worker(Role):
     """
 
     kind = "worker"
+    runner_class: ClassVar[type[Runner]] = Runner
+    calls: Sequence[int] = ()
+    """What else calls, beside the lines: file numbers."""
 
     def __init__(self, launch: Launch) -> None:
         super().__init__(launch)
@@ -78,7 +76,7 @@ class Worker(Role):
         """Those of the kept that the monitor could not save so far."""
         self.unfinished: dict[int, tuple[Outcome, bool]] = {}
         """Number of a run -> its end, and whether that was the task's."""
-        self.runner = Runner(self.options)
+        self.runner = self.runner_class(self.options)
         self.rejections = Rejections()
         self.atomic_runs = AtomicRuns(launch)
         self.done = 0
@@ -136,7 +134,7 @@ class Worker(Role):
 
     def collect(self, timeout: float) -> None:
         lines = [line for line in (self.pusher, self.monitor) if line is not None]
-        readable = self.listen(lines, timeout)
+        readable = self.listen(lines, timeout, self.calls)
         self.next_look = monotonic() + LOOK_EVERY
         if self.pusher is not None and self.pusher.fileno() in readable:
             self._hear_pusher(self.pusher)
@@ -232,9 +230,7 @@ class Worker(Role):
 
     def _show(self, number: int, state: State, limit: float | None) -> None:
         """Write on the board what is being done, and until when it may take."""
-        deadline = 0
-        if limit:
-            deadline = self.board.now() + int(min(limit, LONGEST_LIMIT) * 1000)
+        deadline = deadline_of(self.board, limit)
         self.row[Cell.TURN] = Turn(number, state, deadline).pack()
 
     def _rest(self, number: int) -> None:
@@ -260,28 +256,34 @@ class Worker(Role):
             self._perform_opened(parcel, envelope)
 
     def _perform_opened(self, parcel: Parcel, envelope: Envelope) -> None:
-        looks = looks_first(parcel, envelope, self.options)
-        if looks and results.has_succeeded(envelope):
-            remarks.say_repeated(envelope)
-            self.report(parcel, results.conclude_again(envelope, self.options))
+        if self._has_succeeded(parcel, envelope):
             return
         self._wait_for_hooks(envelope)
         begun = monotonic()
         try:
-            self.conclude(parcel, self.run_task(parcel, envelope))
+            outcome = self.run_task(parcel, envelope)
         except NotOurs:
-            # Its end is another cluster's to tell.
-            remarks.say_not_ours(envelope)
-            self.report(parcel, results.rejected_record("not ours"), settled=True)
+            self._leave_to_others(parcel, envelope)
+        else:
+            self.conclude(parcel, outcome, self.atomic_runs.take_settled(outcome))
         self._note_length(envelope, monotonic() - begun)
 
+    def _has_succeeded(self, parcel: Parcel, envelope: Envelope) -> bool:
+        """It came again, and has succeeded: say so, and what follows from that."""
+        looks = looks_first(parcel, envelope, self.options)
+        if not (looks and results.has_succeeded(envelope)):
+            return False
+        remarks.say_repeated(envelope)
+        self.report(parcel, results.conclude_again(envelope, self.options))
+        return True
+
+    def _leave_to_others(self, parcel: Parcel, envelope: Envelope) -> None:
+        """Its end is another cluster's to tell."""
+        remarks.say_not_ours(envelope)
+        self.report(parcel, results.rejected_record("not ours"), settled=True)
+
     def run_task(self, parcel: Parcel, envelope: Envelope) -> Outcome:
-        has_receipt = not parcel.receipt.startswith(UNRECEIPTED)
-        ack_id = receipt_of(parcel.receipt) if has_receipt else None
-        envelope = envelope.served_by(self.options.queue, ack_id=ack_id)
-        if not has_receipt:
-            # Its broker can't bring it back: this run is the only one.
-            envelope = replace(envelope, max_attempts=1)
+        envelope = as_served(parcel, envelope, self.options)
         attempt = parcel.attempts + 1
         is_atomic = self.runner.is_atomic(envelope)
         verdict = judge(parcel, envelope, self.options)
@@ -314,10 +316,11 @@ class Worker(Role):
             self._set_title(func)
             self.has_title = True
 
-    def conclude(self, parcel: Parcel, outcome: Outcome) -> None:
+    def conclude(
+        self, parcel: Parcel, outcome: Outcome, settled: Ended | None = None
+    ) -> None:
         """Encode what came of it and send it on its way."""
         options, key = self.options, self.launch.list_key
-        settled = self.atomic_runs.take_settled(outcome)
         outcome, record = settled or results.conclude(outcome, options, key)
         is_last = record.pause is None
         if results.needs_finish(outcome, is_last=is_last):
@@ -340,7 +343,11 @@ class Worker(Role):
         self.row[Cell.KEPT] = len(self.kept)
         if self.monitor is not None:
             self.monitor.send(encode_report(report))
-        while parcel.number in self.kept and not self.control.closed:
+        self.see_off(parcel.number)
+
+    def see_off(self, number: int) -> None:
+        """Return when this report is on its way."""
+        while number in self.kept and not self.control.closed:
             if self.monitor is not None and not self.monitor.is_waiting:
                 break
             self.collect(LONGEST_PAUSE)
@@ -383,16 +390,8 @@ class Worker(Role):
 
     def consider_retiring(self) -> None:
         """After `recycle` tasks, or above `max_rss`, make room for a fresh process."""
-        recycle, limit = self.options.recycle, self.options.max_rss
-        worn = 0 < recycle <= self.done
-        if not worn and not (limit and resident_memory_kb() >= limit):
+        if not is_worn(self.done, self.options):
             return
         self.is_retiring = True
         self.control.send(control(Kind.RETIRE))
         self._tell_pusher(Kind.RETIRE, last=self.row[Cell.NUMBER])
-
-
-def resident_memory_kb() -> int:
-    """Peak resident memory of this process, in kilobytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak // 1024 if sys.platform == "darwin" else peak

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from django_q.execution.runner import Runner
+from django_q.execution.concurrent import ConcurrentRunner
+from django_q.execution.runner import NotRun, Runner
+from django_q.execution.threads import Threads
 
-__all__ = ["Runner"]
+__all__ = ["ConcurrentRunner", "NotRun", "Runner", "Threads"]

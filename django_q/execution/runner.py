@@ -17,7 +17,7 @@ from django_q.execution.connections import Aliases, tidy_connections
 from django_q.execution.coroutines import EventLoop, refuse, run_inline
 from django_q.execution.failures import describe, explain_missing, shorten, summarise
 from django_q.execution.reporters import Reporter, load_reporters
-from django_q.execution.timeouts import TimeLimit
+from django_q.execution.timeouts import Limit, TimeLimit
 from django_q.logs import clean, logger, print_safely
 from django_q.options import Options
 from django_q.outcome import Cause, Outcome
@@ -71,7 +71,7 @@ class Runner:
         self._born = clock.now().timestamp()
         self._owns_process = owns_process
         self._functions: dict[str, Function] = {}
-        self._limit = TimeLimit(owns_process=owns_process)
+        self._limit: Limit = TimeLimit(owns_process=owns_process)
         self._event_loop = EventLoop()
         self._reporter = reporter or load_reporters(options.error_reporter)
 

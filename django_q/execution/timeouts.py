@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 from types import FrameType
-from typing import Any, Final, NamedTuple, TypeGuard
+from typing import Any, Final, NamedTuple, Protocol, TypeGuard
 
 from django_q.exceptions import TimeoutException
 from django_q.logs import logger
@@ -21,6 +21,13 @@ begins does not interrupt it. The task would run without any limit."""
 SHORTEST: Final = 0.0001
 LONGEST: Final = 10 * 365 * 24 * 3600.0
 """Seconds. The timer can't hold much more, and nobody can tell the difference."""
+
+
+class Limit(Protocol):
+    """Calls functions for so long."""
+
+    def call(self, seconds: float | None, func: Callable[..., Any], *args: Any) -> Any:
+        """`func(*args)`; raises TimeoutException inside it when it takes too long."""
 
 
 class Outer(NamedTuple):
@@ -115,8 +122,12 @@ class TimeLimit:
         """
         if monotonic() < self._deadline or not _is_within(self._inside, frame):
             return
-        limit = f"{self._seconds:g} seconds"
-        raise TimeoutException(f"Task exceeded maximum timeout value ({limit})")
+        raise TimeoutException(describe_limit(self._seconds))
+
+
+def describe_limit(seconds: float) -> str:
+    """What TimeoutException says."""
+    return f"Task exceeded maximum timeout value ({seconds:g} seconds)"
 
 
 def is_limit(seconds: float | None) -> TypeGuard[float]:

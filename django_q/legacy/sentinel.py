@@ -22,9 +22,14 @@ from django_q.brokers import Broker, get_broker
 from django_q.cluster import sentinel as today
 from django_q.cluster.board import Board
 from django_q.cluster.children import Child, choose_method
-from django_q.cluster.launching import close_connections, make_launch, rows_for
+from django_q.cluster.launching import (
+    close_connections,
+    make_launch,
+    places_for,
+    rows_for,
+)
 from django_q.cluster.lines import Line
-from django_q.cluster.replaced import find_replaced
+from django_q.cluster.replaced import find_replaced, without_places
 from django_q.cluster.roles import Identity, Launch, ignore_outside_signals
 from django_q.conf import get_options
 from django_q.logs import logger
@@ -215,9 +220,15 @@ def launch_of(owner: Sentinel, options: Options) -> Launch:
     replaced, warnings = find_replaced()
     for warning in warnings:
         logger.warning("%s", warning)
-    board = Board(context, rows=rows_for(options))
+    board = Board(context, rows_for(options), places_for(options))
     launch = make_launch(identity, options, board, owner.broker.list_key)
-    return replace(launch, title=owner.name, broker=owner.broker, replaced=replaced)
+    return replace(
+        launch,
+        title=owner.name,
+        broker=owner.broker,
+        replaced=replaced,
+        options=without_places(options, replaced),
+    )
 
 
 def _is_orphan() -> bool:

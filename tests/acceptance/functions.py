@@ -204,3 +204,31 @@ def order(queues: Sequence[str], group: str) -> None:
     """Queue a task for each of them."""
     for queue in queues:
         async_task("tests.functions.add", 1, 1, cluster=queue, group=group)
+
+
+def wait_for_go(path: str, word: str) -> None:
+    """Say that it started; end when somebody says "go"."""
+    log(path, f"start:{word}")
+    while "go" not in words(path):
+        time.sleep(0.02)
+    log(path, f"end:{word}")
+
+
+async def wait_for_go_later(path: str, word: str) -> None:
+    """The same for coroutines."""
+    log(path, f"start:{word}")
+    while "go" not in words(path):
+        await asyncio.sleep(0.02)
+    log(path, f"end:{word}")
+
+
+MET: list[str] = []
+"""Who has come to `meet_later` in this process."""
+
+
+async def meet_later(word: str, count: int) -> int:
+    """Ends when so many have begun: all of them in this process, at the same time."""
+    MET.append(word)
+    while len(MET) < count:
+        await asyncio.sleep(0.1)
+    return len(MET)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from math import isqrt
 from types import SimpleNamespace
 from typing import Any
 
 from django_q.brokers import Broker
-from django_q.cluster.board import Cell, State, Turn, mark_of
+from django_q.cluster.board import Cell, PlaceCell, State, Turn, mark_of
+from django_q.cluster.concurrent_pushing import ConcurrentPusher
 from django_q.cluster.frames import (
     Errand,
     Frame,
@@ -24,7 +26,7 @@ from django_q.cluster.hands import Hand
 from django_q.cluster.pushing import Pusher
 from django_q.cluster.recovery import forbid_former_parcels
 from django_q.cluster.trouble import Trouble
-from tests.unit.cluster.world import OPTIONS, Actor, Meeting, Violation, Wire, World
+from tests.unit.cluster.world import Actor, Meeting, Violation, Wire, World
 
 
 class WorkerActor(Actor):
@@ -122,6 +124,53 @@ class WorkerActor(Actor):
         while report.number in self.kept and self.monitor is None:
             self.collect()
             yield
+
+
+class WideWorkerActor(WorkerActor):
+    """Has several tasks at once, as concurrent_working.ConcurrentWorker does."""
+
+    def live(self) -> Iterator[None]:
+        self.free = list(range(self.world.rules.places))
+        self.indices: dict[int, int] = {}
+        going: list[Iterator[None]] = []
+        while True:
+            self.collect()
+            self.row[Cell.ROOM] = len(self.free)
+            yield
+            if self.inbox and self.monitor is not None and self.free:
+                parcel = self.inbox.popleft()
+                if parcel.number > self.row[Cell.VOID]:
+                    yield from self.begin(parcel)
+                if parcel.number in self.indices:
+                    going.append(self.perform(parcel))
+            if going:
+                one = self.world.rng.choice(going)
+                if next(one, self) is self:
+                    going.remove(one)
+
+    def begin(self, parcel: Parcel) -> Iterator[None]:
+        index = self.free.pop()
+        self.indices[parcel.number] = index
+        place = self.row.place(index)
+        place[PlaceCell.NUMBER] = parcel.number
+        yield
+        place[PlaceCell.KEY] = parcel.key
+        yield
+        self.row[Cell.NUMBER] = parcel.number
+        yield
+        self.show(parcel.number, State.OPENING)
+        yield
+        if parcel.number <= self.row[Cell.VOID]:
+            self.show(parcel.number, State.IDLE)
+            yield
+            if self.pusher is not None:
+                self.pusher.send(control(Kind.DROPPED, number=parcel.number))
+
+    def show(self, number: int, state: State) -> None:
+        index = self.indices[number]
+        self.row.place(index)[PlaceCell.TURN] = Turn(number, state, 0).pack()
+        if state is State.IDLE:
+            self.free.append(self.indices.pop(number))
 
 
 class MonitorActor(Actor):
@@ -229,7 +278,8 @@ class StepwisePusher(Pusher):
         world = actor.world
         launch: Any = SimpleNamespace(generation=actor.generation)
         control_wire: Any = actor.control
-        self.launch, self.options, self.board = launch, OPTIONS, world.board
+        options = world.rules.options
+        self.launch, self.options, self.board = launch, options, world.board
         self.title, self.control = "pusher", control_wire
         self.ledger = world.rules.ledger(actor.generation)
         parts = (self.ledger, self.board, self.control, self.options)
@@ -242,6 +292,12 @@ class StepwisePusher(Pusher):
         self.trouble = Trouble()
 
 
+class StepwiseConcurrentPusher(StepwisePusher, ConcurrentPusher):
+    """The same for workers that have several tasks at once."""
+
+    _emptying = None
+
+
 class PusherActor(Actor):
     """Leads the real pusher through its turns."""
 
@@ -252,7 +308,8 @@ class PusherActor(Actor):
         self.control, far = Wire.pair()
         self.ends.append(self.control)
         world.reports.append(far)
-        self.pusher = StepwisePusher(self)
+        is_wide = world.rules.places > 1
+        self.pusher = (StepwiseConcurrentPusher if is_wide else StepwisePusher)(self)
 
     def live(self) -> Iterator[None]:
         pusher, rng = self.pusher, self.world.rng
@@ -275,9 +332,13 @@ class PusherActor(Actor):
                 self.take_back(rng.choice(list(pusher.hands.values())))
 
     def check_suspects(self) -> None:
-        """The pusher looks at the first entry of a hand only."""
+        """The pusher looks at the first entry of a hand only. Where one worker ran many
+        tasks there are many suspects, and a few may be together.
+        """
+        most = isqrt(self.world.rules.places)
         for held in self.pusher.ledger.hands.values():
-            if len(held) > 1 and any(entry.is_suspect for entry in held.values()):
+            suspects = sum(entry.is_suspect for entry in held.values())
+            if suspects and (len(held) > suspects or suspects > most):
                 raise Violation("a suspect is not alone")
 
     def take_back(self, hand: Hand) -> None:
@@ -306,4 +367,6 @@ KINDS: dict[str, type[Actor]] = {
 
 
 def make_actor(world: World, kind: str, generation: int, row: int) -> Actor:
+    if kind == "worker" and world.rules.places > 1:
+        return WideWorkerActor(world, generation, row)
     return KINDS[kind](world, generation, row)

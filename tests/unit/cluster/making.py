@@ -20,8 +20,8 @@ from tests.unit.cluster.scribes import sleep_for_ever
 CONTEXT = multiprocessing.get_context("spawn")
 
 
-def make_board(rows: int = 4) -> Board:
-    return Board(CONTEXT, rows)
+def make_board(rows: int = 4, places: int = 0) -> Board:
+    return Board(CONTEXT, rows, places)
 
 
 def make_launch(kind: str, control: Any, **changes: Any) -> Launch:

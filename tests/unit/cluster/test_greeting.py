@@ -39,6 +39,12 @@ def test_workers_and_limits() -> None:
     assert workers_line(options, Memory()) == f"  workers   {shown} {limits}"
 
 
+def test_workers_with_many_tasks() -> None:
+    options = Options(workers=2, concurrency=8, recycle=500)
+    line = workers_line(options, Memory())
+    assert line.startswith("  workers   2 with 8 tasks, recycled after 500 tasks ")
+
+
 def test_workers_that_are_kept() -> None:
     options = Options(workers=2, recycle=-1, timeout=1.5, retry=90.5)
     line = workers_line(options, Memory())

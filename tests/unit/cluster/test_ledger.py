@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from django_q.brokers import Delivery
-from django_q.cluster.board import mark_of, number_of
+from django_q.cluster.board import Begun, mark_of, number_of
 from django_q.cluster.frames import Errand
 from django_q.cluster.ledger import (
     CLUSTER_DIED,
@@ -31,10 +31,9 @@ def death_of(worker: int, entry: Entry, *, running: bool = True) -> Death:
     return Death(
         generation=worker,
         number=entry.number,
-        key=entry.mark,
-        was_opening=False,
-        was_running=running,
+        begun=[Begun(entry.number, entry.mark, False)] if running else [],
         cause="lost",
+        culprit=0,
         text="Its worker died.",
     )
 
@@ -253,7 +252,7 @@ def test_death_frees_what_was_not_begun_and_makes_the_rest_doubtful() -> None:
 
 def test_death_of_one_that_had_nothing() -> None:
     ledger = make_ledger(1)
-    assert ledger.bury(Death(7, 0, 0, False, False, "lost", "")) == []
+    assert ledger.bury(Death(7, 0, [], "lost", 0, "")) == []
     assert receipts(ledger.free) == ["0:1"]
 
 
@@ -262,7 +261,7 @@ def test_recorded_end_wins_over_the_death() -> None:
     first, second = ledger.hand(7, 2)
     death = death_of(7, second)
     ledger.bury(death)
-    assert ledger.witness(death, [second.number]) == ([first], None)
+    assert ledger.witness(death, [second.number]) == ([first], [])
     assert second.place is Place.ARRIVED
 
 
@@ -271,7 +270,7 @@ def test_running_task_is_told_from_ends_that_are_recorded_nowhere() -> None:
     first, second, third = ledger.hand(7, 3)
     death = death_of(7, third)
     ledger.bury(death)
-    assert ledger.witness(death, [first.number]) == ([second], third)
+    assert ledger.witness(death, [first.number]) == ([second], [third])
     assert 7 not in ledger.hands
 
 
@@ -280,7 +279,7 @@ def test_idle_worker_was_running_nothing() -> None:
     (entry,) = ledger.hand(7, 1)
     death = death_of(7, entry, running=False)
     ledger.bury(death)
-    assert ledger.witness(death, []) == ([entry], None)
+    assert ledger.witness(death, []) == ([entry], [])
 
 
 def test_only_entries_of_that_worker_are_judged() -> None:
@@ -289,9 +288,9 @@ def test_only_entries_of_that_worker_are_judged() -> None:
     deaths = [death_of(7, first), death_of(8, second)]
     for death in deaths:
         ledger.bury(death)
-    assert ledger.witness(deaths[0], []) == ([], first)
+    assert ledger.witness(deaths[0], []) == ([], [first])
     assert second.place is Place.DOUBTFUL
-    assert ledger.witness(deaths[1], []) == ([], second)
+    assert ledger.witness(deaths[1], []) == ([], [second])
 
 
 def test_parked_entry_that_the_dead_worker_ran_is_doubtful() -> None:
@@ -300,7 +299,7 @@ def test_parked_entry_that_the_dead_worker_ran_is_doubtful() -> None:
         ledger.set_aside(entry, Place.PARKED)
     ran = ledger.entries["1:1"]
     number = number_of(EPOCH - 1, 4)
-    death = Death(7, number, ran.mark, False, True, "lost", "")
+    death = Death(7, number, [Begun(number, ran.mark, False)], "lost", 0, "")
     assert ledger.bury(death) == [ran]
     assert receipts(ledger.parked) == ["0:1"]
 
@@ -310,9 +309,9 @@ def test_end_of_a_parked_entry_that_came_is_recognised() -> None:
     (entry,) = ledger.free
     ledger.set_aside(entry, Place.PARKED)
     number = number_of(EPOCH - 1, 4)
-    death = Death(7, number, entry.mark, False, True, "lost", "")
+    death = Death(7, number, [Begun(number, entry.mark, False)], "lost", 0, "")
     ledger.bury(death)
-    assert ledger.witness(death, [number]) == ([], None)
+    assert ledger.witness(death, [number]) == ([], [])
     assert entry.place is Place.ARRIVED
 
 
@@ -321,7 +320,7 @@ def test_what_a_witness_found_is_found_again_until_it_is_dealt_with() -> None:
     first, second = ledger.hand(7, 2)
     death = death_of(7, second)
     ledger.bury(death)
-    assert ledger.witness(death, []) == ledger.witness(death, []) == ([first], second)
+    assert ledger.witness(death, []) == ledger.witness(death, []) == ([first], [second])
 
 
 def test_entry_whose_lease_stands_goes_out_before_others() -> None:

@@ -53,6 +53,15 @@ def test_every_task_ends_once_whoever_dies(
         assert len(world.done) == world.tasks, f"schedule {seed}"
 
 
+@pytest.mark.parametrize("first", range(0, SCHEDULES, 2 * BLOCK))
+def test_so_it_is_where_workers_have_several_tasks_at_once(
+    play: Callable[..., World], first: int
+) -> None:
+    for seed in range(first, first + BLOCK):
+        world = play(seed, Rules(places=4))
+        assert len(world.done) == world.tasks, f"schedule {seed}"
+
+
 def test_schedules_are_lively(play: Callable[..., World]) -> None:
     worlds = [play(seed) for seed in range(40)]
     assert sum(world.killed["worker"] for world in worlds) > 20

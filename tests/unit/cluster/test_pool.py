@@ -125,8 +125,8 @@ def test_last_words_stand_on_the_board(
     pool.fill()
     pool.show(pool.started[0], state)
     death = pool.death_of(pool.started[0])
-    assert (death.number, death.key) == (77, 88)
-    assert (death.was_opening, death.was_running) == (opening, running)
+    assert death.number == 77
+    assert death.begun == ([(77, 88, opening)] if running else [])
     assert death.cause == "lost"
     assert death.generation == pool.started[0].generation
 

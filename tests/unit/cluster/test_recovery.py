@@ -81,13 +81,14 @@ class Scene:
             self.recovery.advance(self.broker)
 
     def die(self, entry: Entry | None, cause: str = "lost", **changes: Any) -> None:
+        begun = [(entry.number, entry.mark, False)] if entry else []
+        number = entry.number if entry else 0
         facts = {
             "generation": WORKER,
-            "number": entry.number if entry else 0,
-            "key": entry.mark if entry else 0,
-            "was_opening": False,
-            "was_running": entry is not None,
+            "number": number,
+            "begun": begun,
             "cause": cause,
+            "culprit": number,
             "text": "Its worker died.",
         }
         self.recovery.bury(facts | changes)
@@ -303,7 +304,7 @@ def test_stopped_task_goes_back_to_the_broker(scene: Scene) -> None:
 def test_package_that_ends_every_worker_that_opens_it_is_refused(scene: Scene) -> None:
     (entry,) = scene.take(1)
     entry.delivery = entry.delivery._replace(starts=2)
-    scene.die(entry, was_opening=True)
+    scene.die(entry, begun=[(entry.number, entry.mark, True)])
     scene.judge()
     (frame,) = scene.monitor.receive()
     report = decode_report(frame.body)
@@ -396,7 +397,8 @@ def test_death_is_judged_after_the_leases_of_the_former_pusher_are_known(
 ) -> None:
     (receipt,) = scene.lease(1)
     scene.show(number_of(OLD, 9), receipt, State.RUNNING)
-    scene.die(None, number=number_of(OLD, 9), key=mark_of(receipt), was_running=True)
+    number = number_of(OLD, 9)
+    scene.die(None, number=number, begun=[(number, mark_of(receipt), False)])
     scene.new_monitor()
     assert scene.monitor.receive() == []
     scene.advance()

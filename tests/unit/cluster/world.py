@@ -10,11 +10,13 @@ from __future__ import annotations
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from django_q.brokers import Delivery
 from django_q.cluster.board import Cell, Row, Word
 from django_q.cluster.frames import HEADER, Frame, Kind, control
+from django_q.cluster.launching import places_for
 from django_q.cluster.ledger import Ledger
 from django_q.cluster.recovery import Recovery
 from django_q.options import Options
@@ -184,6 +186,12 @@ class Rules(NamedTuple):
     clear_before_send: bool = False
     raise_void: bool = True
     void_grows: bool = True
+    places: int = 1
+    """Tasks that a worker has at once."""
+
+    @property
+    def options(self) -> Options:
+        return replace(OPTIONS, concurrency=self.places)
 
 
 class World:
@@ -199,7 +207,7 @@ class World:
         self.rng = random.Random(seed)
         self.make = make
         self.rules = rules
-        self.board = make_board(2 * OPTIONS.worker_count)
+        self.board = make_board(2 * OPTIONS.worker_count, places_for(rules.options))
         # No lease ends here.
         self.board[Word.LEASE_UNTIL] = 2**63
         self.shelf = Shelf(self, tasks)
@@ -303,14 +311,13 @@ class World:
             pusher.mail.append(frame)
 
     def obituary(self, generation: int, row: Row) -> Frame:
-        state = row.turn.state.name
+        begun = row.begun()
         facts = {
             "generation": generation,
             "number": row[Cell.NUMBER],
-            "key": row[Cell.KEY],
-            "was_opening": state == "OPENING",
-            "was_running": state in ("OPENING", "RUNNING"),
+            "begun": begun,
             "cause": self.rng.choice(["lost", "lost", "innocent", "timed out"]),
+            "culprit": begun[generation % len(begun)].number if begun else 0,
             "text": "",
         }
         data = control(Kind.DEAD, **facts)
