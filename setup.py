@@ -36,6 +36,7 @@ CLIENTS = {
 }
 
 TOOLS = {
+    "bench": ["matplotlib>=3.9", "psycopg[binary]>=3.2", "redis>=5.0"],
     "test": [
         "boto3>=1.34",
         "coverage[toml]>=7.10",

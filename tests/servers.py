@@ -322,8 +322,8 @@ class PostgreSQL(Server):
         known = f"host all {GUEST} {ADDRESS}/32 scram-sha-256\n"
         people.write_text(known + people.read_text())
 
-    def command(self) -> list[str]:
-        settings = {
+    def settings(self) -> dict[str, str]:
+        return {
             "listen_addresses": ADDRESS,
             "port": str(self.port),
             "unix_socket_directories": str(self.folder),
@@ -331,7 +331,9 @@ class PostgreSQL(Server):
             "full_page_writes": "off",
             "max_connections": "200",
         }
-        said = [f"--{key}={value}" for key, value in settings.items()]
+
+    def command(self) -> list[str]:
+        said = [f"--{key}={value}" for key, value in self.settings().items()]
         return [str(self.program("server")), "-D", str(self.data), *said]
 
     @property

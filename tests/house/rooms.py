@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "django_q"
+BENCHMARKS = ROOT / "benchmarks"
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -20,8 +21,13 @@ def sources() -> list[Path]:
     return sorted(file for file in files if "migrations" not in file.parts)
 
 
+def benchmarks() -> list[Path]:
+    """Modules that are not installed, and that people read all the same."""
+    return sorted(BENCHMARKS.rglob("*.py"))
+
+
 def modules() -> list[str]:
-    """Their dotted names."""
+    """The dotted names of the sources."""
     return [dotted(file) for file in sources()]
 
 

@@ -13,6 +13,8 @@ FUNCTION_LINES = 40
 MOST_FUNCTIONS_LINES = 20
 PUBLIC_METHODS = 15
 
+EVERYTHING = [*rooms.sources(), *rooms.benchmarks()]
+
 # Their shape is promised to applications: one property for each option, one verb for
 # each thing that a queue can do, one attribute for each setting.
 WIDE_BY_PROMISE = {
@@ -34,7 +36,7 @@ WIDE_BY_PROMISE = {
 def test_no_module_is_longer_than_the_wall() -> None:
     lengths = {
         rooms.dotted(file): len(file.read_text(encoding="utf-8").splitlines())
-        for file in rooms.sources()
+        for file in EVERYTHING
     }
     assert {name: n for name, n in lengths.items() if n > MODULE_LINES} == {}
 
@@ -42,7 +44,7 @@ def test_no_module_is_longer_than_the_wall() -> None:
 def test_no_function_is_longer_than_the_wall() -> None:
     long = {
         f"{rooms.dotted(file)}:{function.name}": rooms.size(function)
-        for file in rooms.sources()
+        for file in EVERYTHING
         for function in rooms.functions(file)
         if rooms.size(function) > FUNCTION_LINES
     }
@@ -88,7 +90,7 @@ def is_property(function: rooms.Function) -> bool:
 def test_every_module_says_in_one_line_what_it_is() -> None:
     silent = [
         rooms.dotted(file)
-        for file in rooms.sources()
+        for file in EVERYTHING
         if file.read_text(encoding="utf-8").strip() and not first_line(file)
     ]
     assert silent == []

@@ -1,0 +1,99 @@
+"""Bench: runs what was asked for, in turns, and keeps what came of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.configs import Config
+from benchmarks.environments import Environments
+from benchmarks.ground import Ground
+from benchmarks.growth import STORIES, Skipped, points_of
+from benchmarks.machine import wait_for_quiet
+from benchmarks.measures import KINDS, Figures
+from benchmarks.records import Book, Record
+from benchmarks.trial import Trial, TrialFailed
+
+LONGEST_WORDS = 1500
+SHOWN = ("rate", "start", "p50", "p99", "mib", "cpu_30", "efficiency", "idle_wait_ms")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What was asked for."""
+
+    runs: int = 3
+    size: int | None = None
+    """Tasks, calls or seconds, instead of what the measure says."""
+
+    most: int = 100_000
+    """Tasks or rows that are filled in for a point of a growth story."""
+
+    quiet: float | None = None
+    """Wait before each run until other programs use fewer processors."""
+
+
+class Bench:
+    """One invocation."""
+
+    def __init__(
+        self, ground: Ground, places: Environments, out: Path, plan: Plan
+    ) -> None:
+        self.ground = ground
+        self.places = places
+        self.book = Book(out, ground, places)
+        self.plan = plan
+
+    def measure(self, kind: str, configs: Sequence[Config]) -> None:
+        """Rounds outermost, so that a slow minute of the machine meets all of them."""
+        measure, size, _title = KINDS[kind]
+        for number in range(self.plan.runs):
+            for config in configs:
+                count = self.plan.size or size or config.tasks
+                self._run(config, {"kind": kind, "run": number}, measure, count)
+
+    def grow(self, name: str, configs: Sequence[Config]) -> None:
+        story, plan = STORIES[name], self.plan
+        for number in range(plan.runs):
+            for config in configs:
+                for point in points_of(story, config, most=plan.most, tasks=plan.size):
+                    facts = {"kind": "growth", "story": name, "run": number}
+                    facts |= {"series": point.series, "x": point.x}
+                    self._run(point.config, facts, story.measure, point)
+
+    def _run(
+        self,
+        config: Config,
+        facts: Record,
+        measure: Callable[[Trial, Any], Figures],
+        argument: object,
+    ) -> None:
+        if self.plan.quiet is not None:
+            wait_for_quiet(self.plan.quiet)
+        try:
+            with Trial(self.ground, self.places, config) as trial:
+                found = measure(trial, argument)
+        except Skipped as reason:
+            say(f"{config.name}: skipped: {reason}")
+            return
+        except TrialFailed as error:
+            found = {"ok": False, "tail": str(error)[-LONGEST_WORDS:]}
+        say(line_of(self.book.write(config, facts | found)))
+
+
+def line_of(record: Record) -> str:
+    """What a terminal shows of a run."""
+    what = record.get("story", record["kind"])
+    place = f" {record['x']:g}" if "x" in record else ""
+    figures = [f"{key}={record[key]:,.4g}" for key in SHOWN if record.get(key)]
+    stray = f"stray={record.get('stray', 0.0):.2f}"
+    verdict = "ok" if record["ok"] else f"FAILED {record.get('tail', '')[-300:]}"
+    name = record.get("series", record["config"])
+    return f"{what}{place} {name}: {verdict} {' '.join(figures)} {stray}"
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

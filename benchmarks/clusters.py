@@ -1,0 +1,126 @@
+"""Ours and django-q2: the same settings, so the same configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from benchmarks.configs import OURS, Config, django
+from benchmarks.counts import (
+    Count,
+    acknowledged_in_redis,
+    acknowledged_in_table,
+    finished_by_log,
+    rows,
+    runs,
+)
+
+SAVED: Final = rows("django_q_task where success")
+SAVED_AND_REMOVED: Final = rows(
+    "django_q_task where success", less="select count(*) from django_q_ormq"
+)
+LONGER: Final = 20
+"""A drain should last some seconds: ours has so many times the tasks."""
+
+FINISHED: Final = finished_by_log(b"Processed")
+"""A line of django-q2 for each result that it saved."""
+
+Make = Callable[..., Config]
+
+
+def clusters(peer: str) -> list[Config]:
+    def make(name: str, **more: Any) -> Config:
+        more["tasks"] *= LONGER if peer == OURS else 1
+        return Config(
+            name=f"{peer}-{name}",
+            environment=peer,
+            producer="with_djangoq",
+            commands=(django("qcluster"),),
+            **more,
+        )
+
+    return [*with_redis(make), *with_orm(make), *limited(make)]
+
+
+def with_redis(make: Make) -> list[Config]:
+    pg: dict[str, Any] = {"database": "pg", "uses_redis": True}
+    none: dict[str, Any] = {"q": {"save_limit": -1}}
+    anew: dict[str, Any] = {"conn_max_age": 0}
+    tuned = {"q": {"queue_limit": 500, "recycle": 100_000, "log_level": "WARNING"}}
+    return [
+        make("redis-pg", stored=SAVED, tasks=2500, **pg),
+        make(
+            "redis-pg-maxage0",
+            stored=SAVED,
+            tasks=2500,
+            options=anew,
+            note="CONN_MAX_AGE 0, Django's default",
+            **pg,
+        ),
+        make(
+            "redis-pg-tuned",
+            stored=SAVED,
+            tasks=2500,
+            options=tuned,
+            note="queue_limit 500, recycle 100,000, log WARNING",
+            **pg,
+        ),
+        make(
+            "redis-sqlite",
+            stored=SAVED,
+            tasks=3000,
+            database="sqlite",
+            uses_redis=True,
+        ),
+        make(
+            "redis-nosave",
+            stored=runs,
+            tasks=6000,
+            options=none,
+            note="save_limit -1: nothing saved",
+            **pg,
+        ),
+    ]
+
+
+def with_orm(make: Make) -> list[Config]:
+    orm: dict[str, Any] = {"stored": SAVED_AND_REMOVED, "options": {"broker": "orm"}}
+    anew = {"options": {"broker": "orm", "conn_max_age": 0}}
+    note = "CONN_MAX_AGE 0, Django's default"
+    return [
+        make("orm-pg", tasks=1000, database="pg", **orm),
+        make("orm-pg-maxage0", tasks=1000, database="pg", note=note, **{**orm, **anew}),
+        make("orm-sqlite", tasks=2000, database="sqlite", **orm),
+    ]
+
+
+def through(config: Config) -> Count:
+    """Counts tasks that are through where rows do not stay."""
+    if config.environment != OURS:
+        return FINISHED
+    return acknowledged_in_redis if config.uses_redis else acknowledged_in_table
+
+
+def limited(make: Make) -> list[Config]:
+    limit = {"q": {"save_limit": 250}}
+    common: dict[str, Any] = {
+        "tasks": 1500,
+        "database": "pg",
+        "stored": runs,
+        "note": "save_limit 250, the default",
+    }
+    configs = [
+        make(
+            "redis-pg-limit250",
+            uses_redis=True,
+            options=limit,
+            **common,
+        ),
+        make(
+            "orm-pg-limit250",
+            options={"broker": "orm", **limit},
+            **common,
+        ),
+    ]
+    return [replace(config, stored=through(config)) for config in configs]

@@ -1,0 +1,1 @@
+"""The site that is measured: it runs in the environment of a peer, without the checkout."""

@@ -1,0 +1,133 @@
+"""The filler: `python -m benchmarks.site.fill waiting|rows COUNT [FIRST]`.
+
+Waiting tasks are packages that the release signs itself, with a number each, put where
+its clusters look for them: by its bulk call, or else by the thousand in one round trip.
+Rows are copies, made by the database, of one result that the models have saved.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Final, NamedTuple
+from uuid import uuid4
+
+import django
+from django.db import connection
+from django.utils import timezone
+
+CALL: Final = 1000
+GROUPS: Final = 100
+MARK: Final = "filled"
+"""Name of rows that no task has left."""
+
+
+class Dialect(NamedTuple):
+    """How a database says it."""
+
+    numbers: str
+    """A table with the numbers from 1 to that, as n."""
+
+    key: str
+    """Another id for each n."""
+
+    later: str
+    """That moment, and n milliseconds."""
+
+
+POSTGRESQL: Final = Dialect(
+    "generate_series(1, {}) AS n",
+    "lpad(to_hex(n), 32, '0')",
+    "{} + n * interval '1 millisecond'",
+)
+SQLITE: Final = Dialect(
+    "(WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers"
+    " WHERE n < {}) SELECT n FROM numbers)",
+    "printf('%032x', n)",
+    "strftime('%Y-%m-%d %H:%M:%f', {}, (n / 1000.0) || ' seconds')",
+)
+
+
+def fill_queue(count: int, first: int) -> None:
+    from benchmarks.site import with_djangoq
+
+    put = getattr(with_djangoq, "bulk", put_packages)
+    for start in range(first, first + count, CALL):
+        end = min(start + CALL, first + count)
+        put([(number, 2) for number in range(start, end)])
+
+
+def put_packages(pairs: Sequence[tuple[int, int]]) -> None:
+    """As a release without a bulk call would put them."""
+    from django_q.brokers import get_broker
+    from django_q.models import OrmQ
+    from django_q.signing import SignedPackage
+
+    broker = get_broker()
+    packages = [SignedPackage.dumps(task(*pair)) for pair in pairs]
+    if type(broker).__name__ == "Redis":
+        broker.connection.rpush(broker.list_key, *packages)
+        return
+    due = timezone.now()
+    new = [OrmQ(key=broker.list_key, payload=each, lock=due) for each in packages]
+    OrmQ.objects.bulk_create(new)
+
+
+def task(a: int, b: int) -> dict[str, Any]:
+    return {
+        "id": uuid4().hex,
+        "name": f"task-{a}",
+        "func": "benchmarks.site.body.noop",
+        "args": (a, b),
+        "kwargs": {},
+        "started": timezone.now(),
+    }
+
+
+def fill_results(count: int) -> None:
+    """Older than any task of the run, a millisecond apart, in a hundred groups."""
+    from django_q.models import Task
+
+    begun = timezone.now() - timedelta(days=30)
+    one = Task.objects.create(
+        id=uuid4().hex,
+        name=MARK,
+        func="benchmarks.site.body.noop",
+        args=(1, 2),
+        kwargs={},
+        result=3,
+        started=begun,
+        stopped=begun,
+        success=True,
+        group="g0",
+    )
+    copy(Task, one.pk, count - 1)
+
+
+def copy(model: Any, key: str, count: int) -> None:
+    """Rows like this one, but for what tells them apart."""
+    dialect = POSTGRESQL if connection.vendor == "postgresql" else SQLITE
+    quote = connection.ops.quote_name
+    changed = {"id": dialect.key, "group": f"'g' || (n % {GROUPS})"}
+    changed |= {name: dialect.later.format(name) for name in ("started", "stopped")}
+    names = [field.column for field in model._meta.concrete_fields]  # noqa: SLF001
+    columns = ", ".join(map(quote, names))
+    values = ", ".join(changed.get(name, quote(name)) for name in names)
+    table = quote(model._meta.db_table)  # noqa: SLF001
+    with connection.cursor() as cursor:
+        # Without parameters, so that signs of percent are left alone.
+        cursor.execute(
+            f"INSERT INTO {table} ({columns}) SELECT {values}"  # noqa: S608
+            f" FROM {table}, {dialect.numbers.format(count)} WHERE id = '{key}'"
+        )
+        cursor.execute("ANALYZE")
+
+
+if __name__ == "__main__":
+    django.setup()
+    what, count, *rest = sys.argv[1:]
+    if what == "rows":
+        fill_results(int(count))
+    else:
+        fill_queue(int(count), int(rest[0]))

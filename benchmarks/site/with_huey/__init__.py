@@ -1,0 +1,1 @@
+"""An app with a module of tasks, which Huey's command looks for."""
