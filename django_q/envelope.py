@@ -115,6 +115,7 @@ class Envelope:
             args=args,
             kwargs=kwargs,
             started=clock.now(),
+            extra={},
             **given,
         )
 
@@ -137,7 +138,9 @@ class Envelope:
                 known[key] = None
         if len(known) < len(task):
             known["extra"] = {k: v for k, v in task.items() if k not in KNOWN_KEYS}
-        return cls(**known)
+        else:
+            known["extra"] = {}
+        return BLANK.amended(**known)
 
     @classmethod
     def open(cls, package: str | bytes) -> Envelope:
@@ -238,6 +241,7 @@ class Envelope:
             args=args,
             kwargs=dict(self.kwargs),
             started=clock.now(),
+            extra=dict(self.extra),
         )
 
     def amended(self, **changes: Any) -> Envelope:

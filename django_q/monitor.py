@@ -139,7 +139,7 @@ def _write(record: Record, options: Options) -> None:
         alias = results.write_alias()
         results.save([record], using=alias)
         # A task dict does not tell which process ran it, nor from when on.
-        results.save_attempts([replace(record, worker="")], using=alias)
+        results.save_attempts([record._replace(worker="")], using=alias)
         results.prune(options, using=alias)
 
 

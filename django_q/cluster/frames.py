@@ -10,6 +10,9 @@ from typing import Any, Final, NamedTuple
 
 HEADER: Final = struct.Struct("!IB")
 
+ENCODER: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False)
+"""json.dumps makes a new one each time."""
+
 UNRECEIPTED: Final = "none:"
 """Begins the names that stand for receipts where the broker gives none."""
 
@@ -80,7 +83,7 @@ class Frame(NamedTuple):
 
 def control(kind: Kind, **facts: Any) -> bytes:
     """A control frame, encoded."""
-    body = json.dumps(facts, separators=(",", ":")).encode() if facts else b""
+    body = ENCODER.encode(facts).encode() if facts else b""
     return Frame(kind, body).encode()
 
 

@@ -53,7 +53,7 @@ def conclude_again(envelope: Envelope, options: Options) -> Record:
     """The record of a task that had succeeded before: its chain goes on, unless it has."""
     record = repeated_record(envelope, options)
     if has_gone_on(envelope, record.link_id):
-        return replace(record, link=None, link_id=None, link_queue=None)
+        return record._replace(link=None, link_id=None, link_queue=None)
     return record
 
 

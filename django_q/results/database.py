@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from django.db import (
@@ -196,8 +195,7 @@ def refused(record: Record, error: Exception) -> Record:
     """The failure that is saved in place of a record that can't be."""
     text = f"The database refused the result of this task: {clean(error, 1000)}"
     now = clock.now().isoformat()
-    return replace(
-        record,
+    return record._replace(
         id=_plain(record.id, 32),
         name=_plain(record.name, 100),
         func=_plain(record.func, 256),

@@ -74,15 +74,14 @@ def make_record(outcome: Outcome, options: Options) -> tuple[Outcome, Record]:
         attempts_allowed=_attempts(outcome, options),
         **_note(outcome),
     )
-    return outcome, replace(record, **link) if link else record
+    return outcome, record._replace(**link) if link else record
 
 
 def repeated_record(envelope: Envelope, options: Options) -> Record:
     """The record of a task that had succeeded before: no row, but its chain goes on."""
     outcome = Outcome(envelope=envelope, success=True, result=None, stopped=clock.now())
     _, record = make_record(outcome, options)
-    return replace(
-        record,
+    return record._replace(
         keep=False,
         cause="repeated",
         args=NOTHING,
@@ -93,8 +92,7 @@ def repeated_record(envelope: Envelope, options: Options) -> Record:
 
 def keep_in_row(outcome: Outcome, record: Record) -> Record:
     """The record of an outcome that was to be cached, but can't be."""
-    return replace(
-        record,
+    return record._replace(
         keep=True,
         args=encode_arguments(outcome.envelope.args),
         kwargs=encode_arguments(outcome.envelope.kwargs),
@@ -160,6 +158,8 @@ def encode_arguments(arguments: tuple[Any, ...] | dict[str, Any]) -> str:
 
     They came in a package, but the task may have put anything into a list it was given.
     """
+    if not arguments:
+        return EMPTY[type(arguments)]
     try:
         return encode(arguments)
     except BaseException:  # noqa: BLE001 - foreign code pickles itself
@@ -167,6 +167,10 @@ def encode_arguments(arguments: tuple[Any, ...] | dict[str, Any]) -> str:
             shown = {str(key): _portable(value) for key, value in arguments.items()}
             return encode(shown)
         return encode(tuple(_portable(value) for value in arguments))
+
+
+EMPTY: Final[dict[type, str]] = {tuple: encode(()), dict: encode({})}
+"""Most tasks have no keyword arguments."""
 
 
 def _portable(value: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from typing import Any, Final
 
 from picklefield.fields import dbsafe_encode
@@ -35,7 +34,7 @@ def unloadable_record(package: str, reason: str, *, look: bool = False) -> Recor
     task_id = hashlib.sha256(package.encode("utf-8", "replace")).hexdigest()[:32]
     text = f"The package of this task can't be opened: {clean(reason, 2000)}"
     record = _record(task_id, text, keep=True, cause="raised")
-    return replace(record, **seen_in(package)) if look else record
+    return record._replace(**seen_in(package)) if look else record
 
 
 def seen_in(package: str) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -69,7 +68,7 @@ class Bench:
         (delivery,) = broker.dequeue(count=1) or []
         self.number += 1
         record: Record = make_record(id=task_id)
-        record = replace(record, link=link, link_id=uuid.uuid4().hex if link else None)
+        record = record._replace(link=link, link_id=uuid.uuid4().hex if link else None)
         facts = self.number, str(delivery.receipt), False, record.to_bytes()
         self.worker.send(encode_report(Report(*facts)))
         return task_id

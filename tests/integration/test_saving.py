@@ -6,7 +6,6 @@ import base64
 import pickle
 import threading
 import uuid
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -328,7 +327,7 @@ def test_savers_of_the_same_tasks_agree():
 
 
 def test_note_in_place_of_a_refused_record_is_taken_by_every_character_set():
-    record = replace(new_record(), name="🚀" * 30, group="ü", hook="é" * 256)
+    record = new_record()._replace(name="🚀" * 30, group="ü", hook="é" * 256)
     note = refused(record, ValueError("no"))
     assert (note.name + (note.group or "") + (note.hook or "")).isascii()
     assert len(note.name) <= 100

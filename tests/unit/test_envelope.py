@@ -234,3 +234,14 @@ def test_moments_are_as_aware_as_the_project(settings: Any) -> None:
     assert opened(naive) == opened(aware) == aware
     settings.USE_TZ = False
     assert opened(naive) == opened(aware) == naive
+
+
+def test_each_task_has_extras_of_its_own() -> None:
+    one = Envelope.from_call("a.b", (), {}, {})
+    others = [
+        Envelope.from_call("a.b", (), {}, {}),
+        one.called_with((2,)),
+        Envelope.from_dict(one.as_dict()),
+    ]
+    one.extra["tenant"] = 7
+    assert [other.extra for other in others] == [{}, {}, {}]
