@@ -1,4 +1,4 @@
-"""ConcurrentPusher: what is perhaps to blame for the death of a worker with many tasks."""
+"""ConcurrentPusher: hands parcels to workers that have many at once."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from django_q.cluster.hands import Hand
 from django_q.cluster.ledger import Entry
 from django_q.cluster.pushing import Pusher
 from django_q.cluster.roles import Launch
+from django_q.cluster.windows import fair_share
 
 
 class ConcurrentPusher(Pusher):
-    """Gives suspects to workers with empty hands, and no others with them. There are as
-    many suspects as tasks that ran beside the culprit: so they go in groups, of which
-    only one can die again, and the last delivery that one has it has alone.
+    """Duties: those of a pusher, but 3. to fill places before anything waits behind them,
+    and to give suspects to workers with empty hands, and no others with them.
 
-    Where no hand is empty, one is let run empty, and all others go on.
+    There are as many suspects as tasks ran beside the culprit. They go in groups, so that
+    few die with it when it kills again, and for its last delivery each is alone. Where no
+    hand is empty, one is let run empty, and the others go on.
     """
 
     def __init__(self, launch: Launch) -> None:
@@ -27,14 +29,30 @@ class ConcurrentPusher(Pusher):
         self._emptying = None
         free = self.ledger.free
         if any(entry.is_suspect for entry in free):
-            may_give = self._can_fetch and not self.trouble.rest
-            if may_give and not self.board.lease_has_lapsed:
+            if self._may_give and not self.trouble.rest:
                 self._give_suspects()
             # Innocents need not wait for those that are left.
             ordered = sorted(free, key=lambda entry: entry.is_suspect)
             free.clear()
             free.extend(ordered)
+        if free and self._may_give:
+            self._fill_places()
         super().hand_over()
+
+    @property
+    def _may_give(self) -> bool:
+        return self._can_fetch and not self.board.lease_has_lapsed
+
+    def _fill_places(self) -> None:
+        """Nothing waits for a place in one worker while there are places in others."""
+        hands = [(self._vacancies_in(hand), hand) for hand in self.hands.values()]
+        vacant = sorted((n for n in hands if n[0] > 0), key=lambda pair: pair[0])
+        for index, (count, hand) in enumerate(vacant):
+            share = fair_share(len(self.ledger.free), len(vacant) - index)
+            self._give(hand, min(share, count))
+
+    def _vacancies_in(self, hand: Hand) -> int:
+        return min(hand.room - self._load_of(hand), self._room_in(hand))
 
     def _room_in(self, hand: Hand) -> int:
         return 0 if hand is self._emptying else super()._room_in(hand)

@@ -93,6 +93,8 @@ class ConcurrentWorker(Worker):
             self.has_left = not (is_busy or self._awaited)
         else:
             self._begin_some()
+            # Some have ended at once, for instance what is not ours.
+            self._clear_places()
         self._say_room()
 
     def _patience(self) -> float:

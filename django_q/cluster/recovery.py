@@ -19,6 +19,9 @@ from django_q.options import Options
 ASK_AGAIN: Final = 0.3
 """Seconds between two questions to the monitor while something is unclear."""
 
+JUDGED_AT_ONCE: Final = 200
+"""Tasks of one dead worker of which the broker is told before anything else is done."""
+
 FOR_EVER: Final = 1e9
 
 
@@ -101,7 +104,9 @@ class Recovery:
         """Do what can be done now. Raises what the broker raises; then call again."""
         while self._testimonies:
             generation, numbers = self._testimonies[0]
-            self._judge(broker, generation, numbers)
+            if not self._judge(broker, generation, numbers):
+                # The leases must be renewed meanwhile.
+                return
             self._testimonies.pop(0)
         if self._board_said is not None:
             if self._listed is not None:
@@ -214,11 +219,11 @@ class Recovery:
         self._deaths.pop(death.generation, None)
         self._control.send(control(Kind.BURIED, generation=death.generation))
 
-    def _judge(self, broker: Broker, generation: int, numbers: list[int]) -> None:
-        """Both witnesses have spoken about a death."""
+    def _judge(self, broker: Broker, generation: int, numbers: list[int]) -> bool:
+        """Both witnesses have spoken about a death. False: that is not all."""
         death = self._deaths.get(generation)
         if death is None:
-            return
+            return True
         unrecorded, running = self._ledger.witness(death, numbers)
         if unrecorded:
             for entry in unrecorded:
@@ -226,9 +231,12 @@ class Recovery:
             self._give_out_again(broker, unrecorded)
             text = "%s tasks had ended, but were not recorded: they run again"
             logger.warning(text, len(unrecorded))
-        for entry in running:
+        for entry in running[:JUDGED_AT_ONCE]:
             self._settle_running(broker, entry, death)
+        if len(running) > JUDGED_AT_ONCE:
+            return False
         self._buried(death)
+        return True
 
     def _settle_running(self, broker: Broker, entry: Entry, death: Death) -> None:
         """What becomes of a task that a dead worker had begun."""

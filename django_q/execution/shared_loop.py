@@ -20,6 +20,7 @@ from django_q.optional import find_optional
 TIDY_EVERY: Final = 0.05
 """Seconds between two looks at the database connections, while coroutines end."""
 
+WIND_UP_ROUNDS: Final = 3
 LEAVE_GRACE: Final = 2.0
 """Seconds that what still runs gets to end when the loop is closed."""
 
@@ -91,7 +92,9 @@ class SharedLoop:
 
     async def _wind_up(self) -> None:
         loop = asyncio.get_running_loop()
-        await end(asyncio.all_tasks() - {asyncio.current_task()})
+        for _ in range(WIND_UP_ROUNDS):
+            # What ends may begin something, such as to look after its connections.
+            await end(asyncio.all_tasks() - {asyncio.current_task()})
         await loop.shutdown_asyncgens()
         loop.stop()
 
