@@ -6,7 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from math import inf
-from time import monotonic
+from time import monotonic, sleep
 from typing import Final, NamedTuple
 
 from django.db import InterfaceError, OperationalError
@@ -37,6 +37,9 @@ GATHER: Final = 0.002
 
 GATHER_LONG: Final = 0.02
 """The same while many come: a larger batch costs less, and nobody waits for one."""
+
+NAP: Final = 0.004
+"""Seconds; in longer ones the lines would be full of large results."""
 
 MANY: Final = 40
 """Ends in a batch that make the next one wait longer."""
@@ -142,6 +145,10 @@ class Monitor(Role):
         return full or monotonic() - self.first_came >= self.gather
 
     def collect(self, timeout: float) -> None:
+        if self.unsaved and self.gather > GATHER:
+            # Many come: each would wake us, and be read alone.
+            sleep(min(timeout, NAP))
+            timeout = 0.0
         lines = list(self.workers.values())
         if self.pusher is not None:
             lines.append(self.pusher)
