@@ -6,7 +6,24 @@ from typing import Final
 
 from django_q.brokers.redis_lua import Script
 
-ENQUEUE: Final = Script("""
+ENQUEUE: Final = Script(
+    shortcut="""
+-- A single task without delay and priority, as most are: if its id and its package are new,
+-- this is all that there is to do. If not, what was done is done once more below.
+if #ARGV == 4 and ARGV[2] ~= '' and ARGV[3] == '' then
+  local id, package = ARGV[2], ARGV[4]
+  local base = string.gsub(KEYS[1], ':q$', '')
+  redis.call('LLEN', base .. ':nowhere')
+  local time, digest = redis.call('TIME'), redis.sha1hex(package)
+  local stamp = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+  if redis.call('HSETNX', base .. ':places', id, digest .. ' ' .. stamp) == 1
+    and redis.call('HSETNX', base .. ':deliveries', digest, '0 0 0 0 ' .. id) == 1
+  then
+    return redis.call('RPUSH', KEYS[1], package)
+  end
+end
+""",
+    body="""
 -- ARGV: token, then a task id, its delay and priority unless both are 0, and a package,
 -- again and again.
 for i = 2, #ARGV, 3 do
@@ -20,7 +37,8 @@ for i = 2, #ARGV, 3 do
 end
 ring()
 return redis.call('LLEN', ready)
-""")
+""",
+)
 
 FETCH: Final = Script("""
 -- ARGV: token, cluster, lease, count, bytes, '1' if what lapsed may be taken at once.
