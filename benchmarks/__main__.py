@@ -38,6 +38,9 @@ def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
     try:
         result: int = options.do(options)
+    except ModuleNotFoundError as error:
+        print(f"{error}: python -m pip install -e '.[bench]'", file=sys.stderr)
+        return 2
     except (InstallFailed, ServerFailed, SetUpFailed, UnknownName) as error:
         print(error, file=sys.stderr)
         return 2

@@ -32,6 +32,7 @@ def bars(kind: str, runs: dict[str, Runs], file: Path) -> None:
         xerr=errors([known[name] for name in names]),
         color=[OURS if name.startswith("ours") else OTHERS for name in names],
     )
+    axes.margins(y=0.01)
     axes.set_xlabel(UNITS[figure].title)
     axes.set_title(KINDS[kind].title)
     save(drawing, file)
@@ -57,7 +58,7 @@ def growth(story: Story, curves: Sequence[Curve], file: Path) -> None:
     axes.set_ylabel(story.y_label)
     axes.set_title(story.title)
     axes.grid(visible=True, alpha=0.3)
-    axes.legend()
+    drawing.legend(loc="outside lower center", ncols=2)
     save(drawing, file)
 
 
