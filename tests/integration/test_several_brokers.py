@@ -7,7 +7,6 @@ import logging
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
@@ -263,7 +262,7 @@ class Bench:
                 "link": SignedPackage.dumps(task_id),
                 "link_id": uuid.uuid4().hex,
             }
-            record = replace(record, link_queue=link_queue, **facts)
+            record = record._replace(link_queue=link_queue, **facts)
         report = Report(self.number, str(delivery.receipt), False, record.to_bytes())
         self.worker.send(encode_report(report))
         return task_id
