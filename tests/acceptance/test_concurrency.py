@@ -40,6 +40,17 @@ def test_all_that_a_killed_worker_had_begun_runs_again(
     assert cluster.says(r"ERROR.*worker .* died .* while running 8 tasks; replaced")
 
 
+@pytest.mark.every_database
+def test_atomic_tasks_have_a_connection_each(cluster: RunningCluster) -> None:
+    """And coroutines can't be atomic."""
+    good = [cluster.send(functions.add, n, atomic=True) for n in range(12)]
+    bad = cluster.send(functions.add_later, 1, atomic=True)
+    rows = cluster.wait_for_all([*good, bad])
+    assert [row.result for row in rows[:-1]] == list(range(12))
+    assert not rows[-1].success
+    assert "NotAtomic" in rows[-1].result
+
+
 def test_culprit_ends_alone(cluster: RunningCluster, diary: Diary) -> None:
     """Those beside it are lost with it at most twice, never for good."""
     good = send_eight(cluster, diary)[:7]
