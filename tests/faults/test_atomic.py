@@ -42,7 +42,7 @@ FAULTS: Final = ("all", "worker", "pause", "monitor", "pusher", "worker")
 """One after the other, again and again."""
 
 NETWORK: Final = "reset"
-STEP: Final = 30
+STEP: Final = max(30, COUNT // 100)
 """Between two faults, fewer transfers than this are done."""
 
 REST: Final = 40

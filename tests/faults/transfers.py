@@ -38,12 +38,13 @@ def main(arguments: Sequence[str]) -> int:
     kinds = options.broker.split(",")
     if set(kinds) - set(KINDS):
         parser.error(f"known are {', '.join(KINDS)}")
-    runs = [run(kind, options.count) for kind in kinds]
-    for facts in runs:
-        for name, value in facts.items():
-            print(f"{name:>15}: {value}")
-    if options.record:
-        options.record.write_text(table(options.count, runs), encoding="utf-8")
+    runs: list[Facts] = []
+    for kind in kinds:
+        runs.append(run(kind, options.count))
+        for name, value in runs[-1].items():
+            print(f"{name:>15}: {value}", flush=True)
+        if options.record:
+            options.record.write_text(table(options.count, runs), encoding="utf-8")
     return int(any(facts["exit code"] for facts in runs))
 
 
