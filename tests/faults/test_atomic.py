@@ -35,7 +35,7 @@ LEASE: Final = 1.0
 PAUSE: Final = 6 * LEASE
 """Seconds, at most, that a cluster stands still: the other takes over what it held."""
 
-MOST: Final = 2.0
+MOST: Final = max(2.0, COUNT / 2000)
 """Seconds between two faults, at most."""
 
 FAULTS: Final = ("all", "worker", "pause", "monitor", "pusher", "worker")
