@@ -88,7 +88,7 @@ def run(kind: str, wanted: list[int], folder: Path) -> Run:
     facts: list[dict[str, Any]] = []
     if record.exists():
         facts = [json.loads(line) for line in record.read_text().splitlines()]
-    return Run(kind, facts, done.returncode)
+    return Run(kind, wanted, facts, done.returncode)
 
 
 if __name__ == "__main__":

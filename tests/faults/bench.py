@@ -45,15 +45,15 @@ class Figures:
     """Runs to the end beyond the first of each task."""
 
     unannounced: int = 0
-    """Those of them that no line of a log owns up to."""
+    """Starts beyond the first of each task that no line of a log owns up to."""
 
     rows: int = 0
     missing: int = 0
-    """Acknowledged tasks without a row."""
+    """Acknowledged tasks without a success."""
 
-    recovery: float = 0.0
+    recovery: float | None = None
     """Seconds from the fault, or from its end, until what was acknowledged before it had
-    run.
+    run. None: the row is not about that.
     """
 
     orphans: int = 0
@@ -215,6 +215,7 @@ class Bench:
         `within`: seconds, as the fault table says them; the place may need longer.
         """
         begun, before = since or monotonic(), set(self.acknowledged())
+        within -= monotonic() - begun
 
         def everything_from_before_has_run() -> bool:
             return before <= set(self.ended())
@@ -227,7 +228,8 @@ class Bench:
         return announcements(cluster.log_file for cluster in self.clusters)
 
     def _unannounced(self, ids: dict[str, str]) -> int:
-        extra = {ids[w]: n - 1 for w, n in self.ended().items() if n > 1 and w in ids}
+        begun = self.started().items()
+        extra = {ids[w]: n - 1 for w, n in begun if n > 1 and w in ids}
         return unannounced(extra, self.announced())
 
     def wait_for_work(self, cluster: RunningCluster, within: float) -> None:
@@ -271,16 +273,20 @@ class Bench:
         figures.refused = self.refused()
 
     def rows(self, ids: set[str] | None = None) -> int:
-        """How many of these tasks, or of all, have a row."""
+        """How many rows there are, or how many of these tasks have a success."""
         saved = Task.objects.filter(cluster=self.queue)
-        return (saved if ids is None else saved.filter(id__in=ids)).count()
+        wanted = saved if ids is None else saved.filter(id__in=ids, success=True)
+        return wanted.count()
 
     def stop(self) -> None:
-        """Stop what runs. Who stays behind is counted, and killed."""
+        """Stop what runs, cleanly and without a word too much. Who stays behind is
+        counted, and killed.
+        """
         for cluster in self.clusters:
             try:
                 if cluster.process.poll() is None:
-                    cluster.stop()
+                    assert cluster.stop() == 0
+                    cluster.complain_if_it_complained()
             finally:
                 self.figures.orphans += len(cluster.members())
                 cluster.destroy()

@@ -7,6 +7,7 @@ import os
 import platform
 import sqlite3
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -94,10 +95,8 @@ def bench(
     q_settings(**place.near)
     made = Bench(place, tmp_path, new_cluster)
     yield made
-    try:
+    with recorded(request.node, place, made.figures):
         made.dismiss()
-    finally:
-        record(request.node, place, made.figures)
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +123,8 @@ def company(
     q_settings(**host.bench.place.near)
     made = Company(host, tmp_path)
     yield made
-    record(request.node, made.place, made.figures)
-    host.inspect()
+    with recorded(request.node, made.place, made.figures):
+        host.inspect()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -151,13 +150,24 @@ def versions(place: Place) -> str:
     return ", ".join(software)
 
 
-def record(item: pytest.Item, place: Place, figures: Figures) -> None:
+@contextmanager
+def recorded(item: pytest.Item, place: Place, figures: Figures) -> Iterator[None]:
+    """A row holds if its end, which this frames, raises nothing either."""
+    ends_well = False
+    try:
+        yield
+        ends_well = True
+    finally:
+        record(item, place, figures, holds=ends_well and item.stash.get(HOLDS, False))
+
+
+def record(item: pytest.Item, place: Place, figures: Figures, *, holds: bool) -> None:
     marker = item.get_closest_marker("row")
     if RECORD and marker is not None:
         number, title = marker.args
         facts = {"row": number, "title": title, "broker": place.kind}
         facts |= asdict(figures)
         facts |= {"date": date.today().isoformat(), "with": versions(place)}
-        facts["holds"] = item.stash.get(HOLDS, False) and not figures.orphans
+        facts["holds"] = holds
         with Path(RECORD).open("a", encoding="utf-8") as file:
             file.write(json.dumps(facts) + "\n")

@@ -51,7 +51,8 @@ def wait_for_slots(bench: Bench, wanted: set[str], within: float) -> None:
         return wanted <= set(bench.ended())
 
     wait_until(all_have_run, within + bench.place.slack)
-    bench.figures.recovery = max(bench.figures.recovery, round(monotonic() - begun, 2))
+    took = round(monotonic() - begun, 2)
+    bench.figures.recovery = max(bench.figures.recovery or 0.0, took)
 
 
 def count(bench: Bench, wanted: set[str]) -> None:

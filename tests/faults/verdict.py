@@ -10,8 +10,9 @@ from typing import Final, NamedTuple
 
 import django
 
+from tests.acceptance.harness import ROLES
 from tests.faults.harm import VICTIMS
-from tests.faults.scales import Growth
+from tests.faults.scales import LONG_ENOUGH, Growth
 from tests.rst import simple_table
 
 FULL: Final = 0.95
@@ -83,7 +84,17 @@ class Verdict(NamedTuple):
         found = [f"{s.title}: {flaw}" for s in self.sides for flaw in s.flaws(seconds)]
         grown = [each.role for each in self.unharmed.growths if not each.is_flat]
         found += [f"{role} grows" for role in grown]
+        found += [f"{role} was not weighed for long enough" for role in self._unjudged]
         return found + ["processes were left behind"] * bool(self.orphans)
+
+    @property
+    def _unjudged(self) -> list[str]:
+        """Roles that nobody can say anything of, though there was time for it."""
+        if self.minutes * 60 < 2 * LONG_ENOUGH:
+            return []
+        growths = self.unharmed.growths
+        judged = {each.role for each in growths if each.per_minute is not None}
+        return [role for role in ROLES if role not in judged]
 
     def text(self) -> str:
         """For a terminal."""

@@ -130,7 +130,7 @@ def test_worker_refuses_and_imports_nothing(
 ) -> None:
     """Whoever queued it had other settings, or none of ours."""
     q_settings(allowed_functions=["math.*"], sync=True)
-    monkeypatch.setattr("django_q.tasks.enqueue._check_functions", lambda *_: None)
+    monkeypatch.setattr("django_q.tasks.enqueue.check_call", lambda *_: None)
     with pytest.raises(TaskNotFound):
         async_task("tests.acceptance.raises_on_import.anything", task_name="refused")
     task = fetch("refused")
@@ -164,7 +164,7 @@ def test_forbidden_hook_in_a_package_is_not_called(
     q_settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     q_settings(allowed_functions=["math.*"], sync=True)
-    monkeypatch.setattr("django_q.tasks.enqueue._check_functions", lambda *_: None)
+    monkeypatch.setattr("django_q.tasks.enqueue.check_call", lambda *_: None)
     called: list[Any] = []
     monkeypatch.setattr(functions, "keep_hooked", called.append, raising=False)
     async_task("math.sqrt", 9, hook="tests.functions.keep_hooked")

@@ -13,7 +13,7 @@ import pytest
 
 from django_q import clock
 from django_q.models import Task
-from tests.acceptance.harness import RunningCluster
+from tests.acceptance.harness import ROLES, RunningCluster
 from tests.faults.scales import LONG_ENOUGH, Course, Scales, Weight, growth, slopes_of
 from tests.faults.tally import Tally, announcements
 from tests.faults.verdict import Side, Verdict
@@ -110,7 +110,9 @@ def test_tally_counts_what_is_lost_missing_and_repeated(tmp_path: Path) -> None:
 def side(**changes: int) -> Side:
     figures = {"lost": 0, "twice": 2, "unannounced": 0, "rows": 90, "missing": 0}
     figures |= {"acknowledged": 90, "executed": 90, "left": 0, "refused": 0} | changes
-    growths = [growth("worker", [course(float(figures.pop("leak", 0)))])]
+    leak, seconds = float(figures.pop("leak", 0)), figures.pop("seconds", 3600)
+    weighed = [course(leak, seconds=seconds)]
+    growths = [growth(role, weighed) for role in ROLES if not figures.pop(role, 0)]
     return Side(title="one", rate=0.02, workers=2, growths=growths, **figures)
 
 
@@ -130,6 +132,8 @@ def verdict(*sides: Side, orphans: int = 0) -> Verdict:
         {"rows": 91},
         {"acknowledged": 60, "rows": 60},
         {"leak": 99},
+        {"seconds": 500},
+        {"monitor": 1},
     ],
     ids=lambda flaw: next(iter(flaw)),
 )
