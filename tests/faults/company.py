@@ -132,12 +132,16 @@ class Company(Bench):
         task = Task.objects.get(pk=task_id)
         return (task.stopped - task.started).total_seconds()
 
-    def count_unharmed(self, within: float = 10.0) -> Figures:
-        """All are counted. The healthy ones ran once each, at once and with success."""
+    def count_unharmed(self, within: float = 10.0, saved: float = 5.0) -> Figures:
+        """All are counted. The healthy ones ran once each, at once and with success.
+
+        `saved`: seconds after which all that has ended has its row, at most.
+        """
         self.wait_for_recovery(within)
+        ids = set(self.acknowledged().values())
+        wait_until(lambda: self.rows(ids) == len(ids), saved + self.place.slack)
         figures = self.count()
         assert figures.twice == 0, figures
-        ids = list(self.acknowledged().values())
         rows = Task.objects.filter(pk__in=ids).values("success", "attempt_count")
         harmed = [r for r in rows if r != {"success": True, "attempt_count": 1}]
         assert not harmed, harmed

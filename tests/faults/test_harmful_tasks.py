@@ -239,13 +239,13 @@ def test_row_30_harmful_hooks(company: Company) -> None:
     }
     with company.beside():
         ids = [send_with_hook(company, hook) for hook in reasons]
-    company.count_unharmed()
+    company.count_unharmed(saved=2)
     for hook, reason in reasons.items():
         company.wait_for_lines(rf"ERROR return hook {hook} failed on .*{reason}")
     # With a worker die the hooks that it has not called yet.
     with company.beside():
         ids.append(send_with_hook(company, "tests.faults.harmful.hook_that_dies"))
-    company.count_unharmed()
+    company.count_unharmed(saved=2)
     company.wait_for_lines("ERROR worker .* ended with exit code 7; replaced")
     for task_id in ids:
         assert company.end_of(task_id) == End(success=True, attempts=1)

@@ -119,6 +119,17 @@ def test_refused_end_holds_up_no_other(bench: Bench) -> None:
     assert Narrow.refusals == 1
 
 
+def test_one_transaction_takes_no_more_than_its_limit(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitoring, "LARGEST_BATCH", 3)
+    ids = [bench.ends() for _ in range(7)]
+    bench.turn_until(are_saved(ids))
+    told = [frame.facts["numbers"] for frame in bench.heard(bench.worker, Kind.SAVED)]
+    assert [number for numbers in told for number in numbers] == list(range(1, 8))
+    assert max(map(len, told)) == 3
+
+
 def test_it_is_tried_until_it_is_taken(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
