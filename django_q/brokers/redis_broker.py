@@ -120,9 +120,9 @@ class Redis(Broker):
         return task_id or length
 
     def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
-        by_key = defaultdict(list)
+        has_nodes, by_key = is_cluster(self.connection), defaultdict(list)
         for consignment in consignments:
-            key = key_of(consignment.queue, is_cluster=is_cluster(self.connection))
+            key = key_of(consignment.queue, is_cluster=has_nodes)
             by_key[key].append(consignment)
         for key, some in by_key.items():
             for load in loads(some):

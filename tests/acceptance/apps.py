@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 from django.apps import AppConfig
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 
 from django_q import signals
 from tests import functions
@@ -21,6 +24,32 @@ class AcceptanceConfig(AppConfig):
         path = os.environ["QTEST_SIGNALS"]
         for name in NAMES:
             getattr(signals, name).connect(Listener(path, name), weak=False)
+        if "QTEST_STATEMENTS" in os.environ:
+            count = StatementLog(os.environ["QTEST_STATEMENTS"])
+            connection_created.connect(count.watch, weak=False)
+
+
+class StatementLog:
+    """Writes down each statement that this process gives to a database."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def watch(self, connection: BaseDatabaseWrapper, **_: Any) -> None:
+        """Receives `connection_created`; once for each, however often it connects."""
+        if self not in connection.execute_wrappers:
+            connection.execute_wrappers.append(self)
+
+    def __call__(self, execute: Any, sql: str, *rest: Any) -> Any:
+        functions.log(self.path, summary(sql))
+        return execute(sql, *rest)
+
+
+def summary(sql: str) -> str:
+    """What a statement does with which of our tables, in one word: `UPDATE:ormq`."""
+    verb = sql.split(maxsplit=1)[0]
+    tables = re.findall(r"django_q_(\w+)", sql)
+    return ":".join([verb, *sorted(set(tables))])
 
 
 class Listener:
