@@ -75,11 +75,12 @@ class AtomicRuns(threading.local):
     Each thread has its own, as it has its own connections.
     """
 
-    def __init__(self, launch: Launch) -> None:
+    def __init__(self, launch: Launch, trouble: Trouble) -> None:
+        """`trouble`: that of all threads, which wait for the same database."""
         self._launch = launch
         self._broker: Broker | None = None
         self._settled: Ended | None = None
-        self._trouble = Trouble(longest=1.0)
+        self._trouble = trouble
 
     def run(self, receipt: str, begin: Callable[[], None], perform: Perform) -> Outcome:
         """Perform a task, with all that follows; `begin` is called before.

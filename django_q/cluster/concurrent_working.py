@@ -77,6 +77,10 @@ class ConcurrentWorker(Worker):
         self.has_moved = True
         self.next_title = 0.0
 
+    def setup(self) -> None:
+        super().setup()
+        self._say_room()
+
     def teardown(self) -> None:
         super().teardown()
         self.threads.close()

@@ -28,6 +28,7 @@ from django_q.cluster.places import deadline_of
 from django_q.cluster.rejections import Rejections
 from django_q.cluster.roles import LONGEST_PAUSE, Launch, Role
 from django_q.cluster.titles import set_title
+from django_q.cluster.trouble import Trouble
 from django_q.cluster.verdicts import as_served, deliveries_allowed, judge, looks_first
 from django_q.cluster.wear import is_worn
 from django_q.envelope import Envelope
@@ -78,7 +79,7 @@ class Worker(Role):
         """Number of a run -> its end, and whether that was the task's."""
         self.runner = self.runner_class(self.options)
         self.rejections = Rejections()
-        self.atomic_runs = AtomicRuns(launch)
+        self.atomic_runs = AtomicRuns(launch, Trouble(longest=1.0))
         self.done = 0
         self.has_title = False
         """Whether ps shows the task in hand."""

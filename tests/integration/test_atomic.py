@@ -25,6 +25,7 @@ from django_q.cluster.atomic_runs import AtomicRuns, NotBegun, NotOurs
 from django_q.cluster.frames import Kind, Report, encode_report
 from django_q.cluster.lines import Line
 from django_q.cluster.recovery import is_locked
+from django_q.cluster.trouble import Trouble
 from django_q.envelope import Envelope
 from django_q.exceptions import NotAtomic
 from django_q.execution import Runner
@@ -156,7 +157,7 @@ class Bench:
         options = conf.get_options()
         self.runner = Runner(options)
         launch = make_launch("worker", ours, options=options, broker=broker)
-        self.runs = AtomicRuns(launch)
+        self.runs = AtomicRuns(launch, Trouble(longest=1.0))
         self.begun = 0
 
     def take(self, name: str, *args: Any, **options: Any) -> tuple[Envelope, str]:
