@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from django_q.brokers import Broker, Consignment, Delivery, get_broker
+from django_q.brokers import Broker, Consignment, Delivery, get_broker, loads
 from django_q.brokers.memory import Memory
 from django_q.envelope import Envelope
 from django_q.exceptions import (
@@ -40,7 +40,7 @@ def waiting(queue: str | None = None) -> list[Envelope]:
 @pytest.fixture
 def small_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three tasks travel at once."""
-    monkeypatch.setattr("django_q.brokers.loads.MOST_AT_ONCE", 3)
+    monkeypatch.setattr(loads, "MOST_AT_ONCE", 3)
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_a_load_has_no_more_bytes_than_can_travel(
 ) -> None:
     Counting.loads.clear()
     q_settings(broker_class=f"{__name__}.Counting")
-    monkeypatch.setattr("django_q.brokers.loads.LARGEST_LOAD", 5000)
+    monkeypatch.setattr(loads, "LARGEST_LOAD", 5000)
     async_bulk("a.b", [("x" * 1500,)] * 4)
     assert Counting.loads == [2, 2]
 
