@@ -45,7 +45,7 @@ class Figures:
     """Runs to the end beyond the first of each task."""
 
     unannounced: int = 0
-    """Starts beyond the first of each task that no line of a log owns up to."""
+    """Those of them that no line of a log owns up to."""
 
     rows: int = 0
     missing: int = 0
@@ -228,8 +228,7 @@ class Bench:
         return announcements(cluster.log_file for cluster in self.clusters)
 
     def _unannounced(self, ids: dict[str, str]) -> int:
-        begun = self.started().items()
-        extra = {ids[w]: n - 1 for w, n in begun if n > 1 and w in ids}
+        extra = {ids[w]: n - 1 for w, n in self.ended().items() if n > 1 and w in ids}
         return unannounced(extra, self.announced())
 
     def wait_for_work(self, cluster: RunningCluster, within: float) -> None:
