@@ -32,7 +32,7 @@ COLUMNS: Final = (
     "success",
     "attempt_count",
 )
-"""The columns of a row, in the order of a record's fields."""
+"""The columns of a row, in the order of a record's fields, which begins with them."""
 
 AT_UTC: Final = "+00:00"
 REPLACED: Final = ("result", "cluster", "stopped")
@@ -67,7 +67,7 @@ def upsert_postgres(connection: BaseDatabaseWrapper, records: Sequence[Record]) 
         f" {_on_conflict(table, 'GREATEST')}"
     )
     # PostgreSQL reads ISO 8601 itself; what has no offset is local there as it is here.
-    facts = [dict(zip(COLUMNS, _row(record, str), strict=True)) for record in records]
+    facts = [dict(zip(COLUMNS, record, strict=False)) for record in records]
     with connection.cursor() as cursor:
         cursor.execute(text, [json.dumps(facts)])
 
