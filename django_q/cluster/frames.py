@@ -8,10 +8,9 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-HEADER: Final = struct.Struct("!IB")
+from django_q.compact import to_json
 
-ENCODER: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False)
-"""json.dumps makes a new one each time."""
+HEADER: Final = struct.Struct("!IB")
 
 UNRECEIPTED: Final = "none:"
 """Begins the names that stand for receipts where the broker gives none."""
@@ -83,7 +82,7 @@ class Frame(NamedTuple):
 
 def control(kind: Kind, **facts: Any) -> bytes:
     """A control frame, encoded."""
-    body = ENCODER.encode(facts).encode() if facts else b""
+    body = to_json(facts) if facts else b""
     return Frame(kind, body).encode()
 
 

@@ -7,10 +7,9 @@ encoded, so whoever saves a record never unpickles anything.
 from __future__ import annotations
 
 import json
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-ENCODER: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False)
-"""json.dumps makes a new one each time."""
+from django_q.compact import to_json
 
 
 class Record(NamedTuple):
@@ -60,7 +59,7 @@ class Record(NamedTuple):
 
     def to_bytes(self) -> bytes:
         """The record as it travels on a line."""
-        return ENCODER.encode(self).encode()
+        return to_json(self)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Record:
