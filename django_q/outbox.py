@@ -52,10 +52,10 @@ def is_there() -> bool:
     return table in connections[using].introspection.table_names()
 
 
-def write(*new: Consignment) -> None:
+def write(*new: Consignment, once: bool = False) -> None:
     """Write packages into the outbox, in the caller's transaction where there is one.
 
-    Under the same task id once.
+    Under the same task id once. `once`: their broker is to know their ids for longer.
     """
     using = write_alias()
     with writing(using):
@@ -67,6 +67,7 @@ def write(*new: Consignment) -> None:
                 package=each.package,
                 created=moment,
                 due=due,
+                once=once or None,
             )
             for each in new
         ]

@@ -103,15 +103,16 @@ class Broker:
     """Leases are renewed, counted, given back and rescued."""
 
     supports_renewal = False
-    """Leases are renewed and given back, and when one runs out, the server itself gives
-    the package to the next who asks.
-    """
+    """Leases are renewed and given back; the server frees those that run out."""
 
     supports_delay = False
     """A package may wait for a time before it is handed out."""
 
     supports_ids = False
     """A package that is queued twice under the same task id is queued once."""
+
+    supports_once = False
+    """`enqueue(…, once=True)` knows the id for a week more, also when its task has ended."""
 
     supports_bulk = False
     """Many packages travel in one go, to the queue and from it."""

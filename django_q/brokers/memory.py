@@ -51,6 +51,8 @@ class Pile:
     lock: threading.Condition = field(default_factory=threading.Condition)
     version: int = 0
     is_paused: bool = False
+    known: dict[str, int] = field(default_factory=dict)
+    """Slips by ids that stay known when their tasks have ended."""
 
     def find(self, task_id: str) -> Slip | None:
         return next((s for s in self.slips.values() if s.task_id == task_id), None)
@@ -68,6 +70,7 @@ class Memory(Broker):
     supports_leases = True
     supports_delay = True
     supports_ids = True
+    supports_once = True
     supports_bulk = True
     supports_priority = True
     supports_cancel = True
@@ -96,9 +99,15 @@ class Memory(Broker):
         task_id: str | None = None,
         delay: float = 0,
         priority: int = 0,
+        once: bool = False,
     ) -> int:
         consignment = Consignment(package, self.list_key, task_id, delay, priority)
-        return self._put(consignment)
+        with self._pile.lock:
+            if not (once and task_id):
+                return self._put(consignment)
+            if task_id not in self._pile.known:
+                self._pile.known[task_id] = self._put(consignment)
+            return self._pile.known[task_id]
 
     def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
         for consignment in consignments:
@@ -143,6 +152,7 @@ class Memory(Broker):
     def purge_queue(self) -> None:
         with self._pile.lock:
             self._pile.slips.clear()
+            self._pile.known.clear()
 
     delete_queue = purge_queue
 

@@ -68,6 +68,7 @@ class Redis(Broker):
     supports_leases = True
     supports_delay = True
     supports_ids = True
+    supports_once = True
     supports_bulk = True
     supports_priority = True
     supports_cancel = True
@@ -113,10 +114,11 @@ class Redis(Broker):
         task_id: str | None = None,
         delay: float = 0,
         priority: int = 0,
+        once: bool = False,
     ) -> str | int:
         """Gives the task's id, or else the length of the list."""
         one = Consignment(package, "", task_id, delay, priority)
-        length = self._enqueue(self.list_key, [one])
+        length = self._enqueue(self.list_key, [one], once=once)
         return task_id or length
 
     def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
@@ -328,8 +330,10 @@ class Redis(Broker):
         self._contact.note()
         return answer
 
-    def _enqueue(self, key: str, load: Sequence[Consignment]) -> int:
-        words = [word for each in load for word in words_of(each)]
+    def _enqueue(
+        self, key: str, load: Sequence[Consignment], *, once: bool = False
+    ) -> int:
+        words = [word for each in load for word in words_of(each, once=once)]
         # What has an id is queued once, however often we say it.
         named = all(each.task_id for each in load)
         question = partial(ENQUEUE, self.connection, key, new_token(), *words)

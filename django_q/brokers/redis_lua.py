@@ -10,6 +10,7 @@ django_q:NAME:clusters          zset    cluster -> end of its lease, in millisec
 django_q:NAME:held:CLUSTER      hash    receipt -> slip of what it holds
 django_q:NAME:deliveries        hash    SHA-1 of a waiting package -> what was counted
 django_q:NAME:places            hash    ids of tasks that wait or are held -> where to look
+django_q:NAME:sent              zset    ids of slots of schedules -> until when they are known
 django_q:NAME:paused            string  is there while the queue is paused
 django_q:NAME:bell              list    is there when it was paused and is no longer
 
@@ -42,6 +43,7 @@ local base = string.gsub(ready, ':q$', '')
 local head, ranked, later = base .. ':head', base .. ':ranked', base .. ':later'
 local clusters, deliveries = base .. ':clusters', base .. ':deliveries'
 local places, paused, bell = base .. ':places', base .. ':paused', base .. ':bell'
+local sent = base .. ':sent'
 
 -- Of each priority as many scores as whole numbers allow; the list stands amid those of 0.
 local SPAN = 2 ^ 44

@@ -25,15 +25,25 @@ end
 """,
     body="""
 -- ARGV: token, then a task id, its delay and priority unless both are 0, and a package,
--- again and again.
+-- again and again. Behind a priority may stand for how long the id is to be known.
+local function is_known(id)
+  return tonumber(redis.call('ZSCORE', sent, id) or 0) > now()
+end
+
 for i = 2, #ARGV, 3 do
-  local delay, priority = string.match(ARGV[i + 1], '(%d+) (%S+)')
-  local slip = new(ARGV[i], ARGV[i + 2], tonumber(priority or 0))
-  if delay and delay ~= '0' then
-    put_off(slip, delay, ARGV[1] .. i, true)
-  else
-    put(slip, false, true)
+  local id = ARGV[i]
+  local delay, priority, memory = string.match(ARGV[i + 1], '(%d+) (%S+) ?(%d*)')
+  local slip = new(id, ARGV[i + 2], tonumber(priority or 0))
+  memory = tonumber(memory or '')
+  if not (memory and is_known(id)) then
+    if delay and delay ~= '0' then
+      put_off(slip, delay, ARGV[1] .. i, true)
+    else
+      put(slip, false, true)
+    end
   end
+  -- Behind the package: a script that fails before has not made it vanish.
+  if memory then redis.call('ZADD', sent, now() + memory, id) end
 end
 ring()
 return redis.call('LLEN', ready)
@@ -210,6 +220,7 @@ for _, cluster in ipairs(redis.call('ZRANGE', clusters, 0, -1)) do
   left = left + redis.call('HLEN', held(cluster)) + redis.call('LLEN', move(cluster))
 end
 if left == 0 then redis.call('DEL', deliveries, places) end
+redis.call('ZREMRANGEBYSCORE', sent, '-inf', now())
 return rescued
 """)
 
@@ -239,7 +250,7 @@ for _, cluster in ipairs(redis.call('ZRANGE', clusters, 0, -1)) do
   redis.call('DEL', held(cluster), move(cluster))
 end
 redis.call('ZREMRANGEBYSCORE', clusters, '-inf', now())
-redis.call('DEL', ready, head, ranked, later, deliveries, places, bell)
+redis.call('DEL', ready, head, ranked, later, deliveries, places, bell, sent)
 """)
 
 CANCEL: Final = Script("""

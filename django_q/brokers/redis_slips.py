@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from time import time_ns
+from typing import Final
 
 from django_q.brokers.base import Consignment, Delivery, bounded
+
+REMEMBERED: Final = 7 * 24 * 3600 * 1000
+"""Milliseconds for which the id is known of what is queued once for all."""
 
 
 def new_token() -> str:
@@ -27,12 +31,14 @@ def deliver(receipt: str, slip: bytes) -> Delivery:
     return Delivery(receipt, package.decode(errors="replace"), *counts)
 
 
-def words_of(consignment: Consignment) -> tuple[bytes, ...]:
+def words_of(consignment: Consignment, *, once: bool = False) -> tuple[bytes, ...]:
     """A package as the script that queues it is told of it."""
     package, _, task_id, delay, priority = consignment
     options = b""
-    if delay > 0 or priority:
+    if delay > 0 or priority or once:
         options = b"%d %d" % (max(0, int(delay * 1000)), bounded(priority))
+    if once and task_id:
+        options += b" %d" % REMEMBERED
     return one_line(task_id or "").encode(), options, package.encode()
 
 

@@ -37,13 +37,17 @@ def enqueue(
     task_id: str | None,
     delay: float = 0,
     priority: int = 0,
+    *,
+    once: bool = False,
 ) -> Any:
     """Call a broker's `enqueue` with as much as it knows, and give what it gives."""
     verb = broker.enqueue
     func = getattr(verb, "__func__", verb)
     options: dict[str, Any] = {}
-    if _names_id(func) or (broker.supports_ids and _takes_id(func)):
+    if _names_id(func) or (broker.supports_ids and _takes(func, "task_id")):
         options["task_id"] = task_id
+    if once and broker.supports_once and _takes(func, "once"):
+        options["once"] = True
     if delay and broker.supports_delay:
         options["delay"] = delay
     if priority and broker.supports_priority:
@@ -61,9 +65,9 @@ def _names_id(enqueue: Callable[..., Any]) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _takes_id(enqueue: Callable[..., Any]) -> bool:
+def _takes(enqueue: Callable[..., Any], keyword: str) -> bool:
     """Remembered: each task that is queued asks."""
-    return takes_keyword(enqueue, "task_id")
+    return takes_keyword(enqueue, keyword)
 
 
 def fit(broker: Any, base: type) -> None:

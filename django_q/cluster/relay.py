@@ -111,7 +111,10 @@ class Relay:
         if not new:
             return
         broker = self._broker_of(queue)
-        if broker.supports_bulk and broker.supports_ids and queue not in self._careful:
+        can_send_many = broker.supports_bulk and broker.supports_ids
+        # Which ids a broker is to know for longer, it is told one by one.
+        is_told = broker.supports_once and any(left[str(e.task_id)].once for e in new)
+        if can_send_many and not is_told and queue not in self._careful:
             self._send_at_once(broker, new, left)
         else:
             self._send_one_by_one(broker, new, left)
@@ -137,7 +140,8 @@ class Relay:
             for each in new:
                 task_id = str(each.task_id)
                 try:
-                    verbs.enqueue(broker, each.package, task_id)
+                    once = bool(left[task_id].once)
+                    verbs.enqueue(broker, each.package, task_id, once=once)
                 except Exception as error:
                     self._put_off(left.pop(task_id), error)
                     if isinstance(error, OSError):

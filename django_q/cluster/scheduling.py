@@ -272,7 +272,8 @@ class Scheduler:
     def _has_ended(self, firing: Firing) -> bool:
         """Whether the slot's task was sent, by somebody who crashed then, and has run.
 
-        While it waits or runs, the broker knows its id.
+        While it waits or runs, the broker knows its id; some do so afterwards as well, for
+        tasks that leave no row.
         """
         given, cluster = map(firing.options.get, ("broker", "cluster"))
         if (given or keep_broker(cluster)).database == self.database:

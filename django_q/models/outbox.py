@@ -24,6 +24,11 @@ class OutboxEntry(models.Model):
     error = models.TextField(verbose_name=_("error"), blank=True, default="")
     """What the broker said to the last try of a cluster."""
 
+    once = models.BooleanField(null=True, editable=False)
+    """A slot of a schedule: the broker, if it can, knows its id when it has ended. Not
+    known of what an earlier release has written.
+    """
+
     class Meta:
         app_label = "django_q"
         db_table = "django_q_outbox"

@@ -167,13 +167,15 @@ class Route(NamedTuple):
     sync: bool | None
     outbox: bool | None
     atomic: bool
+    is_slot: bool
 
     @classmethod
     def of(cls, envelope: Envelope) -> Route:
         is_atomic = bool(envelope.atomic)
         if envelope.undecided_options and "atomic" in envelope.undecided_options:
             is_atomic = False
-        return cls(envelope.cluster, envelope.sync, envelope.outbox, is_atomic)
+        is_slot = envelope.slot is not None
+        return cls(envelope.cluster, envelope.sync, envelope.outbox, is_atomic, is_slot)
 
 
 class Sender:
@@ -183,6 +185,7 @@ class Sender:
 
     def __init__(self, route: Route, broker: Broker | None = None) -> None:
         self._broker = broker or keep_broker(route.cluster)
+        self._once = route.is_slot
         if route.atomic:
             check_place(self._broker)
         self._has_outbox = broker is None and _has_outbox(route.outbox, self._broker)
@@ -196,9 +199,9 @@ class Sender:
 
     def send(self, new: Sequence[Consignment], name: str = "") -> None:
         """Send them all; `name` is that of a single one."""
-        send = partial(_send, self._broker, new, name)
+        send = partial(_send, self._broker, new, name, once=self._once)
         if self._has_outbox:
-            _post(new, send)
+            _post(new, send, once=self._once)
         elif self._broker.database is None and _waits_for_commit():
             send_after_commit(send)
         else:
@@ -229,7 +232,7 @@ def _waits_for_commit() -> bool:
     return get_options().send_on_commit and _afterwards.get() is None
 
 
-def _post(new: Sequence[Consignment], send: Send) -> None:
+def _post(new: Sequence[Consignment], send: Send, *, once: bool) -> None:
     """Write packages into the outbox, and send them after the commit.
 
     Inside a transaction of other databases only, it can't be undone with that: then
@@ -237,9 +240,9 @@ def _post(new: Sequence[Consignment], send: Send) -> None:
     """
     deliver: Send = partial(_courier.deliver, new, send)
     if _is_in_transaction(connections[outbox.write_alias()]):
-        outbox.write(*new)
+        outbox.write(*new, once=once)
     else:
-        deliver = partial(_write_and_deliver, new, deliver)
+        deliver = partial(_write_and_deliver, new, deliver, once=once)
     afterwards = _afterwards.get()
     if afterwards is None:
         send_after_commit(deliver)
@@ -247,8 +250,10 @@ def _post(new: Sequence[Consignment], send: Send) -> None:
         afterwards.append(deliver)
 
 
-def _write_and_deliver(new: Sequence[Consignment], deliver: Send) -> None:
-    outbox.write(*new)
+def _write_and_deliver(
+    new: Sequence[Consignment], deliver: Send, *, once: bool
+) -> None:
+    outbox.write(*new, once=once)
     deliver()
 
 
@@ -293,9 +298,9 @@ def send_after_commit(send: Send) -> None:
     send()
 
 
-def _send(broker: Broker, new: Sequence[Consignment], name: str) -> None:
+def _send(broker: Broker, new: Sequence[Consignment], name: str, *, once: bool) -> None:
     if len(new) == 1:
-        what = verbs.enqueue(broker, new[0].package, new[0].task_id)
+        what = verbs.enqueue(broker, new[0].package, new[0].task_id, once=once)
     else:
         broker.enqueue_many(new)
         what = f"{len(new)} tasks"

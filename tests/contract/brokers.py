@@ -677,6 +677,16 @@ class BrokerContract:
             broker.enqueue("twice", task_id=task_id)
         assert (broker.queue_size() == 1) is broker.supports_ids
 
+    @needs_receipts
+    def test_slot_that_has_ended_is_not_queued_again_or_the_flag_is_down(
+        self, broker: Broker
+    ):
+        task_id = new_id()
+        verbs.enqueue(broker, "slot", task_id, once=True)
+        broker.acknowledge(receipt_of(take_one(broker)))
+        verbs.enqueue(broker, "slot", task_id, once=True)
+        assert bool(take(broker)) is not broker.supports_once
+
     # -- in a transaction
 
     def test_queue_in_a_transaction_has_a_database_or_the_flag_is_down(

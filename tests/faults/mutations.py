@@ -201,6 +201,17 @@ MUTANTS: Final = (
         "> assert outside.queue_size() + outside.lock_size() == 0",
     ),
     Mutant(
+        "ended-slots-are-forgotten",
+        "Redis does not look whether it knows a slot that is sent again",
+        "django_q/brokers/redis_scripts.py",
+        "  if not (memory and is_known(id)) then\n",
+        "  if id then\n",
+        Check(
+            "tests/integration/test_scheduler.py::test_slot_that_was_sent_before_a_crash_and_left_no_row_does_not_run_again"
+        ),
+        "> assert outside.queue_size() == 0",
+    ),
+    Mutant(
         "slot-is-not-looked-at-again",
         "A schedule is moved without looking whether another cluster has moved it",
         "django_q/cluster/scheduling.py",

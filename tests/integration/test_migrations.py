@@ -42,6 +42,7 @@ NAMES = [
     "0022_priorities_and_paused_queues",
     "0023_names_of_queues",
     "0024_outbox",
+    "0025_outbox_once",
 ]
 LAST_OF_OLD = NAMES[18]
 NOON = datetime(2026, 5, 12, 12, tzinfo=UTC)

@@ -414,6 +414,36 @@ def test_broker_that_is_away_stops_no_schedule(away: Broker) -> None:
     assert not row.error
 
 
+@pytest.mark.parametrize("by", ["scheduler", "relay"])
+def test_slot_that_was_sent_but_not_removed_does_not_run_again(
+    by: str,
+    on_redis: Broker,
+    q_settings: Any,
+    redis_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def crash(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError
+
+    if by == "relay":
+        q_settings(redis=f"redis://127.0.0.1:{free_port()}/0")
+    plan()
+    with monkeypatch.context() as crashing:
+        crashing.setattr(outbox, "remove", crash)
+        assert fire() == 1
+        q_settings(redis=redis_server.url)
+        if by == "relay":
+            age()
+            with pytest.raises(RuntimeError):
+                Relay().send_overdue()
+    [(receipt, _)] = on_redis.dequeue() or []
+    on_redis.acknowledge(str(receipt))
+    age()
+    Relay().send_overdue()
+    assert entries() == []
+    assert on_redis.queue_size() == 0
+
+
 # ----------------------------------------------------------------------- what is seen
 
 

@@ -632,6 +632,48 @@ def test_task_that_is_held_given_back_or_has_woken_somebody_is_not_queued_again(
     assert next_ones(other) == ["called"]
 
 
+@pytest.mark.parametrize("options", [{}, {"priority": 3}, {"delay": 0.01}], ids=str)
+def test_slot_is_known_for_a_week_after_it_was_queued(
+    broker: Redis, client: Any, options: dict[str, Any]
+) -> None:
+    def queue_and_run() -> int:
+        broker.enqueue("slot", task_id="t", once=True, **options)
+        wait_until(lambda: not broker.lock_size())
+        return len(broker.acknowledge_many(receipts(broker)))
+
+    sent = beside(broker.list_key, "sent")
+    assert [queue_and_run(), queue_and_run()] == [1, 0]
+    week = 7 * 24 * 3600 * 1000
+    client.zincrby(sent, 60_000 - week, "t")
+    assert queue_and_run() == 0
+    client.zincrby(sent, -week, "t")
+    assert queue_and_run() == 1
+    client.zincrby(sent, -week, "t")
+    broker.rescue_from("nobody")
+    assert not client.exists(sent)
+
+
+def test_id_of_a_slot_is_known_to_slots_only(broker: Redis, client: Any) -> None:
+    """Whoever queues it again by its id wants it to run again."""
+    broker.enqueue("plain", task_id="t")
+    broker.acknowledge_many(receipts(broker))
+    assert "sent" not in keys_of(broker, client)
+    for once in (True, False):
+        broker.enqueue("slot", task_id="t", once=once)
+        assert len(broker.acknowledge_many(receipts(broker))) == 1
+
+
+def test_slot_that_could_not_be_queued_is_not_taken_for_queued(
+    broker: Redis, client: Any
+) -> None:
+    client.set(broker.list_key, "no list")
+    with pytest.raises(Exception, match="WRONGTYPE"):
+        broker.enqueue("slot", task_id="t", once=True)
+    client.delete(broker.list_key)
+    broker.enqueue("slot", task_id="t", once=True)
+    assert next_ones(broker) == ["slot"]
+
+
 def test_delay_below_zero_is_none(broker: Redis) -> None:
     broker.enqueue("now", delay=-5, priority=3)
     assert next_ones(broker) == ["now"]

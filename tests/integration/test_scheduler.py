@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import time_machine
@@ -17,13 +18,17 @@ from django.utils import timezone
 from django_q import tasks
 from django_q.brokers import get_broker
 from django_q.brokers.memory import Memory
+from django_q.brokers.redis_broker import Redis
 from django_q.cluster.scheduling import Scheduler
 from django_q.cluster.shared_clock import SharedClock
 from django_q.conf import get_options
+from django_q.execution import Runner
 from django_q.humanhash import humanize
 from django_q.models import OrmQ, Schedule, Task
 from django_q.signals import pre_enqueue
 from django_q.signing import SignedPackage
+from tests.draining import do
+from tests.servers import RedisServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -255,9 +260,15 @@ def test_slot_reaches_a_broker_that_is_no_database_before_the_row_has_moved():
     assert outside.queue_size() == 1
 
 
+class Forgetful(Memory):
+    """As brokers elsewhere: it forgets the id of a task when that has ended."""
+
+    supports_once = False
+
+
 def test_slot_that_was_sent_before_a_crash_and_has_run_does_not_run_again():
     row = plan(name="report")
-    outside = Memory("crashed")
+    outside = Forgetful("crashed")
     crashing = Scheduler(get_options(), outside, "Process-1")
     assert crashing.enqueue_due(NOON) == 1
     [(receipt, package)] = outside.dequeue()
@@ -270,6 +281,37 @@ def test_slot_that_was_sent_before_a_crash_and_has_run_does_not_run_again():
     assert outside.queue_size() + outside.lock_size() == 0
     row.refresh_from_db()
     assert (row.next_run, row.task) == (NOON + timedelta(days=1), task_id)
+
+
+class Undone(Redis):
+    """Takes a slot; what sends it is undone then, as by a crash."""
+
+    def enqueue(self, package: str, **options: Any) -> Any:
+        super().enqueue(package, **options)
+        raise ConnectionError
+
+
+def test_slot_that_was_sent_before_a_crash_and_left_no_row_does_not_run_again(
+    redis_server: RedisServer, q_settings: Any
+):
+    queue = f"slots-{uuid4().hex[:8]}"
+    q_settings(orm=None, redis=redis_server.url, save_limit=-1)
+    row = plan()
+    with pytest.raises(ConnectionError):
+        Scheduler(get_options(), Undone(queue), "Process-1").enqueue_due(NOON)
+    assert Schedule.objects.get().next_run == NOON
+    outside = Redis(queue)
+    [(receipt, package)] = outside.dequeue()
+    do(Runner(get_options()), package)
+    outside.acknowledge(str(receipt))
+    assert not Task.objects.exists()
+    following = Scheduler(get_options(), outside, "Process-2")
+    assert following.enqueue_due(NOON) == 1
+    assert outside.queue_size() == 0
+    row.refresh_from_db()
+    assert row.next_run == NOON + timedelta(days=1)
+    outside.delete_queue()
+    outside.close()
 
 
 def test_in_sync_mode_the_row_moves_before_the_task_runs(q_settings):
