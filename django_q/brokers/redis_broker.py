@@ -122,7 +122,8 @@ class Redis(Broker):
         return task_id or length
 
     def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
-        has_nodes, by_key = is_cluster(self.connection), defaultdict(list)
+        has_nodes = is_cluster(self.connection)
+        by_key = defaultdict(list)
         for consignment in consignments:
             key = key_of(consignment.queue, is_cluster=has_nodes)
             by_key[key].append(consignment)
