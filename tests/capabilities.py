@@ -24,6 +24,7 @@ CAPABILITIES: Final[dict[str, Callable[[type[Broker]], bool]]] = {
     "Renewal": lambda broker: broker.supports_leases or broker.supports_renewal,
     "Rescue": lambda broker: broker.supports_leases,
     "Once under one id": lambda broker: broker.supports_ids,
+    "Slots remembered": lambda broker: broker.supports_once,
     "Bulk": lambda broker: broker.supports_bulk,
     "Delay": lambda broker: broker.supports_delay,
     "Priority": lambda broker: broker.supports_priority,
