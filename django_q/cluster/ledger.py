@@ -77,6 +77,11 @@ class Entry:
             return self.text or CLUSTER_DIED
         return self.text or (WORKER_DIED if self.delivery.starts else "")
 
+    @property
+    def is_owned_up_here_only(self) -> bool:
+        """It has started, and the broker does not know that."""
+        return bool(self.text) and not self.delivery.starts
+
     def as_parcel(self) -> Parcel:
         delivery = self.delivery
         numbers = (self.number, self.mark, delivery.starts, delivery.attempts)

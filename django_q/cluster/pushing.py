@@ -11,11 +11,11 @@ from typing import Final
 
 from django_q.brokers.front import in_service
 from django_q.cluster.board import VOID_PAUSE, Word
-from django_q.cluster.frames import UNRECEIPTED, Frame, Kind, control, encode_parcels
+from django_q.cluster.frames import Frame, Kind, control, encode_parcels
 from django_q.cluster.hands import LONG_STAND, STUCK_AFTER, Hand, make_hand, note_reach
 from django_q.cluster.ledger import Entry, Ledger
 from django_q.cluster.lines import Glance, Line
-from django_q.cluster.recovery import Recovery, forbid_former_parcels
+from django_q.cluster.recovery import Recovery, forbid_former_parcels, give_back
 from django_q.cluster.roles import LONGEST_PAUSE, Launch, Role
 from django_q.cluster.trouble import Trouble
 from django_q.cluster.windows import FALLBACK_LOOK, fair_share, worth_fetching
@@ -390,11 +390,5 @@ class Pusher(Role):
         self.control.send(control(Kind.STOPPING, **facts))
 
     def _give_back(self, entries: list[Entry]) -> None:
-        """Back to the broker with what was not begun; it is no longer ours."""
         with self._in_spite_of_errors():
-            self.broker.release([entry.receipt for entry in entries])
-            for entry in entries:
-                if entry.receipt.startswith(UNRECEIPTED):
-                    self.broker.enqueue(entry.delivery.package)
-                # One by one: what was enqueued must not be so again after an error.
-                self.ledger.forget(entry.receipt)
+            give_back(self.broker, self.ledger, entries)

@@ -9,7 +9,14 @@ from typing import Any, Final
 from django_q import results
 from django_q.brokers import Broker
 from django_q.cluster.board import NOT_IDLE, Board, Cell, Row, Word, number_of
-from django_q.cluster.frames import Errand, Kind, Report, control, encode_report
+from django_q.cluster.frames import (
+    UNRECEIPTED,
+    Errand,
+    Kind,
+    Report,
+    control,
+    encode_report,
+)
 from django_q.cluster.ledger import BESIDE, NO_END, Death, Entry, Ledger, Place
 from django_q.cluster.lines import Line
 from django_q.exceptions import PackageLocked
@@ -242,7 +249,9 @@ class Recovery:
         """What becomes of a task that a dead worker had begun."""
         cause = death.cause_of(entry.number)
         if cause == "stopped":
-            self._give_back(broker, entry)
+            if not is_locked(broker, entry.receipt):
+                give_back(broker, self._ledger, [entry])
+            self._ledger.forget(entry.receipt)
         elif cause in {"timed out", "innocent"}:
             if cause == "timed out":
                 entry.errand, entry.cause = Errand.CONCLUDE, cause
@@ -250,11 +259,6 @@ class Recovery:
             self._give_out_again(broker, [entry])
         else:
             self._start_again(broker, entry, death)
-
-    def _give_back(self, broker: Broker, entry: Entry) -> None:
-        if not is_locked(broker, entry.receipt):
-            broker.release([entry.receipt])
-        self._ledger.forget(entry.receipt)
 
     def _give_out_again(self, broker: Broker, entries: Sequence[Entry]) -> None:
         """Hand out again, not counted, whatever is still ours."""
@@ -294,6 +298,21 @@ class Recovery:
         entry.place = Place.ARRIVED
         if self._monitor is not None:
             self._monitor.send(encode_report(report))
+
+
+def give_back(broker: Broker, ledger: Ledger, entries: Sequence[Entry]) -> None:
+    """Back to the broker with what was not begun, or cut off; it is no longer ours.
+
+    What is to start again, for a reason that only we know, must say so elsewhere too.
+    """
+    if again := [entry.receipt for entry in entries if entry.is_owned_up_here_only]:
+        broker.mark_started(again)
+    broker.release([entry.receipt for entry in entries])
+    for entry in entries:
+        if entry.receipt.startswith(UNRECEIPTED):
+            broker.enqueue(entry.delivery.package)
+        # One by one: what was enqueued must not be so again after an error.
+        ledger.forget(entry.receipt)
 
 
 def is_locked(broker: Broker, receipt: str) -> bool:

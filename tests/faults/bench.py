@@ -229,7 +229,7 @@ class Bench:
 
     def _unannounced(self, ids: dict[str, str]) -> int:
         extra = {ids[w]: n - 1 for w, n in self.ended().items() if n > 1 and w in ids}
-        return unannounced(extra, self.announced())
+        return unannounced(extra, self.announced()).total()
 
     def wait_for_work(self, cluster: RunningCluster, within: float) -> None:
         """From now on: until a new task has run, where none were on their way."""

@@ -25,7 +25,8 @@ from tests.faults.soak import parse
 
 django.setup()
 
-from tests.acceptance.harness import RunningCluster  # noqa: E402 - they need the apps
+from django_q.models import Task  # noqa: E402 - they need the apps
+from tests.acceptance.harness import RunningCluster  # noqa: E402
 from tests.faults.harm import Harm  # noqa: E402
 from tests.faults.scales import Scales  # noqa: E402
 from tests.faults.tally import Tally, announcements  # noqa: E402
@@ -199,6 +200,9 @@ def stop(site: Site) -> int:
 def side(site: Site) -> Side:
     """What came of one cluster."""
     tally = site.tally
+    silent = tally.unannounced(announcements(site.logs))
+    for task_id in silent:
+        print(f"ran again without a line: {task_id}, {course_of(site, task_id)}")
     return Side(
         site.title,
         site.rate,
@@ -207,13 +211,20 @@ def side(site: Site) -> Side:
         len(tally.executed),
         tally.lost,
         tally.twice,
-        tally.unannounced(announcements(site.logs)),
+        silent.total(),
         tally.rows(),
         tally.missing,
         site.cluster.left(),
         tally.refused,
         site.scales.growths(),
     )
+
+
+def course_of(site: Site, task_id: str) -> str:
+    """What a task wrote down itself: when it began and ended, and in which process."""
+    word = Task.objects.get(id=task_id).args[1]
+    lines = site.log.read_text().splitlines()
+    return "; ".join(x for x in lines if x.split()[0].partition(":")[2] == word)
 
 
 if __name__ == "__main__":

@@ -241,13 +241,24 @@ MUTANTS: Final = (
     Mutant(
         "nothing-goes-back",
         "A cluster that stops keeps what it has not begun until its leases end",
-        "django_q/cluster/pushing.py",
-        "            self.broker.release([entry.receipt for entry in entries])\n",
+        "django_q/cluster/recovery.py",
+        "    broker.release([entry.receipt for entry in entries])\n",
         "",
         Check(
             f"{ACCEPTANCE}/test_stops_cleanly.py::test_busy_cluster_finishes_what_runs_and_gives_the_rest_back_at_once"
         ),
         "> wait_until(lambda: waiting(cluster) == 10",
+    ),
+    Mutant(
+        "reasons-stay-here",
+        "What goes back and has started before is not known to have",
+        "django_q/cluster/recovery.py",
+        "        broker.mark_started(again)\n",
+        "        pass\n",
+        Check(
+            f"{UNIT}/test_taking_back.py::test_what_goes_back_and_has_started_is_known_to_have"
+        ),
+        "> assert broker.told == [",
     ),
     Mutant(
         "outbox-first",

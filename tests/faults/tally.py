@@ -10,8 +10,10 @@ from typing import Final
 
 from django_q.models import Task
 
-AGAIN: Final = r"WARNING ↻ \S+ \[([^]]+)] starts again.*: \S"
-"""The line of the log that owns up to one more start of a task, with the reason."""
+AGAIN: Final = (
+    r"WARNING (?:↻ )?\S+ \[([^]]+)] (?:starts again.*: \S|did not end in the grace)"
+)
+"""The lines of the log that own up to one more start of a task, with the reason."""
 
 AT_ONCE: Final = 2000
 """Ids in one question to the database."""
@@ -89,8 +91,8 @@ class Tally:
         """Acknowledged, and no row says that it succeeded (yet)."""
         return len(self._not_saved)
 
-    def unannounced(self, said: Counter[str]) -> int:
-        """How many repetitions the logs do not own up to."""
+    def unannounced(self, said: Counter[str]) -> Counter[str]:
+        """Id of a task -> how many repetitions the logs do not own up to."""
         repeated = {word: n - 1 for word, n in self.executed.items() if n > 1}
         # Which id has which word is read once more: nobody keeps that for an hour.
         again = Tail(self._acknowledgements.path).lines()
@@ -105,9 +107,10 @@ def announcements(logs: Iterable[Path]) -> Counter[str]:
     return Counter(name for text in texts for name in re.findall(AGAIN, text))
 
 
-def unannounced(extra: Mapping[str, int], said: Counter[str]) -> int:
-    """How many of these repetitions, by the id of their task, the logs do not own up to;
-    they `said` by its name how often it starts again.
+def unannounced(extra: Mapping[str, int], said: Counter[str]) -> Counter[str]:
+    """Those of these repetitions, by the id of their task, to which the logs do not own
+    up; they `said` by its name how often it starts again.
     """
     names = Task.objects.filter(id__in=extra).values_list("id", "name")
-    return sum(max(0, extra[task_id] - said[name]) for task_id, name in names)
+    silent = Counter({task_id: extra[task_id] - said[name] for task_id, name in names})
+    return +silent

@@ -96,8 +96,8 @@ def test_tally_counts_what_is_lost_missing_and_repeated(tmp_path: Path) -> None:
     counted = tally.acknowledged, tally.refused, tally.twice, tally.lost, tally.missing
     assert counted == (2, 1, 1, 1, 1)
     assert tally.rows() == 2
-    assert tally.unannounced(Counter()) == 1
-    assert tally.unannounced(Counter(id1=1)) == 0
+    assert tally.unannounced(Counter()) == {"id1": 1}
+    assert not tally.unannounced(Counter(id1=1))
     with promised.open("a") as file:
         file.write(" 1\n")
     with log.open("a") as file:

@@ -101,8 +101,8 @@ class WorkerActor(Actor):
 
     def perform(self, parcel: Parcel) -> Iterator[None]:
         task = int(parcel.package)
-        if parcel.errand is Errand.EXECUTE:
-            self.world.begin(self, task)
+        if parcel.errand is not Errand.CONCLUDE:
+            self.world.begin(self, task, parcel.text)
             self.show(parcel.number, State.RUNNING)
             for _ in range(self.world.rng.choice([1, 2, 10])):
                 yield
@@ -321,6 +321,8 @@ class PusherActor(Actor):
             yield
             pusher.recovery.advance(pusher.broker)
             yield
+            if rng.random() < 0.2:
+                self.give_back()
             if not pusher.recovery.is_under_way and rng.random() < 0.5:
                 for delivery in pusher.broker.dequeue(rng.randrange(1, 5)) or ():
                     pusher.ledger.take(delivery)
@@ -340,6 +342,14 @@ class PusherActor(Actor):
             suspects = sum(entry.is_suspect for entry in held.values())
             if suspects and (len(held) > suspects or suspects > most):
                 raise Violation("a suspect is not alone")
+
+    def give_back(self) -> None:
+        """As a pusher does that stops, or has fetched too much."""
+        free = list(self.pusher.ledger.free)
+        if not self.world.rules.reasons_go_back:
+            for entry in free:
+                entry.text = ""
+        self.pusher._give_back(free)  # noqa: SLF001
 
     def take_back(self, hand: Hand) -> None:
         if not self.world.rules.void_grows:

@@ -123,6 +123,40 @@ def test_what_went_back_before_an_error_goes_back_once(pusher: StepwisePusher) -
     assert not pusher.ledger.entries
 
 
+class Witness(Broker):
+    """Remembers what it was told, in order."""
+
+    supports_leases = True
+
+    def __init__(self) -> None:
+        super().__init__("shop")
+        self.told: list[tuple[str, list[str]]] = []
+
+    def mark_started(self, receipts: Sequence[str]) -> None:
+        self.told.append(("started", list(receipts)))
+
+    def release(self, receipts: Sequence[str], **_how: object) -> set[str]:
+        self.told.append(("free", list(receipts)))
+        return set(receipts)
+
+
+def test_what_goes_back_and_has_started_is_known_to_have(
+    pusher: StepwisePusher,
+) -> None:
+    pusher.broker = broker = Witness()
+    pusher.trouble = Trouble()
+    new, unrecorded, counted = (
+        pusher.ledger.take(Delivery(f"{n}:1", str(n), 1, starts))
+        for n, starts in enumerate([0, 0, 1])
+    )
+    unrecorded.text = counted.text = "No end of it was recorded."
+    pusher._give_back([new, unrecorded, counted])  # noqa: SLF001
+    assert broker.told == [
+        ("started", [unrecorded.receipt]),
+        ("free", [new.receipt, unrecorded.receipt, counted.receipt]),
+    ]
+
+
 class Broken(Broker):
     """Can't be closed, and refuses everything."""
 

@@ -186,6 +186,7 @@ class Rules(NamedTuple):
     clear_before_send: bool = False
     raise_void: bool = True
     void_grows: bool = True
+    reasons_go_back: bool = True
     places: int = 1
     """Tasks that a worker has at once."""
 
@@ -318,7 +319,7 @@ class World:
             "begun": begun,
             "cause": self.rng.choice(["lost", "lost", "innocent", "timed out"]),
             "culprit": begun[generation % len(begun)].number if begun else 0,
-            "text": "",
+            "text": "Its worker died.",
         }
         data = control(Kind.DEAD, **facts)
         return Frame(Kind.DEAD, data[HEADER.size :])
@@ -366,13 +367,15 @@ class World:
 
     # -- the rules
 
-    def begin(self, worker: Actor, task: int) -> None:
+    def begin(self, worker: Actor, task: int, reason: str) -> None:
         """A task begins to run. This is where most things would go wrong."""
         other = self.running.get(task)
         if other is not None and other.is_alive:
             raise Violation(f"task {task} runs in two living workers")
         if task in self.done:
             raise Violation(f"task {task} is done, and runs again")
+        if task in self.ended and not reason:
+            raise Violation(f"task {task} runs again, and nobody says so")
         self.check_no_copy(task)
         self.running[task] = worker
 
