@@ -5,7 +5,6 @@ On the server of tests/benches/mongo_server.py; see tests/contract/test_mongo.py
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -32,6 +31,7 @@ from django_q.exceptions import (
 from django_q.options import Options
 from django_q.tasks.enqueue import keep_broker
 from tests.benches.mongo_server import MongoServer, Refusal
+from tests.forked import another_process
 from tests.servers import free_port
 from tests.waiting import wait_until
 
@@ -449,13 +449,10 @@ def test_client_that_a_subclass_gives_is_left_open(
         assert client["django-q"]["shop"].count_documents({}) == 1
 
 
-def test_process_that_was_forked_makes_a_client_of_its_own(
-    broker: Mongo, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_process_that_was_forked_makes_a_client_of_its_own(broker: Mongo) -> None:
     broker.ping()
     former = broker.connection
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "getpid", lambda: -1)
+    with another_process():
         assert broker.ping()
         assert broker.connection is not former
         broker.close()

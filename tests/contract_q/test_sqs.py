@@ -28,6 +28,7 @@ from django_q.exceptions import (
 )
 from django_q.signing import SignedPackage
 from django_q.tasks import async_chain, async_task, queue_size
+from tests.forked import another_process
 from tests.servers import SqsServer, free_port
 from tests.waiting import wait_until
 
@@ -565,15 +566,13 @@ def test_error_of_the_open_question_is_raised_by_the_next_look(use: Use) -> None
         broker.dequeue(1)
 
 
-def test_client_does_not_cross_a_fork(
-    broker: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_client_does_not_cross_a_fork(broker: Any) -> None:
     client, session = broker.client, broker.connection
     assert broker.client is client
-    monkeypatch.setattr("os.getpid", lambda: 1)
-    assert broker.client is not client
-    assert broker.connection is not session
-    assert broker.ping()
+    with another_process():
+        assert broker.client is not client
+        assert broker.connection is not session
+        assert broker.ping()
 
 
 # -- errors that say what to do
