@@ -96,6 +96,7 @@ class Role:
         self.title = launch.title
         self.control = Line(launch.control)  # type: ignore[arg-type]
         self._met: list[Line] = []
+        self._has_heard = False
         self.is_stopping = False
         self.has_left = False
         self.exit_code = 0
@@ -111,6 +112,8 @@ class Role:
             self.control.send(control(Kind.READY))
             # Who is an orphan by now takes no turn: the cluster may count as dead.
             self.listen((), 0.0)
+            # The first turn acts on what was said: no news may come after a stop.
+            self._has_heard = True
             while not self.has_left and not self.is_orphan():
                 self.turn()
         finally:
@@ -145,6 +148,8 @@ class Role:
 
         Gives the file numbers that can be read.
         """
+        if self._has_heard:
+            self._has_heard, timeout = False, 0.0
         readable = wait_for_news((self.control, *lines), timeout, fds, glance)
         if self.control.fileno() in readable:
             for frame in self.control.receive():

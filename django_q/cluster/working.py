@@ -103,7 +103,8 @@ class Worker(Role):
 
     def turn(self) -> None:
         if not (self.inbox and self._may_start):
-            self.collect(LONGEST_PAUSE)
+            is_free = self._is_leaving and not self._awaited
+            self.collect(0.0 if is_free else LONGEST_PAUSE)
         elif monotonic() >= self.next_look:
             self.collect(0.0)
         if self._is_leaving:

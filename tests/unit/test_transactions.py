@@ -18,6 +18,7 @@ import pytest
 from django.db import OperationalError, connections, transaction
 from pytest_django import DjangoDbBlocker
 
+from django_q import transactions
 from django_q.transactions import writing
 from tests.aliases import added_sqlite
 from tests.waiting import wait_until
@@ -217,19 +218,21 @@ def test_pause_from_before_the_machine_started_is_ignored(
 # -- waiting
 
 
-def test_patient_writer_begins_soon_after_the_lock_is_free(alias: str, outsider: Any):
+def test_patient_writer_asks_again_and_again_for_the_lock(
+    alias: str, outsider: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """SQLite's own pauses would grow up to 100 ms."""
     outsider.execute("BEGIN IMMEDIATE")
-    released: list[float] = []
+    pauses: list[float] = []
 
-    def release() -> None:
-        released.append(time.monotonic())
-        outsider.execute("ROLLBACK")
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 20:
+            outsider.execute("ROLLBACK")
 
-    threading.Timer(0.25, release).start()
+    monkeypatch.setattr(transactions, "sleep", pause)
     with writing(alias, patient=True):
-        began = time.monotonic()
-    # SQLite's own pauses are up to 100 ms by now.
-    assert began - released[0] < 0.05
+        assert pauses == [transactions.TRY_EVERY] * 20
 
 
 @pytest.mark.parametrize("patient", [False, True])

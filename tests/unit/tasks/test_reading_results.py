@@ -79,7 +79,7 @@ class TestSingle:
         task = fetch(task_id, wait=5000)
         assert task is not None
         assert task.result == value
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 4
 
     def test_of_a_failure_it_is_the_text(self) -> None:
         task_id = run("broken", fails=True)
@@ -191,12 +191,12 @@ class TestGroup:
         begun = time.monotonic()
         assert len(result_group("g", count=count, wait=-1) or []) == 2
         assert len(fetch_group("g", count=count) or []) == 3
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 4
 
     def test_wait_bounds_the_whole_call_and_gives_what_there_is(self) -> None:
         begun = time.monotonic()
         assert len(result_group("g", count=4, wait=60) or []) == 2
-        assert 0.06 <= time.monotonic() - begun < 0.5
+        assert 0.06 <= time.monotonic() - begun < 5
 
     def test_enough_that_all_failed_is_enough(self) -> None:
         run("broken", group="bad", fails=True)

@@ -1,0 +1,65 @@
+"""Who is told to stop leaves, whenever he hears it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from django_q.cluster import roles
+from django_q.cluster.frames import Kind, control
+from django_q.cluster.lines import Line, wait_for_news
+from django_q.cluster.roles import Role
+from django_q.cluster.working import Worker
+from tests.unit.cluster.making import make_launch
+
+
+class Idler(Role):
+    """Has nothing to do."""
+
+    kind = "idler"
+    has_lifeline = False
+
+    def turn(self) -> None:
+        self.listen((), 60.0)
+        self.has_left = self.is_stopping
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Any, Line]]:
+    ours, theirs = Line.pair()
+    sentinel = Line(theirs)
+    yield ours, sentinel
+    sentinel.close()
+
+
+@pytest.fixture(autouse=True)
+def _nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(lines: Any, timeout: float, *more: Any) -> set[int]:
+        assert timeout == 0, "nothing more will be said"
+        return wait_for_news(lines, timeout, *more)
+
+    monkeypatch.setattr(roles, "wait_for_news", look)
+
+
+def test_stop_before_the_first_turn_is_not_slept_through(
+    ends: tuple[Any, Line],
+) -> None:
+    ours, sentinel = ends
+    sentinel.send(control(Kind.STOP))
+    role = Idler(make_launch("idler", ours, generation=1))
+    role.run()
+    assert role.has_left
+
+
+def test_worker_that_heard_of_the_stop_amid_its_last_task_leaves_at_once(
+    ends: tuple[Any, Line],
+) -> None:
+    ours, sentinel = ends
+    worker = Worker(make_launch("worker", ours, generation=1))
+    sentinel.send(control(Kind.STOP))
+    worker.collect(0.0)
+    worker.turn()
+    assert worker.has_left
+    worker.control.close()
