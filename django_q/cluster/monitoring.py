@@ -92,6 +92,8 @@ class Monitor(Role):
         self.pusher: Line | None = None
         self.unsaved: dict[int, Ended] = {}
         self.refused: dict[int, Refused] = {}
+        self.unheard: dict[str, float] = {}
+        """Receipts of what was perhaps settled, and since when: the answer was lost."""
         self.greeted: set[int] = set()
         self.first_came = 0.0
         self.gather = GATHER
@@ -257,6 +259,8 @@ class Monitor(Role):
             for ended in batch:
                 self._put_off(ended, error)
         except OUTAGES as error:
+            now = monotonic()
+            self.unheard = {e.report.receipt: now for e in batch} | self.unheard
             who = "broker" if isinstance(error, BrokerUnavailable) else "database"
             what = f"{len(self._in_hand)} results wait for the {who}"
             self.trouble.begin(what, error)
@@ -264,7 +268,12 @@ class Monitor(Role):
             self._find_culprit(batch, error)
         else:
             self.trouble.end(f"{self.title}: results are saved")
-            self._let_go(batch, late)
+            self._let_go(batch, late - self._perhaps_ours())
+
+    def _perhaps_ours(self) -> set[str]:
+        """What is no longer in the queue because of us: nobody could rescue it so soon."""
+        since = monotonic() - self.broker.lease_length / 2
+        return {receipt for receipt, when in self.unheard.items() if when > since}
 
     def _find_culprit(self, batch: Sequence[Ended], error: Exception) -> None:
         """One of them is to blame, and the others need not wait for it."""
@@ -300,7 +309,9 @@ class Monitor(Role):
         for ended in batch:
             self.unsaved.pop(ended.report.number, None)
             self.refused.pop(ended.report.number, None)
+            self.unheard.pop(ended.report.receipt, None)
         self.first_came = monotonic()
+        self._say_late(batch, late)
         self.tell_saved(batch, late)
         timely = [e.record for e in batch if e.report.receipt not in late]
         self.chronicle.record(timely, monotonic())
@@ -330,7 +341,6 @@ class Monitor(Role):
         for ended in batch:
             if ended.record.pause is not None:
                 late |= self._give_back(ended)
-        self._say_late(batch, late)
         return late
 
     def _give_back(self, ended: Ended) -> set[str]:

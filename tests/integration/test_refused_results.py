@@ -17,6 +17,7 @@ from django_q.cluster.lines import Line
 from django_q.cluster.monitoring import Monitor
 from django_q.cluster.trouble import Trouble
 from django_q.cluster.working import Worker
+from django_q.exceptions import BrokerUnavailable
 from django_q.models import Task
 from django_q.results import Record
 from tests.unit.cluster.making import make_launch, make_parcel, make_record
@@ -33,6 +34,15 @@ class Narrow(Memory):
 
     refusals = 0
     takes_all = False
+    is_unheard = False
+    """Its next answer to an acknowledgement is lost."""
+
+    def acknowledge_many(self, receipts: Sequence[str]) -> set[str]:
+        ours = super().acknowledge_many(receipts)
+        if self.is_unheard:
+            self.is_unheard = False
+            raise BrokerUnavailable("It hung up.")
+        return ours
 
     def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
         too_large = TOO_LARGE in [package for package, *_ in consignments]
@@ -117,6 +127,25 @@ def test_refused_end_holds_up_no_other(bench: Bench) -> None:
         others = [bench.ends(), bench.ends("a small link")]
         bench.turn_until(are_saved(others))
     assert Narrow.refusals == 1
+
+
+@pytest.mark.parametrize("is_soon", [True, False])
+def test_what_was_acknowledged_and_nobody_heard_is_ours_while_nobody_could_rescue_it(
+    bench: Bench, caplog: pytest.LogCaptureFixture, is_soon: bool
+) -> None:
+    bench.monitor.trouble = Trouble(0.0, 0.0)
+    bench.broker.is_unheard = True
+    task_id = bench.ends()
+    bench.turn_until(lambda: bench.monitor.unheard)
+    if not is_soon:
+        lease = bench.broker.lease_length
+        bench.monitor.unheard = {r: t - lease for r, t in bench.monitor.unheard.items()}
+    bench.turn_until(lambda: not bench.monitor.unsaved)
+    (told,) = bench.heard(bench.worker, Kind.SAVED)
+    assert told.facts == {"numbers": [1], "discarded": [] if is_soon else [1]}
+    assert ("came late" in caplog.text) is not is_soon
+    assert Task.objects.filter(id=task_id).exists()
+    assert not bench.monitor.unheard
 
 
 def test_one_transaction_takes_no_more_than_its_limit(
