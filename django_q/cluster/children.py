@@ -161,6 +161,14 @@ class Spawner:
 
     def spawn(self, kind: str, foreign: Iterable[socket], row: int = -1) -> Child:
         """Start a child. `foreign` are the ends of lines that a fork of us would inherit."""
+        try:
+            return self._spawn(kind, foreign, row)
+        except (EOFError, ConnectionError):
+            # The fork server died amid it: another one is started. A child of the former
+            # that may be there has lost its line, and takes no turn.
+            return self._spawn(kind, foreign, row)
+
+    def _spawn(self, kind: str, foreign: Iterable[socket], row: int) -> Child:
         self._count += 1
         ours, theirs = Line.pair()
         is_fork = self._method == "fork"
@@ -175,8 +183,13 @@ class Spawner:
             # The sentinel outlives the root for a moment, to end all others.
             dies_with_parent=kind != "sentinel" and self._method != "forkserver",
         )
-        process = self._start(launch)
-        theirs.close()
+        try:
+            process = self._start(launch)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         handle = open_handle(process)
         line = Line(ours)
         return Child(kind, launch.generation, launch.title, process, line, row, handle)

@@ -15,9 +15,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from django_q.cluster.children import LENT, PATHS, Child, choose_method, open_handle
+from django_q.cluster.children import (
+    LENT,
+    PATHS,
+    Child,
+    Spawner,
+    choose_method,
+    open_handle,
+)
+from django_q.cluster.roles import Launch
 from django_q.options import Options
-from tests.unit.cluster.making import CONTEXT, Nursery
+from tests.unit.cluster.making import CONTEXT, Nursery, make_launch
 from tests.unit.cluster.scribes import fork_and_sleep
 from tests.waiting import wait_until
 
@@ -34,6 +42,26 @@ def is_readable(descriptor: int, timeout: float = 0.0) -> bool:
 
 
 # -- how processes start
+
+
+def test_child_is_started_again_when_the_fork_server_dies_amid_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    launches: list[Launch] = []
+
+    def start(_self: Spawner, launch: Launch) -> multiprocessing.Process:
+        launches.append(launch)
+        if len(launches) == 1:
+            raise EOFError
+        return multiprocessing.Process()
+
+    monkeypatch.setattr(Spawner, "_start", start)
+    monkeypatch.setattr("django_q.cluster.children.open_handle", lambda _process: 0)
+    child = Spawner(make_launch("", None), "spawn").spawn("pusher", ())
+    assert child.generation == 2
+    first, second = (launch.control for launch in launches)
+    assert first is not second
+    child.line.close()
 
 
 def test_setting_decides() -> None:
