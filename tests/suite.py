@@ -277,6 +277,8 @@ def run_once(
         file = Path(folder) / "report.xml"
         # Development mode shows what is not closed; children are told by environment.
         variables = {**os.environ, "PYTHONDEVMODE": "1", **extra}
+        # Each process of each cluster would compile all modules for itself.
+        variables.pop("PYTHONDONTWRITEBYTECODE", None)
         process = subprocess.Popen(
             [python, "-m", "pytest", f"--junit-xml={file}", *arguments],
             cwd=ROOT,
