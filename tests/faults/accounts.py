@@ -87,8 +87,10 @@ def transfer_and_tell(word: str, *arguments: float) -> str:
     from django_q.tasks import async_task  # noqa: PLC0415
 
     queue = get_options().queue
-    options = {"atomic": True, "max_deliveries": 1000, "cluster": queue}
-    async_task("tests.faults.accounts.note", f"{word} told", **options)
+    options = {"atomic": True, "cluster": queue, "retry_delay": 0.05}
+    # It fails as well when the network breaks while it runs.
+    options |= {"max_attempts": 10_000, "max_deliveries": 10_000}
+    async_task("tests.faults.accounts.note", f"{word} told", q_options=options)
     return transfer(word, *arguments)  # type: ignore[arg-type]
 
 
