@@ -44,8 +44,8 @@ def test_row_41_retry_shorter_than_the_task(bench: Bench) -> None:
     for number in range(3):
         bench.send(f"long{number}", LONGER)
     bench.wait_until_ended(3)
-    assert bench.count().twice == 0
     assert set(bench.started().values()) == {1}
+    assert bench.count().twice == 0
     assert one.says(f"INFO .* retry {LEASE} s, renewed while running")
 
 

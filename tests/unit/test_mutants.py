@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 
 import pytest
 
 from tests.faults.mutants import HOUSE, Laboratory, Stale, mutate
-from tests.faults.mutations import MUTANTS, Mutant, Row
+from tests.faults.mutations import MUTANTS, Mutant, Row, Sight
 
 OF = {mutant.name: mutant for mutant in MUTANTS}
 TRIED = "lost-replies"
@@ -24,14 +24,28 @@ def test_mutant_fits_the_source(mutant: Mutant) -> None:
 def test_who_sees_it_is_there(mutant: Mutant) -> None:
     sight = mutant.seen_by
     if isinstance(sight, Row):
-        files = (HOUSE / "tests/faults").glob("test_*.py")
-        wanted = f"@row\\({sight.number}, "
+        wanted = f"@row({sight.number}, "
     else:
-        file, *_, name = sight.node.split("::")
-        wanted = f"def {name}\\("
-        # Those of a class may stand in the one that it inherits from.
-        files = (HOUSE / file).parent.glob("*.py")
-    assert any(re.search(wanted, file.read_text(encoding="utf-8")) for file in files)
+        wanted = f"def {sight.node.rpartition('::')[2]}("
+    assert any(wanted in text for text in texts_of(sight))
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=OF)
+def test_sign_is_a_line_that_fails(mutant: Mutant) -> None:
+    """The name of a test would do for a failure of any kind."""
+    mark, _, line = mutant.sign.partition(" ")
+    assert mark in {">", "E"}
+    texts = (" ".join(text.split()) for text in texts_of(mutant.seen_by))
+    assert mark == "E" or any(line in text for text in texts)
+
+
+def texts_of(sight: Sight) -> Iterator[str]:
+    """Where it may stand; tests of a class perhaps in the one that it inherits from."""
+    if isinstance(sight, Row):
+        files = (HOUSE / "tests/faults").glob("test_*.py")
+    else:
+        files = (HOUSE / sight.node.partition("::")[0]).parent.glob("*.py")
+    return (file.read_text(encoding="utf-8") for file in files)
 
 
 def test_names_are_unique() -> None:
