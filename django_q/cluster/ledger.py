@@ -64,6 +64,10 @@ class Entry:
     """Its start is counted already: it was handed out before by others."""
 
     @property
+    def is_free(self) -> bool:
+        return self.place is Place.FREE
+
+    @property
     def is_suspect(self) -> bool:
         """An earlier start of it ended with its worker, or perhaps took a whole cluster
         down: nothing may stand behind it.

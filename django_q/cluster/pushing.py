@@ -352,9 +352,13 @@ class Pusher(Role):
             pending = self.ledger.unstarted(hand.generation, hand.last)
             if any(entry.receipt in receipts for entry in pending):
                 self.take_back(hand)
-        if gone := self.ledger.find_lost(receipts):
-            self.ledger.settle(gone)
-            logger.warning("%s: lease lost for %s tasks", self.title, len(gone))
+        gone = self.ledger.find_lost(receipts)
+        # What was begun here and nobody has any more is lost to nobody: it has ended.
+        known = self.ledger.entries
+        lost = [r for r in gone if known[r].is_free or self.broker.has(r)]
+        self.ledger.settle(gone)
+        if lost:
+            logger.warning("%s: lease lost for %s tasks", self.title, len(lost))
 
     @contextmanager
     def _in_spite_of_errors(self) -> Iterator[None]:

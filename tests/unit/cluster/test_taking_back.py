@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -196,9 +197,13 @@ def test_frames_do_not_shorten_the_rest_after_trouble(
 
 
 class Overtaken(Broker):
-    """Others have everything by now."""
+    """Others have everything by now, or nobody has."""
 
     supports_leases = True
+    is_there = True
+
+    def has(self, receipt: str) -> bool:
+        return self.is_there
 
     def renew(self, receipts: Sequence[str]) -> set[str]:
         return set()
@@ -226,6 +231,28 @@ def test_what_others_have_is_taken_back_before_the_lease_stands_again(
     assert lapsed == [True]
     assert not pusher.board.lease_has_lapsed
     assert not pusher.ledger.entries
+
+
+@pytest.mark.parametrize(
+    ("is_there", "said"), [(False, []), (True, ["pusher: lease lost for 1 tasks"])]
+)
+def test_begun_task_is_lost_to_others_only_if_these_have_it(
+    pusher: StepwisePusher, caplog: pytest.LogCaptureFixture, is_there: bool, said: Any
+) -> None:
+    """A worker removes an atomic task itself, and the news of that may take long."""
+    broker = Overtaken("shop")
+    broker.is_there = is_there
+    pusher.broker, pusher.lease = broker, 30.0
+    hand, entries = give(pusher, 1)
+    pusher.hands[WORKER] = hand
+    pusher.recovery.is_under_way = False
+    begin(hand, entries[0])
+    for _ in range(2):
+        assert pusher.ledger.entries
+        pusher.next_renewal = 0.0
+        pusher.renew()
+    assert not pusher.ledger.entries
+    assert caplog.messages == said
 
 
 def test_nothing_is_handed_over_that_could_not_be_started(

@@ -150,6 +150,9 @@ class Shelf:
         self.world.let_others_act()
         return {receipt for receipt in receipts if self.find(receipt)}
 
+    def has(self, receipt: str) -> bool:
+        return int(receipt.partition(":")[0]) in self.boxes
+
     def settle(self, done: Sequence[str]) -> None:
         """The receipts say all that is to be known."""
 
