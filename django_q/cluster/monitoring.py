@@ -92,8 +92,8 @@ class Monitor(Role):
         self.pusher: Line | None = None
         self.unsaved: dict[int, Ended] = {}
         self.refused: dict[int, Refused] = {}
-        self.unheard: dict[str, float] = {}
-        """Receipts of what was perhaps settled, and since when: the answer was lost."""
+        self.unheard: dict[str, int] = {}
+        """Receipts of what was perhaps settled, and when its lease would have ended."""
         self.greeted: set[int] = set()
         self.first_came = 0.0
         self.gather = GATHER
@@ -259,8 +259,8 @@ class Monitor(Role):
             for ended in batch:
                 self._put_off(ended, error)
         except OUTAGES as error:
-            now = monotonic()
-            self.unheard = {e.report.receipt: now for e in batch} | self.unheard
+            until = self.board[Word.LEASE_UNTIL]
+            self.unheard = {e.report.receipt: until for e in batch} | self.unheard
             who = "broker" if isinstance(error, BrokerUnavailable) else "database"
             what = f"{len(self._in_hand)} results wait for the {who}"
             self.trouble.begin(what, error)
@@ -272,8 +272,8 @@ class Monitor(Role):
 
     def _perhaps_ours(self) -> set[str]:
         """What is no longer in the queue because of us: nobody could rescue it so soon."""
-        since = monotonic() - self.broker.lease_length / 2
-        return {receipt for receipt, when in self.unheard.items() if when > since}
+        now = self.board.now()
+        return {receipt for receipt, until in self.unheard.items() if now < until}
 
     def _find_culprit(self, batch: Sequence[Ended], error: Exception) -> None:
         """One of them is to blame, and the others need not wait for it."""

@@ -305,8 +305,11 @@ def give_back(broker: Broker, ledger: Ledger, entries: Sequence[Entry]) -> None:
 
     What is to start again, for a reason that only we know, must say so elsewhere too.
     """
-    if again := [entry.receipt for entry in entries if entry.is_owned_up_here_only]:
-        broker.mark_started(again)
+    if again := [entry for entry in entries if entry.is_owned_up_here_only]:
+        broker.mark_started([entry.receipt for entry in again])
+        for entry in again:
+            # Once: when the next verb fails, all this is done again.
+            entry.delivery = entry.delivery._replace(starts=1)
     broker.release([entry.receipt for entry in entries])
     for entry in entries:
         if entry.receipt.startswith(UNRECEIPTED):

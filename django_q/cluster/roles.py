@@ -103,6 +103,9 @@ class Role:
 
     def run(self) -> None:
         """Live: set up, turn until it is time, tear down."""
+        if is_hung_up(self.control.fileno()):
+            # Whoever started it is gone, or has started another one instead.
+            return
         if self.has_lifeline:
             Lifeline(self.control.fileno()).start()
         set_title(self.options.name, self.kind)
@@ -189,6 +192,13 @@ class Lifeline(threading.Thread):
         poll.poll()
         sleep(ORPHAN_GRACE)
         kill_group(os.getpid())
+
+
+def is_hung_up(descriptor: int) -> bool:
+    """Whether the other end of a line is closed, without a look at what it said."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return bool(poll.poll(0))
 
 
 def kill_group(pid: int) -> None:

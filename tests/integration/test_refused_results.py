@@ -134,12 +134,15 @@ def test_what_was_acknowledged_and_nobody_heard_is_ours_while_nobody_could_rescu
     bench: Bench, caplog: pytest.LogCaptureFixture, is_soon: bool
 ) -> None:
     bench.monitor.trouble = Trouble(0.0, 0.0)
+    board = bench.monitor.board
+    board[Word.LEASE_UNTIL] = board.now() + 60_000
     bench.broker.is_unheard = True
     task_id = bench.ends()
     bench.turn_until(lambda: bench.monitor.unheard)
     if not is_soon:
-        lease = bench.broker.lease_length
-        bench.monitor.unheard = {r: t - lease for r, t in bench.monitor.unheard.items()}
+        board[Word.BIRTH] -= 60_000
+        # What is still here is renewed, as at the end of a pause.
+        board[Word.LEASE_UNTIL] = board.now() + 60_000
     bench.turn_until(lambda: not bench.monitor.unsaved)
     (told,) = bench.heard(bench.worker, Kind.SAVED)
     assert told.facts == {"numbers": [1], "discarded": [] if is_soon else [1]}

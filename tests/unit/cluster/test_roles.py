@@ -43,6 +43,18 @@ def _nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(roles, "wait_for_news", look)
 
 
+def test_child_that_was_given_up_before_it_lived_does_nothing(
+    ends: tuple[Any, Line], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, sentinel = ends
+    role = Idler(make_launch("idler", ours, generation=1))
+    sentinel.close()
+    monkeypatch.setattr(Idler, "setup", lambda _self: pytest.fail("it set up"))
+    role.run()
+    assert not role.has_left
+    role.control.close()
+
+
 def test_stop_before_the_first_turn_is_not_slept_through(
     ends: tuple[Any, Line],
 ) -> None:

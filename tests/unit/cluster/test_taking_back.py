@@ -129,15 +129,19 @@ class Witness(Broker):
 
     supports_leases = True
 
-    def __init__(self) -> None:
+    def __init__(self, fails: int = 0) -> None:
         super().__init__("shop")
         self.told: list[tuple[str, list[str]]] = []
+        self.fails = fails
 
     def mark_started(self, receipts: Sequence[str]) -> None:
         self.told.append(("started", list(receipts)))
 
     def release(self, receipts: Sequence[str], **_how: object) -> set[str]:
         self.told.append(("free", list(receipts)))
+        if self.fails:
+            self.fails -= 1
+            raise ConnectionError
         return set(receipts)
 
 
@@ -156,6 +160,18 @@ def test_what_goes_back_and_has_started_is_known_to_have(
         ("started", [unrecorded.receipt]),
         ("free", [new.receipt, unrecorded.receipt, counted.receipt]),
     ]
+
+
+def test_what_goes_back_at_the_second_try_has_started_once(
+    pusher: StepwisePusher,
+) -> None:
+    pusher.broker = broker = Witness(fails=1)
+    pusher.trouble = Trouble()
+    entry = pusher.ledger.take(Delivery("1:1", "1", 1, 0))
+    entry.text = "No end of it was recorded."
+    for _try in range(2):
+        pusher._give_back([entry])  # noqa: SLF001
+    assert [verb for verb, _receipts in broker.told] == ["started", "free", "free"]
 
 
 class Broken(Broker):
