@@ -32,3 +32,16 @@ def command(sql: str) -> None:
     """On the server, in none of its databases."""
     with connections["default"]._nodb_cursor() as cursor:  # noqa: SLF001 - Django's tests do
         cursor.execute(sql)
+
+
+@contextmanager
+def fresh_alias(folder: Path, alias: str) -> Iterator[dict[str, Any]]:
+    """The same, known to Django by this name; its tables are for the caller to make."""
+    with fresh_database(folder) as settings:
+        connections.settings[alias] = copy.deepcopy(settings)
+        try:
+            yield settings
+        finally:
+            connections[alias].close()
+            del connections[alias]
+            del connections.settings[alias]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from django_q.models import OrmQ, PausedQueue, Task, VitalSign
 from django_q.status import Stat
 from django_q.tasks import async_task, queue_size
 from tests.aliases import added_database
-from tests.databases import fresh_database
+from tests.databases import fresh_alias
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -50,16 +49,10 @@ class QueueElsewhere:
 def queue_database(
     django_db_blocker: Any, settings: Any, tmp_path: Path
 ) -> Iterator[str]:
-    with django_db_blocker.unblock(), fresh_database(tmp_path) as facts:
-        connections.settings["queue"] = copy.deepcopy(facts)
+    with django_db_blocker.unblock(), fresh_alias(tmp_path, "queue"):
         settings.DATABASE_ROUTERS = [QueueElsewhere()]
         call_command("migrate", "django_q", database="queue", verbosity=0)
-        try:
-            yield "queue"
-        finally:
-            connections["queue"].close()
-            del connections["queue"]
-            del connections.settings["queue"]
+        yield "queue"
 
 
 def packages_on(alias: str) -> list[str]:
