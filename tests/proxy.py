@@ -30,6 +30,9 @@ class Proxy:
         self.passed_on = 0
         """Bytes, both ways."""
 
+        self.asked = 0
+        """Pieces that callers sent. While all is slow, one for each question."""
+
         self._delay = 0.0
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, daemon=True)
@@ -114,6 +117,7 @@ class Proxy:
                     await asyncio.sleep(self._delay)
                 await self._gate.wait()
                 self.passed_on += len(some)
+                self.asked += writer not in self._callers
                 writer.write(some)
                 await writer.drain()
         await self._gate.wait()

@@ -278,7 +278,7 @@ MUTANTS: Final = (
         "        self.write(batch, set(), way)\n        return self.acknowledge(batch)\n",
         "        late = self.acknowledge(batch)\n        self.write(batch, late, way)\n        return late\n",
         Row("redis", 38),
-        "> assert cluster.left() >= unsaved",
+        "> assert cluster.left() >= without_row",
     ),
     Mutant(
         "dead-are-not-rescued",

@@ -66,6 +66,13 @@ def test_passes_on(proxy: Proxy, line: socket.socket) -> None:
     assert proxy.passed_on == 10
 
 
+def test_counts_what_callers_ask(proxy: Proxy, line: socket.socket) -> None:
+    proxy.slow_down(0.01)
+    for _ in range(3):
+        says(line, b"hello")
+    assert proxy.asked == 3
+
+
 def test_frozen_line_stays_and_goes_on_when_mended(
     proxy: Proxy, line: socket.socket
 ) -> None:
