@@ -326,7 +326,7 @@ class Monitor(Role):
                 late = self.acknowledge(batch)
                 self.write(batch, late)
             return late
-        self.write(batch, set(), way)
+        self.write(batch, None, way)
         return self.acknowledge(batch)
 
     def acknowledge(self, batch: Sequence[Ended]) -> set[str]:
@@ -349,18 +349,18 @@ class Monitor(Role):
         return {receipt} - back
 
     def write(
-        self, batch: Sequence[Ended], late: set[str], way: str | None = None
+        self, batch: Sequence[Ended], late: set[str] | None, way: str | None = None
     ) -> None:
         """Write the rows, then the next links: after a crash in between they are
-        written again, under the same ids.
+        written again, under the same ids. `late`: None where that is not known yet.
         """
-        timely = [e.record for e in batch if e.report.receipt not in late]
-        kept = [record for record in timely if record.keep]
-        if kept:
-            results.save(kept, using=self.database)
+        timely = [e.record for e in batch if e.report.receipt not in (late or ())]
+        if late is None:
+            timely = results.unqueued(timely, using=self.database)
+        results.save([r for r in timely if r.keep], using=self.database)
         results.save_attempts(timely, using=self.database)
         links = links_in(timely, self.broker.short_key)
-        if way is not None:
+        if links and way is not None:
             self.abroad.send(way, links)
         elif links:
             self.broker.enqueue_many(links)

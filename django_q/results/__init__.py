@@ -15,6 +15,7 @@ from django_q.results.database import (
     prune,
     save,
     save_or_raise,
+    unqueued,
     write_alias,
 )
 from django_q.results.encoding import (
@@ -50,6 +51,7 @@ __all__ = [
     "save_or_raise",
     "sweep_attempts",
     "unloadable_record",
+    "unqueued",
     "wait_for",
     "wait_for_async",
     "write_alias",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from django.db import (
@@ -33,6 +34,11 @@ LARGE: Final = 1024 * 1024
 
 AT_ONCE: Final = 500
 """Rows that are deleted in one go: SQLite lets nobody else write meanwhile."""
+
+CHAINS_AT_ONCE: Final = 250
+"""Records that are looked up together, each with its next link: older SQLite takes no more
+than 999 values.
+"""
 
 MOST_ATTEMPTS: Final = 2**31 - 1
 """What the column holds."""
@@ -93,6 +99,41 @@ def has_gone_on(envelope: Envelope, link_id: str | None) -> bool:
     queued. False also where the database can't tell.
     """
     return _is_there(Task.objects.filter(pk=link_id, started__gte=envelope.started))
+
+
+def unqueued(records: Sequence[Record], *, using: str) -> list[Record]:
+    """These records, before they are saved: without their next links where those have run.
+
+    An end that came late, or whose broker did not answer, was perhaps saved before: by
+    another cluster, or by us. Then its row has the very moment that it has. Where that
+    row is missing, or the link's own, the link is queued: rather twice than never.
+    """
+    linked = [record for record in records if record.link]
+    gone: set[str | None] = set()
+    for begin in range(0, len(linked), CHAINS_AT_ONCE):
+        gone |= _gone_on(linked[begin : begin + CHAINS_AT_ONCE], using)
+    return [_unlinked(r) if r.link_id in gone else r for r in records]
+
+
+def _gone_on(records: Sequence[Record], using: str) -> set[str | None]:
+    """The ids of their next links that have run since these were queued."""
+    freshen(connections[using])
+    named = {task_id for r in records for task_id in (r.id, r.link_id)}
+    rows = Task.objects.using(using).filter(pk__in=named)
+    began = dict(rows.values_list("pk", "started"))
+    gone: set[str | None] = set()
+    for record in records:
+        queued, went_on = began.get(record.id), began.get(str(record.link_id))
+        is_known = queued == clock.moment(datetime.fromisoformat(record.started))
+        if queued and is_known and went_on and went_on >= queued:
+            gone.add(record.link_id)
+    return gone
+
+
+def _unlinked(record: Record) -> Record:
+    text = "the chain after [%s] has gone on before: its next task is not queued again"
+    logger.info(text, clean(record.name))
+    return record._replace(link=None, link_id=None, link_queue=None)
 
 
 def _is_there(rows: QuerySet[Any]) -> bool:
