@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from time import monotonic
 from typing import Any, Final
 
 from django.db import router
 
-from django_q import outbox
+from django_q import clock, outbox
 from django_q.brokers import Broker, Consignment, get_broker, verbs
 from django_q.cluster.trouble import Trouble
 from django_q.exceptions import ConfigurationError
 from django_q.logs import clean, logger
 from django_q.models import OutboxEntry, Task
+from django_q.models.ormq import peek
 
 Entries = dict[str, Any]
 """Entries of the outbox, by their tasks' ids."""
@@ -96,9 +98,11 @@ class Relay:
         """
         chunk = first_chunk(left.values())
         packages = outbox.read_packages(chunk)
-        ended = ended_since(chunk)
+        ended = ended_since(packages)
         if ended:
             outbox.remove(ended, patient=True)
+        for task_id in ended:
+            logger.info("Left in the outbox, but done: %s. Not sent again", task_id)
         for entry in chunk:
             if entry.task_id in ended or entry.task_id not in packages:
                 # Whoever wrote it has sent it after all.
@@ -187,9 +191,19 @@ def first_chunk(entries: Iterable[Any]) -> list[Any]:
     return chunk
 
 
-def ended_since(entries: Iterable[OutboxEntry]) -> set[str]:
-    """Those whose task has run since they were written: only their removal failed."""
-    created = {entry.task_id: entry.created for entry in entries}
-    tasks = Task.objects.using(router.db_for_write(Task)).filter(pk__in=created)
-    rows = tasks.values_list("pk", "stopped")
-    return {pk for pk, stopped in rows if stopped >= created[pk]}
+def ended_since(packages: Mapping[str, str]) -> set[str]:
+    """Those whose task has succeeded since they were written: only their removal failed.
+
+    `packages` by their tasks' ids. An id may be queued again by whoever chose it, so a row
+    counts if it is of this very package: it has the moment that is in there, which
+    whoever queued it has set, and no clock since. In doubt it is sent.
+    """
+    tasks = Task.objects.using(router.db_for_write(Task))
+    rows = tasks.filter(pk__in=packages, success=True).values_list("pk", "started")
+    return {pk for pk, started in rows if started == queued_at(packages[pk])}
+
+
+def queued_at(package: str) -> datetime | None:
+    """The moment in a package, from which nothing is imported; None for what has none."""
+    given = peek(package).get("started")
+    return clock.moment(given) if isinstance(given, datetime) else None

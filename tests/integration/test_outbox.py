@@ -20,7 +20,7 @@ from django.test import Client
 from django.urls import reverse
 from redis import Redis as RedisClient
 
-from django_q import outbox
+from django_q import outbox, results
 from django_q.brokers import Broker, Consignment, get_broker
 from django_q.brokers.memory import Memory
 from django_q.brokers.redis_broker import Redis
@@ -29,9 +29,11 @@ from django_q.cluster import relay
 from django_q.cluster.relay import Relay, first_chunk
 from django_q.cluster.scheduling import Scheduler
 from django_q.conf import get_options
+from django_q.envelope import Envelope
 from django_q.exceptions import PackageTooLarge
-from django_q.models import OrmQ, OutboxEntry, Schedule, Task
+from django_q.models import OrmQ, OutboxEntry, Schedule
 from django_q.outbox import MOST_NAMED, Courier
+from django_q.outcome import Outcome
 from django_q.signing import SignedPackage
 from django_q.tasks import async_bulk, async_task
 from tests.aliases import added_database
@@ -254,19 +256,81 @@ def test_entry_that_was_sent_but_not_removed_is_queued_once(
     assert entries() == []
 
 
-def test_task_that_has_run_meanwhile_is_not_sent_again(
-    away: Broker, on_redis: Broker, q_settings: Any, redis_server: RedisServer
+def has_ended(task_id: str, **facts: Any) -> None:
+    """What is in the outbox for it was sent, and has run; its end is saved."""
+    package = OutboxEntry.objects.get(task_id=task_id).package
+    facts = {"success": True, "result": 1, "stopped": now(), **facts}
+    outcome = Outcome(envelope=Envelope.open(package), **facts)
+    _, record = results.conclude(outcome, get_options())
+    results.save([record], using="default")
+
+
+def test_task_that_has_succeeded_meanwhile_is_not_sent_again_whatever_the_clocks_say(
+    away: Broker,
+    on_redis: Broker,
+    q_settings: Any,
+    redis_server: RedisServer,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    ran, earlier = (async_task(add, n) for n in range(2))
-    hour = timedelta(hours=1)
-    for task_id, stopped in ((ran, now() + hour), (earlier, now() - hour)):
-        facts = {"func": "a.b", "started": now(), "success": True}
-        Task.objects.create(id=task_id, name=task_id, stopped=stopped, **facts)
+    caplog.set_level(logging.INFO, "django-q")
+    ran = async_task(add, 1)
+    has_ended(ran, stopped=now() - timedelta(hours=1))
+    age()
+    q_settings(redis=redis_server.url)
+    Relay().send_overdue()
+    assert entries() == ids_on(on_redis) == []
+    assert f"Left in the outbox, but done: {ran}. Not sent again" in caplog.messages
+
+
+@pytest.mark.parametrize("success", [True, False])
+def test_task_that_is_queued_anew_under_its_id_is_sent_whatever_the_clocks_say(
+    away: Broker,
+    on_redis: Broker,
+    q_settings: Any,
+    redis_server: RedisServer,
+    success: bool,
+) -> None:
+    options = {"task_id": uuid.uuid4()}
+    task_id = async_task(add, 1, q_options=options)
+    has_ended(task_id, success=success, stopped=now() + timedelta(hours=1))
+    outbox.remove([task_id])
+    async_task(add, 1, q_options=options)
     age()
     q_settings(redis=redis_server.url)
     Relay().send_overdue()
     assert entries() == []
-    assert ids_on(on_redis) == [earlier]
+    assert ids_on(on_redis) == [task_id]
+
+
+def test_task_that_has_failed_meanwhile_is_sent(
+    away: Broker, on_redis: Broker, q_settings: Any, redis_server: RedisServer
+) -> None:
+    """It may have been queued again since: an id has one place in the outbox."""
+    task_id = async_task(add, 1)
+    has_ended(task_id, success=False, stopped=now() + timedelta(hours=1))
+    age()
+    q_settings(redis=redis_server.url)
+    Relay().send_overdue()
+    assert ids_on(on_redis) == [task_id]
+
+
+@pytest.mark.parametrize("is_signed", [True, False])
+def test_entry_that_holds_no_task_is_sent(
+    away: Broker,
+    on_redis: Broker,
+    q_settings: Any,
+    redis_server: RedisServer,
+    is_signed: bool,
+) -> None:
+    """What becomes of it is for a worker to say."""
+    package = SignedPackage.dumps("no task") if is_signed else "no package"
+    has_ended(async_task(add, 1))
+    OutboxEntry.objects.update(package=package)
+    age()
+    q_settings(redis=redis_server.url)
+    Relay().send_overdue()
+    assert entries() == []
+    assert on_redis.peek() == [package]
 
 
 def test_two_relays_never_take_the_same_entry(away: Broker) -> None:
