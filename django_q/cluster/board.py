@@ -52,6 +52,8 @@ class Word(enum.IntEnum):
     HOUSEKEEPER = 7
     LIMIT = 8
     """Pusher: how many packages it would have waiting at most."""
+    CONCLUDING = 9
+    """Pusher: tasks whose worker was killed and whose end is not recorded yet."""
 
 
 class Cell(enum.IntEnum):

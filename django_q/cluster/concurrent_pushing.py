@@ -39,10 +39,6 @@ class ConcurrentPusher(Pusher):
             self._fill_places()
         super().hand_over()
 
-    @property
-    def _may_give(self) -> bool:
-        return self._can_fetch and not self.board.lease_has_lapsed
-
     def _fill_places(self) -> None:
         """Nothing waits for a place in one worker while there are places in others."""
         hands = [(self._vacancies_in(hand), hand) for hand in self.hands.values()]
@@ -78,7 +74,7 @@ class ConcurrentPusher(Pusher):
     def _give_group(self, hand: Hand, group: list[Entry]) -> None:
         free = self.ledger.free
         for entry in group:
-            self._count_start(entry)
+            self.recovery.count_start(self.broker, entry)
         for entry in group:
             free.remove(entry)
         free.extendleft(reversed(group))

@@ -16,7 +16,8 @@ CUT_GRACE: Final = 5.0
 """Seconds that running tasks still get after a second signal."""
 
 RECORD_GRACE: Final = 30.0
-"""Seconds that the monitor gets to save what came, when the last worker has left."""
+"""Seconds that there are, when the last worker has left, to record how killed tasks
+ended; and again for the monitor, to save what came."""
 
 LEAVE_GRACE: Final = 5.0
 STEP: Final = 0.05
@@ -24,8 +25,8 @@ STEP: Final = 0.05
 
 class Farewell:
     """Leads the stop. Quiet: nothing is fetched, and what was not begun goes back.
-    Drain: what runs may end, until the grace is over. Record: the monitor saves what
-    came. Leave: the others go.
+    Drain: what runs may end, until the grace is over; how it ended that ran past its own
+    limit, a clerk says. Record: the monitor saves what came. Leave: the others go.
 
     A cluster that never had a task leaves at once, without those who are not there yet.
     """
@@ -72,7 +73,7 @@ class Farewell:
         """Take the next step if it is time; True when everybody has left."""
         if self._phase == "quiet":
             tell_all([*singles.values(), *pool.workers], Kind.STOP, spare="monitor")
-            self._phase = "drain"
+            self._phase, self._phase_until = "drain", monotonic() + RECORD_GRACE
         elif self._phase == "drain":
             self._drain(singles, pool)
         elif self._phase == "record":
@@ -83,12 +84,18 @@ class Farewell:
 
     def _drain(self, singles: Mapping[str, Child], pool: Pool) -> None:
         now = monotonic()
-        if pool.workers and now >= self._until:
+        if now >= self._until:
             self.interrupted += pool.condemn_all()
-            self._until = inf
-        if pool.workers:
+            # Then a clerk that was told to leave must have done so.
+            self._until = now + RECORD_GRACE
+        if pool.others:
             self._phase_until = now + RECORD_GRACE
-        elif not pool.unburied or now >= self._phase_until:
+        elif pool.workers and pool.is_settled:
+            pool.clerk = None
+            tell_all(pool.workers, Kind.STOP)
+        elif pool.is_settled or now >= self._phase_until:
+            for clerk in pool.workers:
+                clerk.kill()
             tell_all(singles.values(), Kind.STOP, only="monitor")
             self._phase, self._phase_until = "record", now + RECORD_GRACE
 

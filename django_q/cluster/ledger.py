@@ -137,6 +137,8 @@ class Ledger:
     free: deque[Entry] = field(default_factory=deque)
     hands: dict[int, dict[int, Entry]] = field(default_factory=dict)
     """Generation of a worker -> what was handed to it and is not settled."""
+    concluding: set[str] = field(default_factory=set)
+    """Receipts of what is not to run any more, and whose end is not recorded yet."""
     sequence: int = 0
     knows_starts: bool = True
     """Whether the broker tells starts and rescues from other deliveries."""
@@ -262,6 +264,11 @@ class Ledger:
         self.hands.pop(death.generation, None)
         return unrecorded, running
 
+    @property
+    def to_run(self) -> list[Entry]:
+        """What is free and not only to be concluded."""
+        return [e for e in self.free if e.receipt not in self.concluding]
+
     def free_again(self, entry: Entry) -> None:
         """The lease of this one stands: it goes out anew, before others."""
         self._set_free(entry, first=True)
@@ -275,6 +282,7 @@ class Ledger:
         entry = self.entries.pop(receipt, None)
         if entry is None:
             return
+        self.concluding.discard(receipt)
         if entry.place is Place.FREE:
             self.free.remove(entry)
         self._leave_hand(entry)

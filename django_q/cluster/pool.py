@@ -6,7 +6,16 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import NamedTuple
 
-from django_q.cluster.board import NUMBER_MASK, Begun, Board, Cell, Row, State, Turn
+from django_q.cluster.board import (
+    NUMBER_MASK,
+    Begun,
+    Board,
+    Cell,
+    Row,
+    State,
+    Turn,
+    Word,
+)
 from django_q.cluster.children import Child
 from django_q.cluster.ledger import Death
 from django_q.logs import logger
@@ -36,6 +45,8 @@ class Pool:
         self.workers: list[Child] = []
         self.unburied: list[Death] = []
         """Deaths that the pusher has not dealt with; their rows are kept for it."""
+        self.clerk: Child | None = None
+        """The worker that is there only to record how killed tasks ended."""
 
     # -- starting
 
@@ -45,6 +56,15 @@ class Pool:
         for row in self._free_rows()[: max(0, self._options.worker_count - staying)]:
             child = self._spawn("worker", row)
             self.workers.append(child)
+
+    def employ_clerk(self) -> None:
+        """At a stop: the others leave, and only a worker can say how a task ended whose
+        own worker was killed.
+        """
+        if self._board[Word.CONCLUDING] and self.clerk not in self.workers:
+            for row in self._free_rows()[:1]:
+                self.clerk = self._spawn("worker", row)
+                self.workers.append(self.clerk)
 
     def _free_rows(self) -> list[int]:
         taken = {child.row for child in self.workers}
@@ -141,9 +161,12 @@ class Pool:
         child.kill()
 
     def condemn_all(self) -> int:
-        """The grace of a stop is over: kill all. Gives how many tasks were cut off."""
+        """The grace of a stop is over: kill all but the clerk, and who is killed already.
+        Gives how many tasks were cut off.
+        """
         running = 0
-        for child in self.workers:
+        condemned = [child for child in self.others if not child.is_killed_by_us]
+        for child in condemned:
             row = self._board.rows[child.row]
             if begun := row.begun():
                 running += len(begun)
@@ -155,6 +178,16 @@ class Pool:
         return running
 
     # -- looking
+
+    @property
+    def others(self) -> list[Child]:
+        """Workers that have, or had, tasks to run."""
+        return [child for child in self.workers if child is not self.clerk]
+
+    @property
+    def is_settled(self) -> bool:
+        """Nothing is left to be done about those that died."""
+        return not self.unburied and not self._board[Word.CONCLUDING]
 
     def busy(self) -> int:
         """Workers that are at a task."""

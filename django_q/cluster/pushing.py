@@ -230,7 +230,8 @@ class Pusher(Role):
 
     def _room_in(self, hand: Hand) -> int:
         """How many parcels this worker may get now. A suspect is alone in a hand."""
-        if hand.is_retiring or hand.line.closed:
+        is_leaving = self.is_stopping and hand.running
+        if hand.is_retiring or hand.line.closed or is_leaving:
             return 0
         held = self.ledger.hands.get(hand.generation, {})
         if any(entry.is_suspect for entry in islice(held.values(), 1)):
@@ -238,8 +239,14 @@ class Pusher(Role):
         room = hand.window + hand.room - self._load_of(hand)
         return int(min(room, hand.runs_left))
 
+    @property
+    def _may_give(self) -> bool:
+        """At a stop only what is to be concluded, so when the rest has gone back."""
+        waits = self.recovery.is_under_way or self.board.lease_has_lapsed
+        return not waits and not (self.is_stopping and self.ledger.to_run)
+
     def hand_over(self) -> None:
-        if not self.ledger.free or not self._can_fetch or self.board.lease_has_lapsed:
+        if not self.ledger.free or not self._may_give:
             return
         ready = [hand for hand in self.hands.values() if self._room_in(hand) > 0]
         ready.sort(key=lambda hand: self._load_of(hand) - hand.room)
@@ -254,23 +261,12 @@ class Pusher(Role):
         count = min(count, sum(1 for _ in innocents))
         may_count = not self.trouble.rest and not self.ledger.hands.get(hand.generation)
         if free and free[0].is_suspect and may_count:
-            self._count_start(free[0])
+            self.recovery.count_start(self.broker, free[0])
             count = 1
         entries = self.ledger.hand(hand.generation, count)
         if entries:
             hand.runs_left -= len(entries)
             hand.line.send(encode_parcels([entry.as_parcel() for entry in entries]))
-
-    def _count_start(self, entry: Entry) -> None:
-        """What was freed from a dead cluster perhaps killed it: from now on its starts
-        are counted before they happen.
-        """
-        delivery = entry.delivery
-        if not delivery.rescues or entry.is_counted:
-            return
-        self.broker.mark_started([entry.receipt])
-        entry.is_counted = True
-        entry.delivery = delivery._replace(starts=delivery.starts + 1)
 
     # -- taking back
 
@@ -375,12 +371,16 @@ class Pusher(Role):
         return len(self.ledger.free) + sum(map(self._load_of, self.hands.values()))
 
     def wind_down(self) -> None:
-        """Quiet first: give back what was not begun. Then renew until told to leave."""
+        """Quiet first: give back what was not begun. Then renew until told to leave, and
+        hand over only what is to be concluded.
+        """
         if not self.has_given_back:
             self.has_given_back = True
             self._give_back_all()
-        elif self.ledger.free and not self.trouble.rest:
-            self._give_back(list(self.ledger.free))
+        elif not self.trouble.rest and (to_run := self.ledger.to_run):
+            self._give_back(to_run)
+        with self._in_spite_of_errors():
+            self.hand_over()
 
     def _give_back_all(self) -> None:
         with self._in_spite_of_errors():
@@ -389,8 +389,8 @@ class Pusher(Role):
         for hand in list(self.hands.values()):
             self.take_back(hand)
         running = sum(hand.running for hand in self.hands.values())
-        facts = {"running": running, "returned": len(self.ledger.free)}
-        self._give_back(list(self.ledger.free))
+        facts = {"running": running, "returned": len(self.ledger.to_run)}
+        self._give_back(self.ledger.to_run)
         self.control.send(control(Kind.STOPPING, **facts))
 
     def _give_back(self, entries: list[Entry]) -> None:

@@ -109,6 +109,7 @@ class Recovery:
 
     def advance(self, broker: Broker) -> None:
         """Do what can be done now. Raises what the broker raises; then call again."""
+        self._show_concluding()
         while self._testimonies:
             generation, numbers = self._testimonies[0]
             if not self._judge(broker, generation, numbers):
@@ -224,7 +225,23 @@ class Recovery:
 
     def _buried(self, death: Death) -> None:
         self._deaths.pop(death.generation, None)
+        # Before the sentinel hears of it: at a stop it waits for one or the other.
+        self._show_concluding()
         self._control.send(control(Kind.BURIED, generation=death.generation))
+
+    def count_start(self, broker: Broker, entry: Entry) -> None:
+        """What was freed from a dead cluster perhaps killed it: from now on its starts
+        are counted before they happen.
+        """
+        delivery = entry.delivery
+        if not delivery.rescues or entry.is_counted:
+            return
+        broker.mark_started([entry.receipt])
+        entry.is_counted = True
+        entry.delivery = delivery._replace(starts=delivery.starts + 1)
+
+    def _show_concluding(self) -> None:
+        self._board[Word.CONCLUDING] = len(self._ledger.concluding)
 
     def _judge(self, broker: Broker, generation: int, numbers: list[int]) -> bool:
         """Both witnesses have spoken about a death. False: that is not all."""
@@ -255,6 +272,7 @@ class Recovery:
         elif cause in {"timed out", "innocent"}:
             if cause == "timed out":
                 entry.errand, entry.cause = Errand.CONCLUDE, cause
+                self._ledger.concluding.add(entry.receipt)
             entry.text = death.text if cause == death.cause else BESIDE
             self._give_out_again(broker, [entry])
         else:

@@ -154,8 +154,12 @@ class Sentinel(Role):
             missing = kind not in self.singles and self._needs(kind)
             if missing and self.storm.permits(kind):
                 self.spawn_single(kind)
-        if not self.farewell.has_begun and self.storm.permits("worker"):
+        if not self.storm.permits("worker"):
+            return
+        if not self.farewell.has_begun:
             self.pool.fill()
+        elif self.farewell.needs("worker"):
+            self.pool.employ_clerk()
 
     def _needs(self, kind: str) -> bool:
         return not self.farewell.has_begun or self.farewell.needs(kind)

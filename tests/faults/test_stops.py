@@ -89,9 +89,10 @@ def test_row_17_sigterm_with_a_wedged_task(bench: Bench) -> None:
     wait_until(lambda: {"overdue", "start:wedged"} <= set(words(bench.log)))
     cluster.terminate()
     assert cluster.wait_for_end(within=11) == INTERRUPTED
+    assert not Task.objects.get(id=overdue).success
     bench.start(retry=LONG, timeout_grace=1)
     assert bench.count().twice == 0
-    assert not Task.objects.get(id=overdue).success
+    assert words(bench.log).count("overdue") == 1
     assert cluster.says(r"ERROR .*block_in_c .* exceeded .*; worker killed")
     assert cluster.says(
         r"WARNING .*wedge .* did not end in the grace; killed, requeued"

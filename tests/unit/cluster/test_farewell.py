@@ -8,7 +8,7 @@ from math import inf
 import pytest
 
 from django_q.cluster import farewell as module
-from django_q.cluster.board import State
+from django_q.cluster.board import State, Word
 from django_q.cluster.children import Child
 from django_q.cluster.farewell import CUT_GRACE, LEAVE_GRACE, RECORD_GRACE, Farewell
 from django_q.cluster.frames import Frame, Kind
@@ -159,6 +159,69 @@ def test_when_the_grace_is_over_all_are_condemned(
     assert [child.cause for child in scene.pool.started] == ["stopped", "stopped"]
     scene.advance()
     assert scene.farewell.interrupted == 1
+
+
+def test_clerk_records_what_was_killed_and_leaves_last(
+    make_scene: Callable[..., Scene],
+) -> None:
+    scene = make_scene(30.0)
+    scene.begin()
+    scene.workers_leave()
+    scene.bury()
+    scene.pool.board[Word.CONCLUDING] = 1
+    scene.pool.employ_clerk()
+    clerk = scene.pool.clerk
+    scene.heard()
+    scene.time += RECORD_GRACE - 0.1
+    scene.advance()
+    assert scene.heard() == {}
+    assert clerk is not None
+    assert clerk.cause == "lost"
+    scene.pool.board[Word.CONCLUDING] = 0
+    scene.advance()
+    scene.advance()
+    assert scene.heard() == {"workers": [Kind.STOP]}
+    scene.workers_leave()
+    scene.bury()
+    scene.advance()
+    assert scene.heard() == {"monitor": [Kind.STOP]}
+    assert scene.farewell.interrupted == 0
+
+
+def test_clerk_that_was_told_to_leave_must_do_so(
+    make_scene: Callable[..., Scene],
+) -> None:
+    scene = make_scene(1.0)
+    scene.begin()
+    scene.workers_leave()
+    scene.bury()
+    scene.pool.board[Word.CONCLUDING] = 1
+    scene.pool.employ_clerk()
+    scene.time += 1
+    scene.advance()
+    scene.pool.board[Word.CONCLUDING] = 0
+    scene.advance()
+    scene.time += RECORD_GRACE
+    scene.advance()
+    assert scene.pool.started[-1].cause == "stopped"
+
+
+def test_clerk_is_not_awaited_for_ever(
+    make_scene: Callable[..., Scene], nursery: Nursery
+) -> None:
+    scene = make_scene()
+    scene.begin()
+    scene.workers_leave()
+    scene.bury()
+    scene.pool.board[Word.CONCLUDING] = 1
+    scene.pool.alive = True
+    scene.pool.employ_clerk()
+    scene.heard()
+    scene.time += RECORD_GRACE
+    scene.advance()
+    assert scene.heard() == {"monitor": [Kind.STOP]}
+    scene.pool.started[-1].process.join(5)
+    assert not scene.pool.started[-1].process.is_alive()
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,26 @@ def test_the_living_are_not_dead(nursery: Nursery) -> None:
     assert text.startswith("Its worker died by signal 9 (SIGKILL), perhaps for want")
 
 
+def test_clerk_is_employed_once_and_only_if_something_is_to_be_concluded(
+    pool: Slots,
+) -> None:
+    pool.fill()
+    pool.employ_clerk()
+    assert pool.clerk is None
+    pool.board[Word.CONCLUDING] = 1
+    assert not pool.is_settled
+    pool.employ_clerk()
+    pool.employ_clerk()
+    assert [child.row for child in pool.workers] == [0, 1, 2]
+    assert pool.others == pool.workers[:2]
+    pool.condemn_all()
+    assert [child.cause for child in pool.workers] == ["stopped", "stopped", "lost"]
+    for child in pool.dead():
+        pool.bury(pool.death_of(child).generation)
+    pool.employ_clerk()
+    assert pool.workers == [pool.clerk]
+
+
 # -- last words
 
 

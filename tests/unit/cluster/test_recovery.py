@@ -281,6 +281,12 @@ def test_overdue_task_is_concluded(scene: Scene) -> None:
     assert list(scene.ledger.free) == [entry]
     assert (entry.errand, entry.cause) == (Errand.CONCLUDE, "timed out")
     assert (entry.text, entry.delivery.starts) == ("Ran past its limit.", 0)
+    assert scene.board[Word.CONCLUDING] == 1
+    assert scene.ledger.to_run == []
+    assert scene.is_buried()
+    scene.recovery.settle(scene.broker, [entry.receipt], [])
+    scene.recovery.advance(scene.broker)
+    assert scene.board[Word.CONCLUDING] == 0
 
 
 def test_innocent_task_starts_again_uncounted(scene: Scene) -> None:

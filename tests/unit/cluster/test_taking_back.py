@@ -98,6 +98,27 @@ def test_worker_that_will_retire_gets_no_more_than_it_runs(
     assert len(pusher.ledger.free) == 2
 
 
+def test_stop_gives_back_what_is_to_run_and_hands_over_what_is_to_be_concluded(
+    pusher: StepwisePusher,
+) -> None:
+    busy, clerk = (
+        Hand(WORKER + n, pusher.board.rows[n], pusher.control) for n in range(2)
+    )
+    pusher.hands = {hand.generation: hand for hand in (busy, clerk)}
+    pusher.recovery.is_under_way = False
+    runs, overdue = (pusher.ledger.take(Delivery(f"{n}:1", str(n))) for n in range(2))
+    show(busy, 1, State.RUNNING)
+    pusher.ledger.concluding.add(overdue.receipt)
+    pusher.broker = broker = Witness()
+    pusher.is_stopping = pusher.has_given_back = True
+    pusher.hand_over()
+    assert list(pusher.ledger.free) == [runs, overdue]
+    pusher.wind_down()
+    assert broker.told == [("free", [runs.receipt])]
+    assert list(pusher.ledger.entries.values()) == [overdue]
+    assert overdue.worker == clerk.generation
+
+
 class OneAtATime(Broker):
     """Gives no receipts, and fails once when the second package comes."""
 
