@@ -275,7 +275,7 @@ MUTANTS: Final = (
         "acknowledge-first",
         "A task is acknowledged before its result is saved",
         "django_q/cluster/monitoring.py",
-        "        self.write(batch, set(), way)\n        return self.acknowledge(batch)\n",
+        "        self.write(batch, None, way)\n        return self.acknowledge(batch)\n",
         "        late = self.acknowledge(batch)\n        self.write(batch, late, way)\n        return late\n",
         Row("redis", 38),
         "> assert cluster.left() >= without_row",
