@@ -281,6 +281,28 @@ MUTANTS: Final = (
         "> assert cluster.left() >= without_row",
     ),
     Mutant(
+        "chains-are-not-looked-up",
+        "An end that is saved twice continues its chain twice",
+        "django_q/cluster/monitoring.py",
+        "            timely = results.unqueued(timely, using=self.database)\n",
+        "            pass\n",
+        Check(
+            "tests/integration/test_chains_elsewhere.py::test_end_that_comes_late_does_not_continue_what_others_have_continued"
+        ),
+        "> assert other.broker.queue_size() == 0",
+    ),
+    Mutant(
+        "outbox-trusts-any-row",
+        "An entry of the outbox counts as done by a row of an earlier task",
+        "django_q/cluster/relay.py",
+        "for pk, started in rows if started == queued_at(packages[pk])}",
+        "for pk, _started in rows}",
+        Check(
+            "tests/integration/test_outbox.py::test_task_that_is_queued_anew_under_its_id_is_sent_whatever_the_clocks_say"
+        ),
+        "> assert ids_on(on_redis) == [task_id]",
+    ),
+    Mutant(
         "dead-are-not-rescued",
         "Nobody takes over what a dead cluster held",
         "django_q/cluster/housekeeper.py",
