@@ -54,6 +54,12 @@ class Word(enum.IntEnum):
     """Pusher: how many packages it would have waiting at most."""
     CONCLUDING = 9
     """Pusher: tasks whose worker was killed and whose end is not recorded yet."""
+    HELD = 10
+    """Pusher: packages that are neither done with nor given back."""
+    FINISHED = 11
+    """Pusher: packages that were done with, ever; as the next one, of all pushers."""
+    RETURNED = 12
+    """Pusher: packages that were given back."""
 
 
 class Cell(enum.IntEnum):
@@ -270,6 +276,10 @@ class Board:
     def lease_has_lapsed(self) -> bool:
         """It was not renewed in time: nothing may be started."""
         return self.now() > self[Word.LEASE_UNTIL]
+
+    def done_with(self) -> tuple[int, int]:
+        """Packages that were finished so far, and those that were given back."""
+        return self[Word.FINISHED], self[Word.RETURNED]
 
     def now(self) -> int:
         """Milliseconds since the cluster's birth."""

@@ -86,7 +86,7 @@ class Cluster:
         self.exit_code = self._stops = 0
         self._has_hurried = False
         self._stopping_since = 0.0
-        self._figures: dict[str, int] = {}
+        self._counted_before = (0, 0)
         self._ears, self._bell = make_bell()
 
     def _install_handlers(self) -> None:
@@ -313,8 +313,6 @@ class Cluster:
                 logger.info(f"{text} twice gives them 5 s.", self.name)
             elif frame.kind is Kind.STOPPING:
                 self._say_stopping(frame.facts)
-            elif frame.kind is Kind.STOPPED:
-                self._figures.update(frame.facts)
 
     def _ring(self) -> None:
         with suppress(OSError):
@@ -328,6 +326,7 @@ class Cluster:
             return
         if not self._stopping_since:
             self._stopping_since = monotonic()
+            self._counted_before = self.board.done_with()
             self.stop_event.set()
             self._child.line.send(control(Kind.STOP))
         if self._stops > 1 and not self._has_hurried:
@@ -336,7 +335,6 @@ class Cluster:
             self._child.line.send(control(Kind.STOP, cut=True))
 
     def _say_stopping(self, facts: dict[str, int]) -> None:
-        self._figures.update(facts)
         text = (
             "Q Cluster %s stopping: %s tasks running, %s fetched go back to the broker."
         )
@@ -344,11 +342,12 @@ class Cluster:
 
     def _say_stopped(self) -> None:
         took = monotonic() - self._stopping_since
-        count = self._figures.get
-        cut = count("interrupted", 0)
-        finished, returned = count("running", 0) - cut, count("returned", 0) + cut
-        text = "Q Cluster %s has stopped: %.0f s, %s finished, %s returned, 0 lost."
-        logger.info(text, self.name, took, max(0, finished), returned)
+        counts = zip(self.board.done_with(), self._counted_before, strict=True)
+        finished, returned = (now - before for now, before in counts)
+        held = self.board[Word.HELD]
+        rest = f"{held} not settled" if held else "0 lost"
+        text = "Q Cluster %s has stopped: %.0f s, %s finished, %s returned, %s."
+        logger.info(text, self.name, took, finished, returned, rest)
 
     # -- helpers
 

@@ -37,8 +37,6 @@ class Kind(enum.IntEnum):
     """Pusher to sentinel to root: what was given back when it stopped."""
     RUNNING = 9
     """Sentinel to root: all roles work."""
-    STOPPED = 31
-    """Sentinel to root: how many tasks the stop cut off."""
     PARCELS = 10
     """Pusher to worker: work."""
     WANT = 11

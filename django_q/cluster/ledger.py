@@ -139,6 +139,10 @@ class Ledger:
     """Generation of a worker -> what was handed to it and is not settled."""
     concluding: set[str] = field(default_factory=set)
     """Receipts of what is not to run any more, and whose end is not recorded yet."""
+    returned: int = 0
+    """Packages given back of which the board does not tell yet."""
+    left: int = 0
+    """Packages whose lease was left to run out."""
     sequence: int = 0
     knows_starts: bool = True
     """Whether the broker tells starts and rescues from other deliveries."""

@@ -75,8 +75,10 @@ class Pusher(Role):
         self._return_surplus()
 
     def teardown(self) -> None:
+        self._hear_monitor()
         if not self.control.closed:
             self._give_back(list(self.ledger.free))
+        self.recovery.show()
         with self._in_spite_of_errors():
             self.broker.close()
         logger.info("%s stopped pushing tasks", self.title)
@@ -93,7 +95,7 @@ class Pusher(Role):
         if call in readable:
             self._has_news()
         if self.monitor is not None and self.monitor.fileno() in readable:
-            self._hear_monitor(self.monitor)
+            self._hear_monitor()
         for hand in list(self.hands.values()):
             if hand.line.fileno() in readable:
                 self._hear_worker(hand)
@@ -135,15 +137,16 @@ class Pusher(Role):
                 hand.is_retiring = True
                 self.ledger.take_back(hand.generation, frame.facts["last"])
 
-    def _hear_monitor(self, monitor: Line) -> None:
-        for frame in monitor.receive():
+    def _hear_monitor(self) -> None:
+        monitor = self.monitor
+        for frame in monitor.receive() if monitor is not None else ():
             if frame.kind is Kind.SETTLED:
                 self.recovery.settle(self.broker, **frame.facts)
             elif frame.kind is Kind.ARRIVED:
                 self.recovery.testify(frame.facts["generation"], frame.facts["numbers"])
             elif frame.kind is Kind.LISTED:
                 self.recovery.listed(frame.facts["keys"], frame.facts["greeted"])
-        if monitor.closed:
+        if monitor is not None and monitor.closed:
             self.monitor = None
 
     def obey(self, frame: Frame) -> None:
@@ -164,7 +167,7 @@ class Pusher(Role):
     def meet(self, kind: str, generation: int, row: int, line: Line) -> None:
         if kind == "monitor":
             if former := self.monitor:
-                self._hear_monitor(former)
+                self._hear_monitor()
                 former.close()
             self.monitor = line
             self.recovery.meet_monitor(line)
@@ -342,8 +345,7 @@ class Pusher(Role):
 
     def _lose(self, receipts: set[str]) -> None:
         """Others have these now, or they are saved and the news is on its way."""
-        if self.monitor is not None:
-            self._hear_monitor(self.monitor)
+        self._hear_monitor()
         for hand in list(self.hands.values()):
             pending = self.ledger.unstarted(hand.generation, hand.last)
             if any(entry.receipt in receipts for entry in pending):

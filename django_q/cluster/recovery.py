@@ -102,14 +102,16 @@ class Recovery:
 
     def settle(self, broker: Broker, receipts: list[str], done: list[str]) -> None:
         """The monitor has saved these, and is done with most of them."""
+        before = len(self._ledger.entries)
         self._ledger.settle(receipts)
+        self._board[Word.FINISHED] += before - len(self._ledger.entries)
         broker.settle(done)
 
     # -- what follows
 
     def advance(self, broker: Broker) -> None:
         """Do what can be done now. Raises what the broker raises; then call again."""
-        self._show_concluding()
+        self.show()
         while self._testimonies:
             generation, numbers = self._testimonies[0]
             if not self._judge(broker, generation, numbers):
@@ -226,7 +228,7 @@ class Recovery:
     def _buried(self, death: Death) -> None:
         self._deaths.pop(death.generation, None)
         # Before the sentinel hears of it: at a stop it waits for one or the other.
-        self._show_concluding()
+        self.show()
         self._control.send(control(Kind.BURIED, generation=death.generation))
 
     def count_start(self, broker: Broker, entry: Entry) -> None:
@@ -240,8 +242,13 @@ class Recovery:
         entry.is_counted = True
         entry.delivery = delivery._replace(starts=delivery.starts + 1)
 
-    def _show_concluding(self) -> None:
-        self._board[Word.CONCLUDING] = len(self._ledger.concluding)
+    def show(self) -> None:
+        """Tell the board how much is not done with."""
+        ledger, board = self._ledger, self._board
+        board[Word.CONCLUDING] = len(ledger.concluding)
+        board[Word.HELD] = len(ledger.entries) + ledger.left
+        board[Word.RETURNED] += ledger.returned
+        ledger.returned = 0
 
     def _judge(self, broker: Broker, generation: int, numbers: list[int]) -> bool:
         """Both witnesses have spoken about a death. False: that is not all."""
@@ -266,9 +273,11 @@ class Recovery:
         """What becomes of a task that a dead worker had begun."""
         cause = death.cause_of(entry.number)
         if cause == "stopped":
-            if not is_locked(broker, entry.receipt):
+            if is_locked(broker, entry.receipt):
+                self._ledger.left += 1
+                self._ledger.forget(entry.receipt)
+            else:
                 give_back(broker, self._ledger, [entry])
-            self._ledger.forget(entry.receipt)
         elif cause in {"timed out", "innocent"}:
             if cause == "timed out":
                 entry.errand, entry.cause = Errand.CONCLUDE, cause
@@ -334,6 +343,7 @@ def give_back(broker: Broker, ledger: Ledger, entries: Sequence[Entry]) -> None:
             broker.enqueue(entry.delivery.package)
         # One by one: what was enqueued must not be so again after an error.
         ledger.forget(entry.receipt)
+        ledger.returned += 1
 
 
 def is_locked(broker: Broker, receipt: str) -> bool:

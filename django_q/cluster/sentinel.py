@@ -83,8 +83,6 @@ class Sentinel(Role):
             child.reap()
         if self.farewell.interrupted:
             self.exit_code = INTERRUPTED
-        facts = {"interrupted": self.farewell.interrupted}
-        self.control.send(control(Kind.STOPPED, **facts))
 
     @property
     def _children(self) -> list[Child]:

@@ -365,8 +365,7 @@ class PusherActor(Actor):
                 pusher.meet(*item[:3], item.wire)  # type: ignore[arg-type]
             else:
                 pusher.mourn(item)
-        if pusher.monitor is not None:
-            pusher._hear_monitor(pusher.monitor)  # noqa: SLF001
+        pusher._hear_monitor()  # noqa: SLF001
         for hand in list(pusher.hands.values()):
             pusher._hear_worker(hand)  # noqa: SLF001
 

@@ -285,8 +285,9 @@ def test_overdue_task_is_concluded(scene: Scene) -> None:
     assert scene.ledger.to_run == []
     assert scene.is_buried()
     scene.recovery.settle(scene.broker, [entry.receipt], [])
+    assert (scene.board[Word.HELD], scene.board.done_with()) == (1, (1, 0))
     scene.recovery.advance(scene.broker)
-    assert scene.board[Word.CONCLUDING] == 0
+    assert (scene.board[Word.HELD], scene.board[Word.CONCLUDING]) == (0, 0)
 
 
 def test_innocent_task_starts_again_uncounted(scene: Scene) -> None:
@@ -302,9 +303,13 @@ def test_stopped_task_goes_back_to_the_broker(scene: Scene) -> None:
     (entry,) = scene.take(1)
     scene.die(entry, "stopped")
     scene.judge()
+    scene.recovery.show()
+    scene.recovery.show()
     assert scene.places() == {}
     assert scene.broker.queue_size() == 1
     assert scene.broker.held() == []
+    assert scene.board.done_with() == (0, 1)
+    assert scene.board[Word.HELD] == 0
 
 
 def test_package_that_ends_every_worker_that_opens_it_is_refused(scene: Scene) -> None:
