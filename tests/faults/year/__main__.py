@@ -38,6 +38,9 @@ ZONES: Final = (
     "UTC",
 )
 
+FEWEST_DAYS: Final = 43
+"""The last kind of schedule begins 1000 hours after the first."""
+
 
 def main(arguments: Sequence[str]) -> int:
     options = parse(arguments)
@@ -64,11 +67,18 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--place", type=words, default=["sqlite", "postgres", "redis"])
     parser.add_argument("--zone", type=words, default=list(ZONES))
-    parser.add_argument("--days", type=int, default=368)
+    parser.add_argument("--days", type=days, default=368, help=f"from {FEWEST_DAYS} on")
     parser.add_argument(
         "--dense", action="store_true", help="three times as many slots: in every hour"
     )
     return parser.parse_args(arguments)
+
+
+def days(text: str) -> int:
+    if (count := int(text)) < FEWEST_DAYS:
+        message = f"{count} are too few: every kind of schedule needs {FEWEST_DAYS}"
+        raise argparse.ArgumentTypeError(message)
+    return count
 
 
 def words(text: str) -> list[str]:
