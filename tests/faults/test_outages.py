@@ -15,7 +15,7 @@ from django_q.brokers import get_broker
 from django_q.cluster.working import MOST_KEPT
 from django_q.exceptions import BrokerError
 from tests.acceptance.harness import RunningCluster
-from tests.faults.bench import BOUND, WORKERS, Bench
+from tests.faults.bench import BOUND, RATE, WORKERS, Bench
 from tests.faults.outages import (
     Disk,
     frozen,
@@ -38,6 +38,9 @@ BACK = r"INFO.*the broker works again, after [\d.]+ s"
 RESULTS_WAIT = r"WARNING.*\d+ results wait for the \w+ \(.*Trying again in"
 RESULTS_SAVED = r"INFO.*results are saved again, after [\d.]+ s"
 SILENT = r"WARNING.*(broker|database) was silent for [\d.]+ s"
+MOST_BEHIND = int(3 * RATE)
+"""Tasks that wait at most while a database is slow: what comes in three seconds."""
+
 FENCED = "lease lost|came late|rescued"
 
 BACKLOG = 500
@@ -245,6 +248,7 @@ def test_row_53_slow_database(bench: Bench) -> None:
     cluster = bench.start(timeout=3, retry=10)
     with bench.load(), slowed_down(bench.place, 0.1):
         sleep(8)
+        assert count_waiting(bench) <= MOST_BEHIND
         wait_until_it_works(bench, within=10)
     assert_never_twice(bench)
     assert not cluster.lines(f"{FENCED}|exceeded|died")
@@ -318,6 +322,11 @@ def wait_until_it_works(bench: Bench, within: float = 5) -> None:
     rest = within + bench.place.slack - (monotonic() - begun)
     bench.wait_until_ended(len(bench.ended()) + 5, rest)
     bench.figures.recovery = round(monotonic() - begun, 2)
+
+
+def count_waiting(bench: Bench) -> int:
+    """What is queued and has not ended."""
+    return len(bench.acknowledged()) - len(bench.ended())
 
 
 def assert_told(cluster: RunningCluster, away: str, back: str) -> None:
