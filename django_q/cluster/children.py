@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import importlib
 import json
 import multiprocessing
 import os
 import select
 import signal
 import sys
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -113,12 +117,13 @@ def end_surely(process: int) -> None:
         poll.poll(1000)
 
 
-def choose_method(options: Options) -> str:
+def choose_method(options: Options, *, whole: bool = False) -> str:
     """How processes start: as the setting says, else what is best on this system.
 
-    A fork server loads the project once and starts a child in milliseconds, without
-    what a fork of a running process drags along. It needs a settings module to load,
-    and a program that its children may import.
+    A `whole` program, which does nothing but run a cluster, has loaded the project, and
+    nothing that a fork should not have, unless it has threads. Elsewhere a fork server loads the
+    project once more, without what a fork of a running process drags along. It needs a
+    settings module to load, and a program that its children may import.
     """
     available = multiprocessing.get_all_start_methods()
     if options.start_method:
@@ -126,7 +131,36 @@ def choose_method(options: Options) -> str:
     can_load = "DJANGO_SETTINGS_MODULE" in os.environ and has_main_guard()
     if not can_load and "fork" in available:
         return "fork"
-    return "forkserver" if sys.platform == "linux" else "spawn"
+    if sys.platform != "linux":
+        return "spawn"
+    return "fork" if whole and is_alone() else "forkserver"
+
+
+def sentinel_method(method: str) -> str:
+    """The sentinel is forked where that is possible: the root has no open connection, and
+    a fork server is only worth its start for what comes after.
+    """
+    can_fork = is_alone() and "fork" in multiprocessing.get_all_start_methods()
+    return "fork" if method == "forkserver" and can_fork else method
+
+
+def is_alone() -> bool:
+    """Whether there are no other threads, whose locks and connections a fork inherits."""
+    return threading.active_count() == 1
+
+
+def prepare_to_fork() -> None:
+    """Load what children run, so that they share it. Errors stay quiet here: each child
+    repeats and reports them.
+    """
+    with suppress(Exception):
+        for path in (*PATHS.values(), *SEVERAL.values()):
+            importlib.import_module(path.rpartition(".")[0])
+    # Whoever collects garbage writes into all that could be some, and shares it no more.
+    gc.freeze()
+    # Loading leaves large holes, which the C library keeps for later.
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
 
 
 def has_main_guard() -> bool:

@@ -19,7 +19,13 @@ from typing import Any, Final
 from django_q import clock
 from django_q.brokers import Broker, get_broker
 from django_q.cluster.board import Board, Cell, State, Word
-from django_q.cluster.children import Child, Spawner, choose_method
+from django_q.cluster.children import (
+    Child,
+    Spawner,
+    choose_method,
+    prepare_to_fork,
+    sentinel_method,
+)
 from django_q.cluster.frames import Kind, control
 from django_q.cluster.greeting import greeting, versions
 from django_q.cluster.launching import (
@@ -56,6 +62,9 @@ class Cluster:
     handlers for TERM, INT and QUIT when it is made in the main thread: the first signal
     stops the cluster, a second one hurries it.
     """
+
+    is_whole_program = False
+    """This process has nothing else to do: the others may be forks of it."""
 
     def __init__(self, broker: Broker | None = None) -> None:
         self.broker = self._given_broker = broker
@@ -227,7 +236,9 @@ class Cluster:
     # -- the sentinel
 
     def _make_spawner(self) -> None:
-        method = choose_method(self.options)
+        method = choose_method(self.options, whole=self.is_whole_program)
+        if self.is_whole_program and method == "fork":
+            prepare_to_fork()
         context = multiprocessing.get_context(method)
         self.board = Board(context, rows_for(self.options), places_for(self.options))
         identity = Identity(
@@ -249,6 +260,7 @@ class Cluster:
             replaced=replaced,
             options=without_places(self.options, replaced),
             lock_file=self._lock_file,
+            method=method,
         )
         self._spawner = Spawner(template, sentinel_method(method), "-")
 
@@ -384,16 +396,6 @@ def make_bell() -> tuple[socket.socket, socket.socket]:
     for end in ends:
         end.setblocking(False)
     return ends
-
-
-def sentinel_method(method: str) -> str:
-    """The sentinel is forked where that is possible: the root has no open connection, and
-    a fork server is only worth its start for what comes after. Not beside other threads:
-    their locks and connections would come along.
-    """
-    is_alone = threading.active_count() == 1
-    can_fork = is_alone and "fork" in multiprocessing.get_all_start_methods()
-    return "fork" if method == "forkserver" and can_fork else method
 
 
 __all__ = ["Cluster"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import json
 import os
@@ -14,16 +13,10 @@ from typing import Final
 import django
 from django.db import connections
 
-from django_q.cluster.children import PATH_VARIABLE
+from django_q.cluster.children import PATH_VARIABLE, prepare_to_fork
 
-MODULES: Final = (
-    *(f"django_q.cluster.{name}" for name in ("entrance", "pushing", "working")),
-    *(f"django_q.cluster.{name}" for name in ("monitoring", "housekeeper")),
-    *(f"django_q.cluster.concurrent_{name}" for name in ("pushing", "working")),
-    # What the first object that a child is given needs.
-    "multiprocessing.popen_forkserver",
-    "multiprocessing.sharedctypes",
-)
+MODULES: Final = ("multiprocessing.popen_forkserver", "multiprocessing.sharedctypes")
+"""What the first object that a child is given needs."""
 
 
 def preload() -> None:
@@ -37,7 +30,7 @@ def preload() -> None:
             importlib.import_module(module)
     # What app code may have opened here must not be shared by all children.
     connections.close_all()
-    gc.freeze()
+    prepare_to_fork()
 
 
 preload()

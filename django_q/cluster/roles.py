@@ -59,6 +59,8 @@ class Launch:
     board: Board
     control: object
     """The child's end of its line to the sentinel: a socket."""
+    method: str = ""
+    """How the sentinel starts the others."""
     list_key: str = ""
     """What the broker calls the queue; the keys of cached results begin with it."""
     broker: Any = None

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import django_q
 from django_q.cluster.board import Cell, Word
-from django_q.cluster.children import Child, Spawner, choose_method
+from django_q.cluster.children import Child, Spawner
 from django_q.cluster.farewell import Farewell
 from django_q.cluster.frames import Frame, Kind, control
 from django_q.cluster.gauges import forget_gauges
@@ -24,7 +24,7 @@ INTERRUPTED: Final = 3
 """Exit code: the stop cut tasks off."""
 
 REPORT_EVERY: Final = 1.0
-"""Seconds between two reports of vital signs while nothing changes."""
+"""Seconds between two looks at the vital signs, which are reported when they change."""
 
 SINGLES: Final = ("monitor", "pusher", "housekeeper")
 PEERS: Final = frozenset(
@@ -52,7 +52,7 @@ class Sentinel(Role):
     def __init__(self, launch: Launch) -> None:
         super().__init__(launch)
         template = replace(launch, control=None)
-        self.spawner = Spawner(template, choose_method(launch.options))
+        self.spawner = Spawner(template, launch.method)
         self.singles: dict[str, Child] = {}
         self.pool = Pool(self.board, self.options, self.spawn)
         self.farewell = Farewell(self.options.stop_timeout)
@@ -60,6 +60,8 @@ class Sentinel(Role):
         self.reincarnations = 0
         self.has_reported_ready = False
         self.next_report = 0.0
+        self.reported: tuple[int, dict[str, Any]] | None = None
+        """The housekeeper that was told, and what."""
         self.last_turn = monotonic()
 
     def setup(self) -> None:
@@ -93,10 +95,11 @@ class Sentinel(Role):
     def collect(self) -> None:
         children = self._children
         handles = [child.handle for child in children if child.handle is not None]
-        self.listen([child.line for child in children], self._patience(), handles)
+        lines = [child.line for child in children]
+        readable = self.listen(lines, self._patience(), handles)
         for child in children:
-            for frame in child.line.receive():
-                self.hear(child, frame)
+            if child.line.fileno() in readable:
+                self._drain(child)
 
     def _patience(self) -> float:
         soonest = min(self.options.guard_cycle, self.next_report - monotonic())
@@ -214,7 +217,7 @@ class Sentinel(Role):
             logger.error(text, child.title, child.pid, child.how_it_ended(), what)
 
     def _drain(self, child: Child) -> None:
-        """Hear the last words of a dead child."""
+        """Hear all that a child has said."""
         for frame in child.line.receive():
             self.hear(child, frame)
 
@@ -243,9 +246,12 @@ class Sentinel(Role):
             return
         self.next_report = monotonic() + REPORT_EVERY
         housekeeper = self.singles.get("housekeeper")
-        if housekeeper is not None:
-            signs = self.vital_signs(self.state())
-            housekeeper.line.send(control(Kind.VITALS, **signs))
+        if housekeeper is None:
+            return
+        report = housekeeper.generation, self.vital_signs(self.state())
+        if report != self.reported:
+            self.reported = report
+            housekeeper.line.send(control(Kind.VITALS, **report[1]))
 
     def _is_complete(self) -> bool:
         ready = sum(child.is_ready for child in self._children)

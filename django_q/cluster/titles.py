@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from django_q.logs import clean
 from django_q.optional import find_optional
+
+PROGRAM: Final = "qcluster"
 
 
 @cache
@@ -19,5 +21,8 @@ def set_title(site: str, role: str, detail: str = "") -> None:
     """Name this process in ps and top. Functions and names only, never arguments."""
     titles = _setproctitle()
     if titles is not None:
-        title = f"qcluster {site} {role}" + (f": {detail}" if detail else "")
+        title = f"{PROGRAM} {site} {role}" + (f": {detail}" if detail else "")
         titles.setproctitle(clean(title))
+        # It says the same to the kernel, in so few letters that nobody can read it. Who
+        # reads there, as Python does before each fork, is confused by blanks.
+        getattr(titles, "setthreadtitle", str)(PROGRAM)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import EntryPoint, entry_points
+from importlib import import_module
 from typing import Any, Final, Protocol
 
 from django_q.logs import clean, logger
@@ -43,13 +43,15 @@ def load_reporters(settings: Mapping[str, Any]) -> ErrorReporter | None:
     """
     if not settings:
         return None
-    known = {point.name: point for point in entry_points(group=GROUP)}
+    # Half a MiB, of which a site without reporters has no use.
+    points = import_module("importlib.metadata").entry_points(group=GROUP)
+    known = {point.name: point for point in points}
     loaded = [_load(known[n], settings[n]) for n in settings if n in known]
     targets = [reporter for reporter in loaded if reporter is not None]
     return ErrorReporter(targets) if targets else None
 
 
-def _load(point: EntryPoint, keywords: Mapping[str, Any] | None) -> Reporter | None:
+def _load(point: Any, keywords: Mapping[str, Any] | None) -> Reporter | None:
     try:
         reporter: Reporter = point.load()(**(keywords or {}))
     except Exception:  # noqa: BLE001 - a plug-in may raise anything

@@ -207,7 +207,8 @@ class Engine(today.Sentinel):
 
 def launch_of(owner: Sentinel, options: Options) -> Launch:
     """What a sentinel of today would be started with."""
-    context = multiprocessing.get_context(choose_method(options))
+    method = choose_method(options)
+    context = multiprocessing.get_context(method)
     host = socket.gethostname()
     pid = owner.parent_pid or owner.pid
     identity = Identity(
@@ -228,6 +229,7 @@ def launch_of(owner: Sentinel, options: Options) -> Launch:
         broker=owner.broker,
         replaced=replaced,
         options=without_places(options, replaced),
+        method=method,
     )
 
 
