@@ -127,6 +127,12 @@ def count() -> tuple[int, int]:
 # -- for those who send what others left behind
 
 
+def is_quiet() -> bool:
+    """Whether nothing will be due within the grace that each new entry has."""
+    using = write_alias()
+    return not _entries(using).filter(due__lte=_moment(using, GRACE)).exists()
+
+
 def take(count: int, lease: float, *, without: Collection[str]) -> list[Any]:
     """Up to so many entries that are due, those first which have been longest, for
     `lease` seconds: nobody else gets them meanwhile.

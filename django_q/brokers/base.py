@@ -203,9 +203,8 @@ class Broker:
             verbs.enqueue(brokers[queue], package, task_id, delay, priority)
 
     def dequeue(self, count: int | None = None) -> list[Delivery] | None:
-        """Take up to `count` packages (None: the setting `bulk`).
-
-        May wait a little when there are none; never raises for an empty queue.
+        """Take up to `count` packages (None: the setting `bulk`). May wait a little when
+        there are none; never raises for an empty queue.
         """
 
     def acknowledge(self, receipt: str) -> Any:
@@ -279,9 +278,8 @@ class Broker:
     # -- leases: what a cluster holds is its own until the lease runs out
 
     def enlist(self, cluster: str, lease: float) -> None:
-        """Dequeue for this cluster (32 hexadecimal digits) from now on.
-
-        What it takes is leased for `lease` seconds by the broker's clock.
+        """Dequeue for this cluster (32 hexadecimal digits) from now on: what it takes is
+        leased for `lease` seconds by the broker's clock.
         """
 
     def renew(self, receipts: Sequence[str]) -> set[str]:
@@ -348,14 +346,17 @@ class Broker:
     # -- waking up
 
     def news_fd(self) -> int | None:
-        """A descriptor that becomes readable when a package may have arrived.
-
-        None where there is none. Ask each time: another one follows a lost connection.
+        """A descriptor that becomes readable when a package may have arrived; None where
+        there is none. Ask each time: another one follows a lost connection.
         """
         return None
 
     def has_news(self) -> bool:
         """Whether a package may have arrived since the last call; cheap."""
+        return True
+
+    def may_miss(self) -> bool:
+        """Whether a package may be there without there having been news of it."""
         return True
 
     def pulse(self) -> float:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import select
 import sqlite3
+import sys
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
 
 from django.db import DatabaseError, InterfaceError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from django_q.brokers.file_watch import FileWatch
 from django_q.logs import logger
 
+SHORTEST_PULSE: Final = 0.001
+"""Seconds between two looks at the version of an SQLite database, right after the system
+told that somebody writes to it.
+"""
+
 PULSE: Final = 0.005
-"""Seconds between two looks at the version of an SQLite database: microseconds each."""
+"""The same where the system does not tell: microseconds each."""
 
 LAZY_PULSE: Final = 0.01
 """The same when nothing was written for a while."""
@@ -21,7 +30,7 @@ LAZY_PULSE: Final = 0.01
 LAZY_AFTER: Final = 2.0
 
 SLOW_PULSE: Final = 1.0
-"""Seconds between two looks where PostgreSQL calls us."""
+"""Seconds between two looks where we are called."""
 
 PROBE_TIMEOUT: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
@@ -31,6 +40,9 @@ TROUBLE: Final = (DatabaseError, InterfaceError, OSError)
 
 class News:
     """Knows nothing, so that there may be news at each look: every `poll` seconds."""
+
+    may_miss = True
+    """Not everybody who queues something makes news of it."""
 
     def __init__(self, poll: float) -> None:
         self.poll = poll
@@ -57,40 +69,86 @@ class News:
 
 
 class SQLiteNews(News):
-    """Asks SQLite whether another connection has written: a look into shared memory."""
+    """Asks SQLite whether another connection has written: a look into shared memory.
+
+    Where the system tells when somebody writes to the files, it is asked after that: at
+    once, and then ever more seldom, because what is written is not committed yet. When
+    something was committed of which the system has not told, it is asked all the time.
+    """
+
+    may_miss = False
 
     def __init__(self, connection: BaseDatabaseWrapper, poll: float) -> None:
         super().__init__(poll)
         self._private = private_copy(connection)
         self._version = -1
-        self._changed = 0.0
+        self._stirred = 0.0
+        self._watch: FileWatch | None = None
+        self._can_watch = True
+
+    def fd(self) -> int | None:
+        with suppress(sqlite3.Error, *TROUBLE):
+            self._open()
+        return None if self._watch is None else self._watch.fileno()
 
     def pulse(self) -> float:
-        quiet = monotonic() - self._changed > LAZY_AFTER
-        return LAZY_PULSE if quiet else PULSE
+        quiet = monotonic() - self._stirred
+        if self._watch is not None:
+            return min(max(SHORTEST_PULSE, quiet), SLOW_PULSE)
+        return LAZY_PULSE if quiet > LAZY_AFTER else PULSE
 
     def has_any(self) -> bool:
         try:
-            if self._private.connection is None:
-                self._private.connect()
-            [version] = self._raw.execute("PRAGMA data_version").fetchone()
+            self._open()
+            was_told = self._was_told()
+            version = self._read_version()
         except (sqlite3.Error, *TROUBLE):
             # The verb that follows will say what is wrong with the database.
             self.close()
             return super().has_any()
         seen, self._version = self._version, version
-        if seen != version:
-            self._changed = monotonic()
-        return bool(seen != version)
-
-    @property
-    def _raw(self) -> Any:
-        # Past Django's cursor: no logging, no wrapping, two hundred times a second.
-        return self._private.connection
+        if seen == version:
+            return False
+        if seen >= 0 and not (was_told or self._was_told()):
+            self._can_watch = False
+            self._stop_watching()
+        if self._watch is None:
+            self._stirred = monotonic()
+        return True
 
     def close(self) -> None:
+        self._stop_watching()
         self._private.close()
         self._version = -1
+
+    def _open(self) -> None:
+        if self._private.connection is not None:
+            return
+        self._private.connect()
+        # Whoever reads first makes the file that is to be watched beside the other.
+        self._read_version()
+        if self._can_watch:
+            name = str(self._private.settings_dict["NAME"])
+            files = [name, *filter(os.path.exists, [f"{name}-wal"])]
+            with suppress(OSError):
+                self._watch = FileWatch(files)
+
+    def _read_version(self) -> int:
+        # Past Django's cursor: no logging, no wrapping, two hundred times a second.
+        raw: Any = self._private.connection
+        [version] = raw.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
+    def _was_told(self) -> bool:
+        """Whether the system has told of a write, not long ago."""
+        if self._watch is not None and self._watch.has_rung():
+            self._stirred = monotonic()
+        return self._watch is None or monotonic() - self._stirred < SLOW_PULSE
+
+    def _stop_watching(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
 
 
 class PostgresNews(News):
@@ -191,6 +249,13 @@ def private_copy(connection: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
     private.settings_dict["OPTIONS"].pop("pool", None)
     private.settings_dict["AUTOCOMMIT"] = True
     return private
+
+
+def can_call(connection: Any) -> bool:
+    """Whether the database, or the system for it, can tell of news."""
+    if connection.vendor == "sqlite":
+        return sys.platform == "linux" and not connection.is_in_memory_db()
+    return bool(connection.vendor == "postgresql")
 
 
 def open_news(alias: str, channel: str, poll: float) -> News:

@@ -16,7 +16,7 @@ from django_q.brokers.base import Broker, Consignment, Delivery
 from django_q.brokers.contact import Contact
 from django_q.brokers.dialect import SQL
 from django_q.brokers.mishaps import attempt
-from django_q.brokers.news import News, open_news
+from django_q.brokers.news import News, can_call, open_news
 from django_q.brokers.pauses import Pauses
 from django_q.brokers.postgres_table import channel_of
 from django_q.brokers.signs import Signs
@@ -62,7 +62,7 @@ class ORM(Broker):
 
     def _prepare(self) -> None:
         self.database: str = _alias_of(self.connection)
-        self.supports_news = connections[self.database].vendor == "postgresql"
+        self.supports_news = can_call(connections[self.database])
         check_key(self.list_key, self.database)
         self._holder: str | None = None
         self._lease = float(get_options().retry)
@@ -235,6 +235,9 @@ class ORM(Broker):
 
     def has_news(self) -> bool:
         return self._open_news().has_any()
+
+    def may_miss(self) -> bool:
+        return self._open_news().may_miss
 
     def pulse(self) -> float:
         return self._open_news().pulse()

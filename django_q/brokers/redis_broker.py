@@ -20,6 +20,7 @@ from django_q.brokers.redis_cautions import cautions
 from django_q.brokers.redis_client import at_home, connect, plain_words, version_of
 from django_q.brokers.redis_cluster import is_cluster
 from django_q.brokers.redis_keys import key_of, queue_of
+from django_q.brokers.redis_looks import Looks
 from django_q.brokers.redis_lua import Script
 from django_q.brokers.redis_rights import require_rights
 from django_q.brokers.redis_scripts import (
@@ -95,6 +96,7 @@ class Redis(Broker):
         self._call: Call | None = None
         self._found_all = self._found_paused = False
         self._unheard: dict[str, float] = {}
+        self._looks = Looks(self._ask, self.list_key)
 
     @staticmethod
     def get_connection(list_key: str | None = None) -> Any:
@@ -239,8 +241,8 @@ class Redis(Broker):
         return self._finish(RELEASE, receipts, new_token(), pause, int(failed))
 
     def rescue(self) -> list[str]:
-        self._ask("PING")
-        return self._rescue() if self._contact.is_steady else []
+        has_others = self._looks.finds_others(self._holder or "")
+        return self._rescue() if has_others and self._contact.is_steady else []
 
     def rescue_from(self, cluster: str) -> list[str]:
         return self._rescue(cluster)
@@ -265,6 +267,10 @@ class Redis(Broker):
     def pulse(self) -> float:
         is_called = self._call is not None and not self._call.is_useless
         return 1.0 if is_called else super().pulse()
+
+    def may_miss(self) -> bool:
+        is_called = self._call is not None and self._call.descriptor is not None
+        return not is_called or self._looks.finds_delayed()
 
     def next_due(self) -> float | None:
         rest = self._run(NEXT_DUE)

@@ -14,10 +14,10 @@ from django_q.brokers.redis_scripts import SETTLE
 from django_q.brokers.redis_talk import ask
 from django_q.logs import clean, logger
 
-LONGEST_WAIT: Final = 3.0
+LONGEST_WAIT: Final = 5.0
 """Seconds that Redis lets us wait; then we ask again."""
 
-PATIENCE: Final = 3.0
+PATIENCE: Final = 1.5
 """Seconds after that, in which the answer must have come."""
 
 

@@ -25,6 +25,7 @@ OF_LEASES: Final = (
     "rescue_from",
     "news_fd",
     "has_news",
+    "may_miss",
     "pulse",
     "next_due",
 )

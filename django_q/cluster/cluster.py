@@ -30,6 +30,7 @@ from django_q.cluster.frames import Kind, control
 from django_q.cluster.greeting import greeting, versions
 from django_q.cluster.launching import (
     close_connections,
+    make_bell,
     make_launch,
     make_lock_file,
     places_for,
@@ -388,14 +389,6 @@ class Cluster:
     def _own_broker(self) -> Broker:
         self.broker = self.broker or get_broker()
         return self.broker
-
-
-def make_bell() -> tuple[socket.socket, socket.socket]:
-    """Two ends: ringing at the one wakes whoever listens at the other."""
-    ends = socket.socketpair()
-    for end in ends:
-        end.setblocking(False)
-    return ends
 
 
 __all__ = ["Cluster"]

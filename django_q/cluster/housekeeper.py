@@ -25,7 +25,7 @@ from django_q.logs import clean, logger
 from django_q.status import Stat
 from django_q.transactions import freshen
 
-HEARTBEAT: Final = 2.0
+HEARTBEAT: Final = 4.0
 """Seconds between two heartbeats while nothing changes."""
 
 SIGNS_LAST: Final = 10.0
@@ -35,7 +35,10 @@ LOOK_FOR_SCHEDULES: Final = 1.0
 """Seconds within which a new or changed schedule is noticed."""
 
 LOOK_FOR_THE_DEAD: Final = 2.0
-"""Seconds after which a lease that ran out is noticed at the latest."""
+"""Seconds after which the death of a cluster on this host is noticed at the latest."""
+
+LOOK_FOR_LAPSED: Final = 4.0
+"""The same for a lease that ran out."""
 
 PRUNE_EVERY: Final = 5.0
 SWEEP_EVERY: Final = 3600.0
@@ -76,6 +79,7 @@ class Housekeeper(Role):
         super().__init__(launch)
         self.lock_file = launch.lock_file
         self.signs: dict[str, Any] | None = None
+        self.next_rescue = 0.0
 
     def setup(self) -> None:
         self.broker: Broker = copy(self.launch.broker) or get_broker()
@@ -132,8 +136,10 @@ class Housekeeper(Role):
         return HEARTBEAT
 
     def fire_schedules(self) -> float:
-        self.scheduler.enqueue_due()
         rest = self.scheduler.rest()
+        if rest == 0:
+            self.scheduler.enqueue_due()
+            rest = self.scheduler.rest()
         return LOOK_FOR_SCHEDULES if rest is None else min(rest, LOOK_FOR_SCHEDULES)
 
     def rescue(self) -> float:
@@ -142,11 +148,15 @@ class Housekeeper(Role):
         """
         if self.lock_file is not None:
             self.lock_file.bury_others(self.rescue_from)
+        often = min(self.options.lease / 3, LOOK_FOR_THE_DEAD)
+        if monotonic() < self.next_rescue:
+            return often
         rescued = self.broker.rescue()
         say_rescued(rescued)
         if len(rescued) >= self.broker.rescued_at_once:
             return 0.0
-        return min(self.options.lease / 3, LOOK_FOR_THE_DEAD)
+        self.next_rescue = monotonic() + min(self.options.lease / 3, LOOK_FOR_LAPSED)
+        return often
 
     def rescue_from(self, cluster: str) -> None:
         while texts := self.broker.rescue_from(cluster):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 from typing import Any
 
 from django.db import connections
@@ -91,3 +92,11 @@ def close_connections(options: Options, whose: str) -> None:
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()
+
+
+def make_bell() -> tuple[socket.socket, socket.socket]:
+    """Two ends: ringing at the one wakes whoever listens at the other."""
+    ends = socket.socketpair()
+    for end in ends:
+        end.setblocking(False)
+    return ends

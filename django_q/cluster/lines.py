@@ -171,8 +171,8 @@ class Glance(NamedTuple):
     look: Callable[[], bool]
     """True ends the waiting."""
 
-    every: float
-    """Seconds between two looks."""
+    pause: Callable[[], float]
+    """Seconds until the next look."""
 
 
 def wait_for_news(
@@ -209,6 +209,6 @@ def _poll(
     until = monotonic() + timeout
     while True:
         rest = until - monotonic()
-        events = poll.poll(max(0.0, min(rest, glance.every)) * 1000)
+        events = poll.poll(max(0.0, min(rest, glance.pause())) * 1000)
         if events or rest <= 0 or glance.look():
             return events

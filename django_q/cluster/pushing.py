@@ -15,10 +15,11 @@ from django_q.cluster.frames import Frame, Kind, control, encode_parcels
 from django_q.cluster.hands import LONG_STAND, STUCK_AFTER, Hand, make_hand, note_reach
 from django_q.cluster.ledger import Entry, Ledger
 from django_q.cluster.lines import Glance, Line
+from django_q.cluster.looks import Looks
 from django_q.cluster.recovery import Recovery, forbid_former_parcels, give_back
 from django_q.cluster.roles import LONGEST_PAUSE, Launch, Role
 from django_q.cluster.trouble import Trouble
-from django_q.cluster.windows import FALLBACK_LOOK, fair_share, worth_fetching
+from django_q.cluster.windows import fair_share, worth_fetching
 from django_q.logs import logger
 
 LONGEST_FETCH: Final = 500
@@ -40,7 +41,7 @@ class Pusher(Role):
         self.recovery = Recovery(self.ledger, self.board, self.control, self.options)
         self.trouble = Trouble(longest=min(3.0, self.options.lease / 3))
         self.more = True
-        self.next_forced_look = 0.0
+        self.looks = Looks()
         self.next_renewal = 0.0
         self.has_given_back = False
 
@@ -89,7 +90,8 @@ class Pusher(Role):
         lines = [hand.line for hand in self.hands.values()]
         if self.monitor is not None:
             lines.append(self.monitor)
-        call = self.broker.news_fd() if self._can_fetch else None
+        is_waiting = self._can_fetch and not self.more
+        call = self.broker.news_fd() if is_waiting else None
         calls = () if call is None else (call,)
         readable = self.listen(lines, self._patience(), calls, self._glance())
         if call in readable:
@@ -105,7 +107,7 @@ class Pusher(Role):
         """While nothing is there to be fetched, look now and then for what came."""
         if self.more or not self._can_fetch or self.trouble.rest:
             return None
-        return Glance(self._has_news, self.broker.pulse())
+        return Glance(self._has_news, self.broker.pulse)
 
     def _has_news(self) -> bool:
         self.more = self.more or self.broker.has_news()
@@ -121,7 +123,7 @@ class Pusher(Role):
             times.append(self.next_renewal - now)
         if self._can_fetch:
             wanted = self.more and self._wanted()
-            times.append(0.0 if wanted else self.next_forced_look - now)
+            times.append(0.0 if wanted else self.looks.rest)
         if any(self._load_of(hand) > 1 for hand in self.hands.values()):
             times.append(LONG_STAND / 2)
         if self._someone_waits_in_vain():
@@ -142,6 +144,9 @@ class Pusher(Role):
         for frame in monitor.receive() if monitor is not None else ():
             if frame.kind is Kind.SETTLED:
                 self.recovery.settle(self.broker, **frame.facts)
+                if len(frame.facts["done"]) < len(frame.facts["receipts"]):
+                    # They are tried again: nobody calls when that is due.
+                    self.looks.plan(0.0)
             elif frame.kind is Kind.ARRIVED:
                 self.recovery.testify(frame.facts["generation"], frame.facts["numbers"])
             elif frame.kind is Kind.LISTED:
@@ -202,29 +207,20 @@ class Pusher(Role):
     def fetch(self) -> None:
         if not self._can_fetch:
             return
-        self._look_anyway()
+        self.more = self.more or self.looks.is_time(self.broker.may_miss)
         if not (count := self._wanted() if self.more else 0):
             return
         begun = self.board.now()
         deliveries = self.broker.dequeue(count=count) or []
+        self.looks.note(has_found=bool(deliveries))
+        if not deliveries:
+            self.looks.plan(self.broker.next_due())
         self.more = len(deliveries) >= count
         if deliveries:
             self._begin_lease(begun)
             again = self.broker.can_renew and not self.broker.supports_leases
             self.ledger.take_all(deliveries, once=again)
             self.board[Word.WAITING] = self._count_waiting()
-        else:
-            self._plan_look()
-
-    def _look_anyway(self) -> None:
-        """Not everybody who puts something on the queue calls."""
-        if monotonic() >= self.next_forced_look:
-            self.more, self.next_forced_look = True, monotonic() + FALLBACK_LOOK
-
-    def _plan_look(self) -> None:
-        """The queue is empty: look again when the next delayed package is due."""
-        if (due := self.broker.next_due()) is not None:
-            self.next_forced_look = min(self.next_forced_look, monotonic() + due)
 
     # -- handing over
 

@@ -60,6 +60,8 @@ class Relay:
 
     def send_overdue(self) -> float:
         """One pass; gives the seconds until the next one."""
+        if outbox.is_quiet():
+            return outbox.GRACE
         end = monotonic() + LONGEST_PASS
         resting = [queue for queue, each in self._troubles.items() if each.rest]
         taken = outbox.take(BATCH, LEASE, without=resting)

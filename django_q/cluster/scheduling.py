@@ -119,6 +119,10 @@ class Scheduler:
         self.database = router.db_for_write(Schedule)
         self._now = SharedClock(self.database).now
         self._setbacks: dict[int, Setback] = {}
+        # Put together once: that takes longer than to ask, each second.
+        self._moments = (
+            self._active().order_by("next_run").values_list("next_run", flat=True)
+        )
         self._is_relayed = options.outbox and is_of_settings(broker, options)
 
     def enqueue_due(self, now: datetime | None = None, *, once: bool = False) -> int:
@@ -147,8 +151,10 @@ class Scheduler:
     def next_due(self) -> datetime | None:
         """When enqueue_due has something to do next; None while nothing is planned."""
         again = list(self._ends_of_setbacks())
-        rows = self._active().exclude(pk__in=list(self._setbacks)).order_by("next_run")
-        first = rows.values_list("next_run", flat=True).first()
+        rows = self._moments
+        if self._setbacks:
+            rows = rows.exclude(pk__in=list(self._setbacks))
+        first = next(iter(rows[:1]), None)
         return min([*again, first] if first else again, default=None)
 
     def rest(self) -> float | None:

@@ -22,10 +22,6 @@ LARGEST_WINDOW: Final = 512
 LONGEST_REACH: Final = 2.0
 """Seconds of fetching that are made up for; longer ones are no rule."""
 
-FALLBACK_LOOK: Final = 1.0
-"""Seconds after which the queue is looked at though nothing called: a producer of an
-earlier release does not call."""
-
 
 def window(pace: float, reach: float = 0.0) -> int:
     """Packages that may wait in a worker's hand when its runs take `pace` seconds, and

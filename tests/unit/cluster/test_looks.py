@@ -1,0 +1,119 @@
+"""When a pusher looks into a queue though nothing called."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+from django_q.cluster import looks as module
+from django_q.cluster.looks import LONG_AFTER, LOOK_EVERY, LOOK_OFTEN, Looks
+
+A_MOMENT: Final = 0.01
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "monotonic", clock)
+    return clock
+
+
+@pytest.fixture
+def looks(clock: Clock) -> Looks:
+    """After the first look, which found nothing."""
+    looks = Looks()
+    assert looks.is_time(yes)
+    looks.note(has_found=False)
+    return looks
+
+
+def yes() -> bool:
+    return True
+
+
+def no() -> bool:
+    return False
+
+
+def away() -> bool:
+    raise ConnectionError
+
+
+def test_now_and_then(looks: Looks, clock: Clock) -> None:
+    assert not looks.is_time(yes)
+    clock.now += looks.rest - A_MOMENT
+    assert not looks.is_time(yes)
+    clock.now += 2 * A_MOMENT
+    assert looks.is_time(yes)
+    assert looks.rest == LOOK_EVERY
+
+
+def test_not_where_nothing_can_be_missed(looks: Looks, clock: Clock) -> None:
+    clock.now += LOOK_EVERY
+    assert not looks.is_time(no)
+    assert looks.rest == LOOK_EVERY
+
+
+def test_when_a_package_is_due_also_there(looks: Looks, clock: Clock) -> None:
+    looks.plan(2.0)
+    assert looks.rest == 2.0
+    clock.now += 2.0
+    assert looks.is_time(no)
+    assert not looks.is_time(no)
+    assert looks.rest == LOOK_EVERY - 2.0
+
+
+def test_what_is_due_no_more_is_forgotten(looks: Looks, clock: Clock) -> None:
+    looks.plan(2.0)
+    looks.plan(None)
+    clock.now += 2.0
+    assert not looks.is_time(yes)
+
+
+def test_more_often_for_a_while_after_somebody_did_not_call(
+    looks: Looks, clock: Clock
+) -> None:
+    clock.now += LOOK_EVERY
+    assert looks.is_time(yes)
+    looks.note(has_found=True)
+    until = clock.now + LONG_AFTER
+    clock.now += LOOK_EVERY
+    while clock.now < until:
+        assert looks.is_time(yes)
+        looks.note(has_found=False)
+        assert looks.rest == LOOK_OFTEN
+        clock.now += LOOK_OFTEN
+    assert looks.is_time(yes)
+    assert looks.rest == LOOK_EVERY
+
+
+def test_what_was_called_for_or_was_due_is_no_reason(
+    looks: Looks, clock: Clock
+) -> None:
+    looks.note(has_found=True)
+    looks.plan(LOOK_EVERY - 1)
+    clock.now += LOOK_EVERY - 1
+    assert looks.is_time(yes)
+    looks.note(has_found=True)
+    clock.now += 1
+    assert looks.is_time(yes)
+    assert looks.rest == LOOK_EVERY
+
+
+def test_broker_that_is_away_is_asked_again(looks: Looks, clock: Clock) -> None:
+    clock.now += LOOK_EVERY
+    with pytest.raises(ConnectionError):
+        looks.is_time(away)
+    assert looks.rest == 0.0
+    assert looks.is_time(yes)
