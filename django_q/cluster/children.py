@@ -145,7 +145,11 @@ def sentinel_method(method: str) -> str:
 
 
 def is_alone() -> bool:
-    """Whether there are no other threads, whose locks and connections a fork inherits."""
+    """Whether there are no other threads, also none that a library started by itself: a
+    fork inherits their locks and connections.
+    """
+    with suppress(OSError):
+        return len(list(Path("/proc/self/task").iterdir())) == 1
     return threading.active_count() == 1
 
 

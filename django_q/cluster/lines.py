@@ -49,8 +49,14 @@ class Line:
 
     @property
     def end(self) -> socket.socket:
-        """The socket itself, for a forked child that must close it."""
+        """The socket itself."""
         return self._socket
+
+    @property
+    def ends(self) -> list[socket.socket]:
+        """It, and those that wait to be handed over: a forked child must close them."""
+        waiting = (handing for _frame, handing in self._outgoing if handing is not None)
+        return [self._socket, *waiting]
 
     @property
     def is_waiting(self) -> bool:

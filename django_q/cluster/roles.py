@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import sleep
 from typing import Any, ClassVar, Final
@@ -204,13 +205,10 @@ def is_hung_up(descriptor: int) -> bool:
 
 
 def kill_group(pid: int) -> None:
-    """Kill a process and what it forked into its own group."""
-    try:
-        leads_group = os.getpgid(pid) == pid
-        send = os.killpg if leads_group else os.kill
-        send(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+    """Kill a process and what it forked into its own group, also where it died before."""
+    for send in (os.killpg, os.kill):
+        with suppress(ProcessLookupError):
+            send(pid, signal.SIGKILL)
 
 
 def hold_signals() -> None:

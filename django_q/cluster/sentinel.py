@@ -129,7 +129,8 @@ class Sentinel(Role):
 
     def spawn(self, kind: str, row: int = -1) -> Child:
         """Start a role and introduce it to those it works with."""
-        foreign = [self.control.end, *(child.line.end for child in self._children)]
+        lines = [self.control, *(child.line for child in self._children)]
+        foreign = [end for line in lines for end in line.ends]
         if row >= 0:
             self.board.rows[row].clear()
         child = self.spawner.spawn(kind, foreign, row)

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from django_q.cluster import children
 from django_q.cluster.children import (
     LENT,
     PATHS,
@@ -78,6 +80,27 @@ def test_what_is_best_on_each_system(
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "tests.settings")
     monkeypatch.setattr(sys, "platform", platform)
     assert choose_method(Options()) == method
+
+
+def test_program_that_is_nothing_but_a_cluster_is_forked_unless_it_has_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "tests.settings")
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(children, "is_alone", lambda: True)
+    assert choose_method(Options(), whole=True) == "fork"
+    assert choose_method(Options(start_method="spawn"), whole=True) == "spawn"
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert choose_method(Options(), whole=True) == "spawn"
+    monkeypatch.undo()
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "tests.settings")
+    monkeypatch.setattr(sys, "platform", "linux")
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    assert choose_method(Options(), whole=True) == "forkserver"
+    over.set()
+    thread.join()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from tests.unit.cluster.making import make_board
 from tests.waiting import wait_until
 
 PROGRAM = "import signal; signal.pause()"
+FORKING = "import os, signal; print(os.fork(), flush=True); signal.pause()"
 
 
 @pytest.fixture
@@ -108,3 +109,17 @@ def test_process_that_another_one_must_collect_is_not_alive() -> None:
         zombie = int(parent.stdout.readline())
         assert psutil.pid_exists(zombie)
         assert not is_alive(zombie)
+
+
+def test_what_somebody_forked_who_has_gone_by_himself() -> None:
+    command = [sys.executable, "-c", FORKING]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, process_group=0) as role:
+        assert role.stdout is not None
+        fork = max(int(role.stdout.readline()) for _ in range(2))
+        role.kill()
+        role.wait()
+        board = make_board()
+        board[Word.MONITOR] = role.pid
+        assert is_alive(fork)
+        end_remains(board)
+        wait_until(lambda: not is_alive(fork))

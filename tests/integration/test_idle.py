@@ -1,0 +1,89 @@
+"""What an idle cluster asks of its servers, counted."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from typing import Any
+
+import pytest
+from django.db import connections
+from django.db.migrations.recorder import MigrationRecorder
+from django.test.utils import CaptureQueriesContext
+from redis import Redis as Client
+
+from django_q import outbox
+from django_q.brokers.memory import Memory
+from django_q.brokers.redis_broker import Redis
+from django_q.brokers.redis_looks import SELDOM
+from django_q.cluster.scheduling import Scheduler
+from django_q.conf import get_options
+from django_q.management.commands.qcluster import missing_migrations
+from tests.servers import RedisServer
+
+LOOKS = 2 * SELDOM
+Pair = tuple[Redis, Redis]
+
+
+@pytest.fixture
+def brokers(redis_server: RedisServer, q_settings: Any) -> Iterator[Pair]:
+    """One of an idle cluster, and somebody else's."""
+    q_settings(redis={"port": redis_server.port}, orm=None)
+    queue = f"idle-{uuid.uuid4().hex[:8]}"
+    with ExitStack() as stack:
+        idle, other = (stack.enter_context(closing(Redis(queue))) for _ in range(2))
+        idle.enlist(uuid.uuid4().hex, 0.0)
+        assert idle.dequeue(5) == []
+        assert not idle.has_news()
+        yield idle, other
+
+
+def test_looks_at_redis_are_a_command_each(
+    brokers: Pair, redis_server: RedisServer
+) -> None:
+    idle, _other = brokers
+    with Client.from_url(redis_server.url) as client:
+
+        def count() -> int:
+            return int(client.info("stats")["total_commands_processed"])
+
+        before = count()
+        for _ in range(LOOKS):
+            assert not idle.has_news()
+            assert not idle.may_miss()
+            assert idle.rescue() == []
+        # Leavings are looked for seldom, under two keys; one command is ours.
+        assert count() - before == 2 * LOOKS + 2 * (LOOKS // SELDOM) + 1
+
+
+def test_what_others_delay_is_not_missed(brokers: Pair) -> None:
+    idle, other = brokers
+    assert not idle.may_miss()
+    other.enqueue("package", delay=60)
+    assert not idle.has_news()
+    assert idle.may_miss()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "look",
+    [
+        outbox.is_quiet,
+        lambda: Scheduler(get_options(), Memory("idle"), "idle").rest() is None,
+    ],
+)
+def test_look_that_finds_nothing_is_one_query(look: Callable[[], bool]) -> None:
+    with CaptureQueriesContext(connections["default"]) as seen:
+        assert look()
+    assert len(seen) == 1
+
+
+@pytest.mark.django_db
+def test_names_of_migrations_tell_whether_one_is_missing() -> None:
+    recorder = MigrationRecorder(connections["default"])
+    with CaptureQueriesContext(connections["default"]) as seen:
+        assert missing_migrations("default") == []
+    assert len(seen) <= 2
+    recorder.record_unapplied("django_q", "0024_outbox")
+    assert missing_migrations("default") == ["0024_outbox"]
