@@ -203,9 +203,7 @@ class Broker:
             verbs.enqueue(brokers[queue], package, task_id, delay, priority)
 
     def dequeue(self, count: int | None = None) -> list[Delivery] | None:
-        """Take up to `count` packages (None: the setting `bulk`). May wait a little when
-        there are none; never raises for an empty queue.
-        """
+        """Take up to `count` packages (None: as many as `bulk` says); may wait a little."""
 
     def acknowledge(self, receipt: str) -> Any:
         """The task is done: remove it. Doing so twice is harmless."""

@@ -85,6 +85,8 @@ class SQLiteNews(News):
         self._stirred = 0.0
         self._watch: FileWatch | None = None
         self._can_watch = True
+        self._has_rung = False
+        """Since the last commit that was seen."""
 
     def fd(self) -> int | None:
         with suppress(sqlite3.Error, *TROUBLE):
@@ -114,6 +116,7 @@ class SQLiteNews(News):
             self._stop_watching()
         if self._watch is None:
             self._stirred = monotonic()
+        self._has_rung = False
         return True
 
     def close(self) -> None:
@@ -140,10 +143,13 @@ class SQLiteNews(News):
         return int(version)
 
     def _was_told(self) -> bool:
-        """Whether the system has told of a write, not long ago."""
+        """Whether the system has told of a write: since the last commit, or so shortly
+        before that it may have been another one.
+        """
         if self._watch is not None and self._watch.has_rung():
-            self._stirred = monotonic()
-        return self._watch is None or monotonic() - self._stirred < SLOW_PULSE
+            self._stirred, self._has_rung = monotonic(), True
+        is_recent = monotonic() - self._stirred < SLOW_PULSE
+        return self._watch is None or self._has_rung or is_recent
 
     def _stop_watching(self) -> None:
         if self._watch is not None:

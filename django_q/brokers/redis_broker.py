@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -19,7 +18,7 @@ from django_q.brokers.redis_call import Call
 from django_q.brokers.redis_cautions import cautions
 from django_q.brokers.redis_client import at_home, connect, plain_words, version_of
 from django_q.brokers.redis_cluster import is_cluster
-from django_q.brokers.redis_keys import key_of, queue_of
+from django_q.brokers.redis_keys import escaped, key_of, queue_of
 from django_q.brokers.redis_looks import Looks
 from django_q.brokers.redis_lua import Script
 from django_q.brokers.redis_rights import require_rights
@@ -397,8 +396,3 @@ class Redis(Broker):
     @property
     def _lease_length(self) -> int:
         return int(self._contact.lease * 1000)
-
-
-def escaped(text: str) -> str:
-    """Text of a pattern that stands for itself."""
-    return re.sub(r"([\\\[\]*?^-])", r"\\\1", text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 PREFIX: Final = "django_q:"
@@ -24,3 +25,8 @@ def queue_of(key: str, *, is_cluster: bool = False) -> str:
 def beside(key: str, name: str) -> str:
     """Another key of the queue with this list; scripts know them all by themselves."""
     return f"{key.removesuffix(SUFFIX)}:{name}"
+
+
+def escaped(text: str) -> str:
+    """Text of a pattern that stands for itself."""
+    return re.sub(r"([\\\[\]*?^-])", r"\\\1", text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from django_q import clock
 from django_q.brokers.redis_keys import beside
 
 LEAVINGS: Final = ("deliveries", "places")
@@ -22,14 +23,18 @@ class Looks:
         self._ask = ask
         self._ready = ready
         self._times = 0
+        self._first_delayed: Any = []
 
     def finds_delayed(self) -> bool:
-        """Whether a package waits for its time."""
-        return bool(self._ask("ZCARD", beside(self._ready, "later")))
+        """Whether another package than last time is the next that waits for its time."""
+        before = self._first_delayed
+        later = beside(self._ready, "later")
+        self._first_delayed = self._ask("ZRANGE", later, 0, 0, "WITHSCORES")
+        return bool(self._first_delayed) and self._first_delayed != before
 
     def finds_others(self, cluster: str) -> bool:
         """Whether other clusters are known; also whether there may be something left
-        over, of packages that consumers of earlier releases took.
+        over: of packages that consumers of earlier releases took, or of slots.
         """
         known = self._ask("ZRANGE", beside(self._ready, "clusters"), 0, -1)
         self._times += 1
@@ -39,4 +44,8 @@ class Looks:
 
     def _finds_leavings(self) -> bool:
         keys = [beside(self._ready, name) for name in LEAVINGS]
-        return any(self._ask("HLEN", key) for key in keys)
+        if any(self._ask("HLEN", key) for key in keys):
+            return True
+        # By our clock: a script that finds nothing by that of Redis does no harm.
+        moment = int(clock.now().timestamp() * 1000)
+        return bool(self._ask("ZCOUNT", beside(self._ready, "sent"), "-inf", moment))

@@ -218,8 +218,7 @@ class Spawner:
             control=theirs,
             row=row,
             foreign=[*foreign, ours] if is_fork else (),
-            # The sentinel outlives the root for a moment, to end all others.
-            dies_with_parent=kind != "sentinel" and self._method != "forkserver",
+            dies_with_parent=self._dies_with_parent(kind),
         )
         try:
             process = self._start(launch)
@@ -231,6 +230,12 @@ class Spawner:
         handle = open_handle(process)
         line = Line(ours)
         return Child(kind, launch.generation, launch.title, process, line, row, handle)
+
+    def _dies_with_parent(self, kind: str) -> bool:
+        """The sentinel outlives the root for a moment, to end all others, and the lifeline
+        of a worker ends also what its task has started.
+        """
+        return kind not in {"sentinel", "worker"} and self._method != "forkserver"
 
     def _is_daemon(self, kind: str) -> bool:
         """A daemon of multiprocessing may not have children of its own."""

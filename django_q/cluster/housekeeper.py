@@ -28,6 +28,9 @@ from django_q.transactions import freshen
 HEARTBEAT: Final = 4.0
 """Seconds between two heartbeats while nothing changes."""
 
+FRESH: Final = 2.0
+"""Seconds after which changed figures are told; a changed state is told at once."""
+
 SIGNS_LAST: Final = 10.0
 """Seconds after which the vital signs of a silent cluster are forgotten."""
 
@@ -79,7 +82,7 @@ class Housekeeper(Role):
         super().__init__(launch)
         self.lock_file = launch.lock_file
         self.signs: dict[str, Any] | None = None
-        self.next_rescue = 0.0
+        self.next_rescue = self.last_beat = 0.0
 
     def setup(self) -> None:
         self.broker: Broker = copy(self.launch.broker) or get_broker()
@@ -121,14 +124,16 @@ class Housekeeper(Role):
         if frame.kind is Kind.VITALS:
             changed = not self.signs or _figures(frame.facts) != _figures(self.signs)
             self.signs = frame.facts
-            if changed:
-                self.heart.due = 0.0
+            # The sentinel reports what has changed.
+            soon = 0.0 if changed else self.last_beat + FRESH
+            self.heart.due = min(self.heart.due, soon)
 
     def publish(self) -> float:
         if self.signs is not None:
             stat = stat_of(self.signs)
             self.echo.say(stat, SIGNS_LAST)
             stat.publish(self.broker, SIGNS_LAST)
+            self.last_beat = monotonic()
         return HEARTBEAT
 
     def watch_clock(self) -> float:

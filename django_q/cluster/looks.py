@@ -13,9 +13,9 @@ does not call.
 """
 
 LOOK_OFTEN: Final = 1.0
-"""The same for a while after somebody did not."""
+"""The same for a while after somebody did not, and once after each find."""
 
-LONG_AFTER: Final = 60.0
+LONG_AFTER: Final = 3600.0
 
 
 class Looks:
@@ -36,21 +36,32 @@ class Looks:
         then it is still time.
         """
         now = monotonic()
-        if now >= self._due:
-            self._due = inf
-            return True
-        if now < self._next:
+        is_due = now >= self._due
+        if not is_due and now < self._next:
             return False
-        self._is_uncalled = may_miss()
+        self._is_uncalled = not is_due and may_miss()
         self._next = now + (LOOK_OFTEN if now < self._often_until else LOOK_EVERY)
-        return self._is_uncalled
+        if is_due:
+            self._due = inf
+        return is_due or self._is_uncalled
 
-    def note(self, *, has_found: bool) -> None:
-        """What came of it."""
-        if self._is_uncalled and has_found:
-            self._often_until = monotonic() + LONG_AFTER
+    def found(self) -> None:
+        """There was something, and behind it may be what is due soon."""
+        self._note()
+        self._due = min(self._due, monotonic() + LOOK_OFTEN)
+
+    def found_none(self, due: float | None) -> None:
+        """The next package is due in so many seconds, as far as can be known."""
+        planned, self._due = self._due, inf if due is None else monotonic() + due
+        if self._due < planned - LOOK_OFTEN:
+            self._note()
         self._is_uncalled = False
 
-    def plan(self, due: float | None) -> None:
-        """The next package is due in so many seconds, as far as can be known."""
-        self._due = inf if due is None else monotonic() + due
+    def expect(self) -> None:
+        """Something goes back to the queue, and nobody calls when it is due."""
+        self._due = monotonic()
+
+    def _note(self) -> None:
+        if self._is_uncalled:
+            self._often_until = monotonic() + LONG_AFTER
+        self._is_uncalled = False

@@ -146,7 +146,7 @@ class Pusher(Role):
                 self.recovery.settle(self.broker, **frame.facts)
                 if len(frame.facts["done"]) < len(frame.facts["receipts"]):
                     # They are tried again: nobody calls when that is due.
-                    self.looks.plan(0.0)
+                    self.looks.expect()
             elif frame.kind is Kind.ARRIVED:
                 self.recovery.testify(frame.facts["generation"], frame.facts["numbers"])
             elif frame.kind is Kind.LISTED:
@@ -212,15 +212,15 @@ class Pusher(Role):
             return
         begun = self.board.now()
         deliveries = self.broker.dequeue(count=count) or []
-        self.looks.note(has_found=bool(deliveries))
-        if not deliveries:
-            self.looks.plan(self.broker.next_due())
-        self.more = len(deliveries) >= count
         if deliveries:
+            self.looks.found()
             self._begin_lease(begun)
             again = self.broker.can_renew and not self.broker.supports_leases
             self.ledger.take_all(deliveries, once=again)
             self.board[Word.WAITING] = self._count_waiting()
+        else:
+            self.looks.found_none(self.broker.next_due())
+        self.more = len(deliveries) >= count
 
     # -- handing over
 

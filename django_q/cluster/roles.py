@@ -83,7 +83,9 @@ class Launch:
     foreign: Sequence[object] = ()
     """Sockets that a forked child inherits and closes first."""
     dies_with_parent: bool = False
-    """The kernel kills the child when its parent ends: fork and spawn on Linux."""
+    """The kernel kills the child when its parent ends: those of fork and spawn on Linux
+    that start no processes.
+    """
 
 
 class Role:
@@ -229,6 +231,8 @@ def ignore_outside_signals() -> None:
     """
     for number in OUTSIDE_SIGNALS:
         signal.signal(number, lambda *_: None)
+    # A fork of the root has its handler.
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     os.register_at_fork(after_in_child=_restore_signals)
 
 

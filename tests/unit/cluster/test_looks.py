@@ -34,7 +34,7 @@ def looks(clock: Clock) -> Looks:
     """After the first look, which found nothing."""
     looks = Looks()
     assert looks.is_time(yes)
-    looks.note(has_found=False)
+    looks.found_none(None)
     return looks
 
 
@@ -66,17 +66,17 @@ def test_not_where_nothing_can_be_missed(looks: Looks, clock: Clock) -> None:
 
 
 def test_when_a_package_is_due_also_there(looks: Looks, clock: Clock) -> None:
-    looks.plan(2.0)
+    looks.found_none(2.0)
     assert looks.rest == 2.0
     clock.now += 2.0
     assert looks.is_time(no)
     assert not looks.is_time(no)
-    assert looks.rest == LOOK_EVERY - 2.0
+    assert looks.rest == LOOK_EVERY
 
 
 def test_what_is_due_no_more_is_forgotten(looks: Looks, clock: Clock) -> None:
-    looks.plan(2.0)
-    looks.plan(None)
+    looks.found_none(2.0)
+    looks.found_none(None)
     clock.now += 2.0
     assert not looks.is_time(yes)
 
@@ -86,28 +86,70 @@ def test_more_often_for_a_while_after_somebody_did_not_call(
 ) -> None:
     clock.now += LOOK_EVERY
     assert looks.is_time(yes)
-    looks.note(has_found=True)
+    looks.found()
+    look_often_for_a_while(looks, clock)
+
+
+def test_more_often_for_a_while_after_somebody_delayed_one(
+    looks: Looks, clock: Clock
+) -> None:
+    clock.now += LOOK_EVERY
+    assert looks.is_time(yes)
+    looks.found_none(2 * LONG_AFTER)
+    look_often_for_a_while(looks, clock)
+
+
+def test_what_was_delayed_before_is_no_reason(looks: Looks, clock: Clock) -> None:
+    looks.found_none(2 * LONG_AFTER)
+    clock.now += LOOK_EVERY
+    assert looks.is_time(yes)
+    looks.found_none(2 * LONG_AFTER - LOOK_EVERY)
+    assert looks.rest == LOOK_EVERY
+
+
+def look_often_for_a_while(looks: Looks, clock: Clock) -> None:
     until = clock.now + LONG_AFTER
     clock.now += LOOK_EVERY
     while clock.now < until:
         assert looks.is_time(yes)
-        looks.note(has_found=False)
+        looks.found_none(None)
         assert looks.rest == LOOK_OFTEN
         clock.now += LOOK_OFTEN
     assert looks.is_time(yes)
     assert looks.rest == LOOK_EVERY
 
 
+def test_soon_after_a_find_because_something_may_be_due_then(
+    looks: Looks, clock: Clock
+) -> None:
+    looks.found()
+    assert looks.rest == LOOK_OFTEN
+    clock.now += LOOK_OFTEN / 2
+    looks.found()
+    assert looks.rest == LOOK_OFTEN / 2
+    clock.now += LOOK_OFTEN
+    assert looks.is_time(no)
+    looks.found_none(None)
+    assert looks.rest == LOOK_EVERY
+
+
+def test_at_once_when_something_goes_back(looks: Looks) -> None:
+    looks.expect()
+    assert looks.is_time(no)
+    assert not looks.is_time(no)
+
+
 def test_what_was_called_for_or_was_due_is_no_reason(
     looks: Looks, clock: Clock
 ) -> None:
-    looks.note(has_found=True)
-    looks.plan(LOOK_EVERY - 1)
+    looks.found()
+    looks.found_none(LOOK_EVERY - 1)
     clock.now += LOOK_EVERY - 1
     assert looks.is_time(yes)
-    looks.note(has_found=True)
-    clock.now += 1
+    looks.found()
+    clock.now += LOOK_OFTEN
     assert looks.is_time(yes)
+    looks.found_none(None)
     assert looks.rest == LOOK_EVERY
 
 
