@@ -22,7 +22,7 @@ class Looks:
     def __init__(self, ask: Callable[..., Any], ready: str) -> None:
         self._ask = ask
         self._ready = ready
-        self._times = 0
+        self._until_leavings = 0
         self._first_delayed: Any = []
 
     def finds_delayed(self) -> bool:
@@ -37,10 +37,15 @@ class Looks:
         over: of packages that consumers of earlier releases took, or of slots.
         """
         known = self._ask("ZRANGE", beside(self._ready, "clusters"), 0, -1)
-        self._times += 1
         if set(known) - {cluster.encode()}:
             return True
-        return self._times % SELDOM == 1 and self._finds_leavings()
+        self._until_leavings -= 1
+        if self._until_leavings >= 0:
+            return False
+        has_leavings = self._finds_leavings()
+        # They stay until a time has come at which something may be done about them.
+        self._until_leavings = 0 if has_leavings else SELDOM - 1
+        return has_leavings
 
     def _finds_leavings(self) -> bool:
         keys = [beside(self._ready, name) for name in LEAVINGS]
