@@ -7,6 +7,7 @@ import json
 import socket
 from typing import Any
 
+from django.core.cache import caches
 from django.db import connections
 
 from django_q.brokers import Broker
@@ -92,6 +93,7 @@ def close_connections(options: Options, whose: str) -> None:
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()
+    caches.close_all()
 
 
 def make_bell() -> tuple[socket.socket, socket.socket]:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Final
 
 import django
+from django.core.cache import caches
 from django.db import connections
 
 from django_q.cluster.children import PATH_VARIABLE, prepare_to_fork
@@ -30,6 +31,7 @@ def preload() -> None:
             importlib.import_module(module)
     # What app code may have opened here must not be shared by all children.
     connections.close_all()
+    caches.close_all()
     prepare_to_fork()
 
 

@@ -66,6 +66,32 @@ def test_child_is_started_again_when_the_fork_server_dies_amid_it(
     child.line.close()
 
 
+@pytest.mark.parametrize(
+    ("method", "kind", "dies"),
+    [
+        ("fork", "pusher", True),
+        ("spawn", "housekeeper", True),
+        # By itself, because it has to end what its task has started.
+        ("fork", "worker", False),
+        ("fork", "sentinel", False),
+    ],
+)
+def test_who_dies_in_the_moment_in_which_the_parent_does(
+    monkeypatch: pytest.MonkeyPatch, method: str, kind: str, *, dies: bool
+) -> None:
+    launches: list[Launch] = []
+
+    def start(_self: Spawner, launch: Launch) -> multiprocessing.Process:
+        launches.append(launch)
+        return multiprocessing.Process()
+
+    monkeypatch.setattr(Spawner, "_start", start)
+    monkeypatch.setattr("django_q.cluster.children.open_handle", lambda _process: 0)
+    child = Spawner(make_launch("", None), method).spawn(kind, ())
+    child.line.close()
+    assert [launch.dies_with_parent for launch in launches] == [dies]
+
+
 def test_setting_decides() -> None:
     for method in ("fork", "spawn", "forkserver"):
         assert choose_method(Options(start_method=method)) == method

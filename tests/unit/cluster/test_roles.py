@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -75,3 +77,19 @@ def test_worker_that_heard_of_the_stop_amid_its_last_task_leaves_at_once(
     worker.turn()
     assert worker.has_left
     worker.control.close()
+
+
+FORK_OF_THE_ROOT = """
+import signal
+from django_q.cluster.roles import ignore_outside_signals
+signal.signal(signal.SIGQUIT, lambda *_: None)
+ignore_outside_signals()
+signal.raise_signal(signal.SIGTERM)
+print(signal.getsignal(signal.SIGQUIT) is signal.SIG_DFL)
+"""
+
+
+def test_fork_of_the_root_leaves_its_handlers_behind() -> None:
+    command = [sys.executable, "-c", FORK_OF_THE_ROOT]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
