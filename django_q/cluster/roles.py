@@ -209,7 +209,8 @@ def is_hung_up(descriptor: int) -> bool:
 def kill_group(pid: int) -> None:
     """Kill a process and what it forked into its own group, also where it died before."""
     for send in (os.killpg, os.kill):
-        with suppress(ProcessLookupError):
+        # A pid that is free by now may be somebody else's.
+        with suppress(ProcessLookupError, PermissionError):
             send(pid, signal.SIGKILL)
 
 

@@ -20,7 +20,10 @@ from django_q.brokers.redis_keys import beside
 from django_q.brokers.redis_looks import SELDOM
 from django_q.cluster.scheduling import Scheduler
 from django_q.conf import get_options
-from django_q.management.commands.qcluster import missing_migrations
+from django_q.management.commands.qcluster import (
+    missing_migrations,
+    refuse_to_start_unready,
+)
 from tests.servers import RedisServer
 
 LOOKS = 2 * SELDOM
@@ -81,6 +84,18 @@ def test_slots_that_are_over_are_forgotten_where_there_is_one_cluster(
         for _ in range(SELDOM):
             idle.rescue()
         assert not client.exists(sent)
+
+
+@pytest.mark.django_db
+def test_looking_whether_a_cluster_can_start_leaves_no_connection_to_its_forks(
+    redis_server: RedisServer, q_settings: Any
+) -> None:
+    q_settings(redis={"port": redis_server.port}, orm=None)
+    with Client.from_url(redis_server.url) as client:
+        before = {each["id"] for each in client.client_list()}
+        refuse_to_start_unready()
+        after = {each["id"] for each in client.client_list()}
+        assert after <= before
 
 
 @pytest.mark.django_db

@@ -6,6 +6,7 @@ import os
 import pkgutil
 import sys
 from argparse import ArgumentParser
+from contextlib import closing
 from importlib import import_module
 from typing import Any
 
@@ -82,9 +83,10 @@ def refuse_to_start_unready() -> None:
     except ConfigurationError as error:
         raise CommandError(str(error)) from None
     try:
-        broker = get_broker()
-        check_tables(broker)
-        broker.ping()
+        # Forks of this process would have its connections.
+        with closing(get_broker()) as broker:
+            check_tables(broker)
+            broker.ping()
     except (DjangoQError, DatabaseError, ConnectionError) as error:
         text = _("Can't use the broker: %(error)s")
         raise CommandError(text % {"error": clean(error, 400)}) from error
