@@ -26,11 +26,10 @@ def moment(given: Any) -> datetime:
     """
     if not isinstance(given, datetime):
         return now()
-    if settings.USE_TZ and timezone.is_naive(given):
-        return timezone.make_aware(given)
-    if not settings.USE_TZ and timezone.is_aware(given):
-        return timezone.make_naive(given)
-    return given
+    wants_aware = bool(settings.USE_TZ)
+    if wants_aware == timezone.is_aware(given):
+        return given
+    return timezone.make_aware(given) if wants_aware else timezone.make_naive(given)
 
 
 def zone() -> ZoneInfo | None:

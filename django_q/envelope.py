@@ -256,12 +256,13 @@ OPTIONAL_KEYS: Final = frozenset(
     f.name for f in fields(Envelope) if f.name not in (*FIXED_KEYS, "extra")
 )
 BLANK: Final = Envelope(id="", name="", func="", started=datetime.min)
+REQUIRED: Final = frozenset(FIXED_KEYS)
 KNOWN_KEYS: Final = OPTIONAL_KEYS.union(FIXED_KEYS)
 
 
 def is_task(thing: object) -> bool:
     """Whether this is a task dict: a package may hold anything else as well."""
-    return isinstance(thing, Mapping) and all(key in thing for key in FIXED_KEYS)
+    return isinstance(thing, Mapping) and thing.keys() >= REQUIRED
 
 
 def new_id() -> str:

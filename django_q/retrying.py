@@ -34,9 +34,11 @@ def staleness(envelope: Envelope, options: Options) -> str:
     The moment when it was queued is under the signature: whoever brings an old package
     once more can't make it younger.
     """
-    age = (clock.now() - envelope.started).total_seconds()
     limit = options.max_task_age
-    if not limit or age <= limit:
+    if not limit:
+        return ""
+    age = (clock.now() - envelope.started).total_seconds()
+    if age <= limit:
         return ""
     return (
         f"It was queued {age:,.0f} s ago and did not run: older than {limit:g} s"

@@ -12,7 +12,6 @@ import pytest
 from django.core import signing
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
-from django.utils.crypto import constant_time_compare
 
 from django_q import clock
 from django_q.cluster import Cluster
@@ -148,14 +147,14 @@ def test_s26_signature_is_hmac_of_sha_256_salted_with_the_sites_name(
 def test_s26_signatures_are_compared_in_constant_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    compared: list[str] = []
-    compare: Any = constant_time_compare
+    compared: list[bytes] = []
+    compare = hmac.compare_digest
 
-    def spy(first: str, second: str) -> Any:
+    def spy(first: bytes, second: bytes) -> bool:
         compared.append(first)
         return compare(first, second)
 
     package = SignedPackage.dumps(1)
-    monkeypatch.setattr(signing, "constant_time_compare", spy)
+    monkeypatch.setattr(hmac, "compare_digest", spy)
     assert SignedPackage.loads(package) == 1
-    assert compared == [package.rpartition(":")[2]]
+    assert compared == [package.rpartition(":")[2].encode()]

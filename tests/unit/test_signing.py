@@ -85,10 +85,11 @@ def tampered() -> list[str | bytes]:
         *(f"{body}:{stamp}", f"{body}A:{stamp}:{signature}", f".{package}"),
         *(f"{body}:{stamp}x:{signature}", f"{package}\n", other_key, other_salt),
         pickle.dumps(Bomb()),
+        f"{package}\udc80",
     ]
 
 
-@pytest.mark.parametrize("number", range(17))
+@pytest.mark.parametrize("number", range(18))
 def test_a_package_that_is_not_ours_is_refused_unread(number: int) -> None:
     package = tampered()[number]
     with pytest.raises(UnreadablePackage) as caught:
