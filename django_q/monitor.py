@@ -110,7 +110,7 @@ def _cached(task: Task) -> Outcome:
 
 def _with(outcome: Outcome, **options: Any) -> Outcome:
     """The outcome of a task with other options."""
-    return replace(outcome, envelope=replace(outcome.envelope, **options))
+    return outcome._replace(envelope=replace(outcome.envelope, **options))
 
 
 def _settle(outcome: Outcome, task: Task, broker: Broker) -> None:

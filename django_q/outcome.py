@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django_q.envelope import Envelope
 
@@ -23,8 +22,7 @@ class Cause(enum.StrEnum):
     """It was queued longer ago than `max_task_age` allows, and did not run."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What came of one run. Never changes."""
 
     envelope: Envelope

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Final
 
@@ -120,7 +120,7 @@ class AtomicRuns(threading.local):
         whole, record = settled
         if whole.last_part is None:
             # With what receivers have added meanwhile.
-            whole = replace(whole, envelope=outcome.envelope)
+            whole = whole._replace(envelope=outcome.envelope)
         return whole, record
 
     def put_off(self, error: NotBegun) -> float:

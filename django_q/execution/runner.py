@@ -229,7 +229,7 @@ class Runner:
         extra = {key: value for key, value in task.items() if key not in known}
         if extra == outcome.envelope.extra:
             return outcome
-        return replace(outcome, envelope=replace(outcome.envelope, extra=extra))
+        return outcome._replace(envelope=replace(outcome.envelope, extra=extra))
 
     def _tidy_up(self, outer: Aliases | None = None) -> Aliases:
         return tidy_connections(outer) if self._owns_process else frozenset()

@@ -73,7 +73,7 @@ class LentRunner(Runner):
             failure = self._failure(error)
             outcome = Outcome(envelope=envelope, stopped=clock.now(), **failure)
         self._tidy_up(outer)
-        return replace(outcome, attempt=attempt, ran=monotonic() - began)
+        return outcome._replace(attempt=attempt, ran=monotonic() - began)
 
     def _lend_in_time(self, envelope: Envelope) -> Outcome:
         ends: list[Task] = []
@@ -93,7 +93,7 @@ class LentRunner(Runner):
             message = f"{name}, put in the place of the worker, gave no result."
             raise RuntimeError(message)
         extra = envelope_of(ends[0]).extra
-        return replace(outcome_of(ends[0]), envelope=replace(envelope, extra=extra))
+        return outcome_of(ends[0])._replace(envelope=replace(envelope, extra=extra))
 
 
 class TaskQueue:

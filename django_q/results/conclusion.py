@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any, Final
 
 from django_q.brokers.stats import find_cache
@@ -74,7 +73,7 @@ def _save_cached(
         store.save(outcome)
         return outcome, record
     if not store.save_part(outcome):
-        store.save_part(replace(outcome, success=False, result=NOT_KEPT))
+        store.save_part(outcome._replace(success=False, result=NOT_KEPT))
     parts = store.parts_of(outcome.envelope)
     if not parts.is_collator():
         return outcome, record
@@ -119,14 +118,14 @@ def collate(
         # Each part has been tried again as often as it may.
         max_attempts=1,
     )
-    whole = replace(
-        last, envelope=envelope, result=results, attempt=1, error=None, last_part=last
+    whole = last._replace(
+        envelope=envelope, result=results, attempt=1, error=None, last_part=last
     )
     if not gone:
         return whole
     summary = f"{gone} of {len(results)} results are gone from the cache"
     logger.error("iterable [%s]: %s", clean(part.name), summary)
-    return replace(whole, success=False, cause=Cause.RAISED, summary=summary)
+    return whole._replace(success=False, cause=Cause.RAISED, summary=summary)
 
 
 def forget_parts(last: Outcome, options: Options, list_key: str | None) -> None:

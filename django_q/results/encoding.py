@@ -6,7 +6,6 @@ import os
 import pickle
 import socket
 from base64 import b64encode
-from dataclasses import replace
 from typing import Any, Final
 
 from django_q import clock
@@ -138,8 +137,7 @@ def _unsendable(
     func = outcome.envelope.func_name
     text = f"The result of {func} can't be stored: {reason}. {advice}"
     logger.error("%s [%s]", clean(text, 400), clean(outcome.envelope.name))
-    failed = replace(
-        outcome,
+    failed = outcome._replace(
         success=False,
         result=text,
         cause=Cause.RAISED if outcome.success else outcome.cause,

@@ -40,9 +40,9 @@ def test_the_columns_of_a_success() -> None:
 
 
 def test_the_time_it_ran_and_waited() -> None:
-    outcome = replace(ended(), ran=2.0)
+    outcome = ended()._replace(ran=2.0)
     later = outcome.envelope.started + timedelta(seconds=5)
-    record = record_of(replace(outcome, stopped=later))
+    record = record_of(outcome._replace(stopped=later))
     assert (record.ran, record.waited) == (2.0, 3.0)
     assert record_of(outcome).waited == 0
 
@@ -144,7 +144,7 @@ def test_names_that_no_column_takes() -> None:
     outcome = ended(task_name="n\0" * 200, group="\udcff" * 200)
     envelope = replace(outcome.envelope, func="f" * 400, hook="h" * 400, id="i" * 90)
     envelope = replace(envelope, cluster="c" * 300)
-    record = record_of(replace(outcome, envelope=envelope, summary="s\0" * 500))
+    record = record_of(outcome._replace(envelope=envelope, summary="s\0" * 500))
     sizes = [record.name, record.group, record.cluster, record.func, record.hook]
     assert [len(text or "") for text in sizes] == [100, 100, 100, 256, 256]
     assert len(record.id) == 32

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 
 
 def saved(*, success: bool = True) -> Envelope:
-    outcome, record = results.conclude(replace(ended(3), success=success), OPTIONS)
+    outcome, record = results.conclude(ended(3)._replace(success=success), OPTIONS)
     results.save([record], using=results.write_alias())
     return outcome.envelope
 

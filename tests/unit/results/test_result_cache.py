@@ -46,7 +46,7 @@ def test_a_result_is_found_under_its_id(store: ResultCache, cache: BaseCache) ->
 
 def test_functions_are_kept_by_name(store: ResultCache) -> None:
     outcome = ended(cached=True, hook=pytest.fail)
-    outcome = replace(outcome, envelope=replace(outcome.envelope, func=pytest.fail))
+    outcome = outcome._replace(envelope=replace(outcome.envelope, func=pytest.fail))
     store.save(outcome)
     found = store.find(outcome.envelope.id) or {}
     assert isinstance(found["func"], str)
