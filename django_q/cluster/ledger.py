@@ -9,10 +9,10 @@ broker confirmed that the lease still stands.
 from __future__ import annotations
 
 import enum
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
 from typing import Any, Final, NamedTuple, Self
 
 from django_q.brokers.base import Delivery
@@ -136,7 +136,9 @@ class Ledger:
     entries: dict[str, Entry] = field(default_factory=dict)
     free: deque[Entry] = field(default_factory=deque)
     hands: dict[int, dict[int, Entry]] = field(default_factory=dict)
-    """Generation of a worker -> what was handed to it and is not settled."""
+    """Generation of a worker -> what was handed to it and is not settled, by number; what
+    it has not begun stands last, and ascends.
+    """
     concluding: set[str] = field(default_factory=set)
     """Receipts of what is not to run any more, and whose end is not recorded yet."""
     returned: int = 0
@@ -205,9 +207,8 @@ class Ledger:
     def unstarted(self, worker: int, last: int) -> list[Entry]:
         """What a worker has and has not begun; `last` is the number it began last."""
         hand = self.hands.get(worker, {})
-        # Later numbers stand behind earlier ones; the begun may be many.
-        later = takewhile(lambda number: number > last, reversed(hand))
-        return [hand[number] for number in later][::-1]
+        numbers = list(hand)
+        return [hand[number] for number in numbers[bisect_right(numbers, last) :]]
 
     def take_back(self, worker: int, last: int) -> list[Entry]:
         """Free everything that a worker has not begun and can't begin any more."""

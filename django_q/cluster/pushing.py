@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice, takewhile
@@ -225,7 +226,9 @@ class Pusher(Role):
     # -- handing over
 
     def _load_of(self, hand: Hand) -> int:
-        return len(self.ledger.unstarted(hand.generation, hand.last))
+        """As many as `unstarted` gives; asked for each worker many times in a turn."""
+        numbers = list(self.ledger.hands.get(hand.generation, ()))
+        return len(numbers) - bisect_right(numbers, hand.last)
 
     def _room_in(self, hand: Hand) -> int:
         """How many parcels this worker may get now. A suspect is alone in a hand."""
@@ -271,11 +274,10 @@ class Pusher(Role):
 
     def _someone_waits_in_vain(self) -> bool:
         """A worker is idle while another one has more than it can begin."""
-        if self.is_stopping:
+        idle = [hand for hand in self._open_hands if hand.is_idle]
+        if self.is_stopping or all(map(self._load_of, idle)):
             return False
-        loads = {hand: self._load_of(hand) for hand in self.hands.values()}
-        idle = [hand for hand, load in loads.items() if hand.is_idle and not load]
-        return any(loads.values()) and not all(hand.is_retiring for hand in idle)
+        return any(map(self._load_of, self.hands.values()))
 
     def relieve_stuck(self) -> None:
         if not self._someone_waits_in_vain():
