@@ -29,6 +29,7 @@ become visible everywhere (decision 0004)."""
 NUMBER_BITS: Final = 24
 DEADLINE_BITS: Final = 38
 EPOCH_SHIFT: Final = 48
+NUMBER_SHIFT: Final = DEADLINE_BITS + 2
 NUMBER_MASK: Final = (1 << NUMBER_BITS) - 1
 DEADLINE_MASK: Final = (1 << DEADLINE_BITS) - 1
 
@@ -105,6 +106,20 @@ class State(enum.IntEnum):
     """It is saved; its hook runs."""
 
 
+STATES: Final = tuple(State)
+
+
+def state_in(word: int) -> State:
+    """The state in the one word of a packed turn; asked of each worker all the time."""
+    return STATES[word >> DEADLINE_BITS & 3]
+
+
+def pack_turn(number: int, state: State, deadline: int) -> int:
+    """The word of a turn, for those who write one several times for each task."""
+    head = (number & NUMBER_MASK) << NUMBER_SHIFT | state << DEADLINE_BITS
+    return head | min(deadline, DEADLINE_MASK)
+
+
 class Turn(NamedTuple):
     """The one word on which decisions about a living worker rest."""
 
@@ -115,14 +130,11 @@ class Turn(NamedTuple):
     """Milliseconds since birth; 0: none."""
 
     def pack(self) -> int:
-        low = self.number & NUMBER_MASK
-        head = low << (2 + DEADLINE_BITS) | self.state << DEADLINE_BITS
-        return head | min(self.deadline, DEADLINE_MASK)
+        return pack_turn(*self)
 
     @classmethod
     def unpack(cls, word: int) -> Turn:
-        state = State(word >> DEADLINE_BITS & 3)
-        return cls(word >> (2 + DEADLINE_BITS), state, word & DEADLINE_MASK)
+        return cls(word >> NUMBER_SHIFT, state_in(word), word & DEADLINE_MASK)
 
 
 AT_WORK: Final = (State.OPENING, State.RUNNING)
@@ -176,7 +188,7 @@ class Row:
     def task(self) -> str:
         """What runs, for the eyes of people: it is no word, and may be torn."""
         text = bytes(self._text).partition(b"\0")[0].decode("utf-8", "replace")
-        return text if text and self.turn.state is State.RUNNING else "a task"
+        return text if text and self.state is State.RUNNING else "a task"
 
     @task.setter
     def task(self, shown: str) -> None:
@@ -186,6 +198,11 @@ class Row:
     @property
     def turn(self) -> Turn:
         return Turn.unpack(self[Cell.TURN])
+
+    @property
+    def state(self) -> State:
+        """That of its turn."""
+        return state_in(self[Cell.TURN])
 
     def place(self, index: int) -> Place:
         """One of its places, by its index from 0."""
@@ -201,7 +218,7 @@ class Row:
         else:
             words = self._places.tolist()
             found = list(zip(*(words[n::PLACE_WORDS] for n in PlaceCell), strict=True))
-        seen = [State(word >> DEADLINE_BITS & 3) for word, _number, _key in found]
+        seen = [state_in(word) for word, _number, _key in found]
         return [
             Begun(number, key, state is State.OPENING)
             for state, (_word, number, key) in zip(seen, found, strict=True)

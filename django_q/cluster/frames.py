@@ -63,6 +63,9 @@ class Kind(enum.IntEnum):
     """Monitor to pusher: what came and is not settled, and from whom."""
 
 
+KINDS: Final = {int(kind): kind for kind in Kind}
+
+
 class Frame(NamedTuple):
     """One message on a line."""
 
@@ -111,6 +114,9 @@ class Parcel(NamedTuple):
 
 
 PARCEL: Final = struct.Struct("!QQIIBHIHI")
+"""Five numbers; the characters of all texts but the last; the bytes of all of them."""
+
+ERRANDS: Final = tuple(Errand)
 
 
 def encode_parcels(parcels: Sequence[Parcel]) -> bytes:
@@ -119,24 +125,33 @@ def encode_parcels(parcels: Sequence[Parcel]) -> bytes:
 
 
 def _encode_parcel(parcel: Parcel) -> bytes:
-    texts = [parcel.cause, parcel.text, parcel.receipt, parcel.package]
-    encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
-    fixed = PARCEL.pack(*parcel[:5], *map(len, encoded))
-    return fixed + b"".join(encoded)
+    texts = parcel[5:]
+    encoded = "".join(texts).encode("utf-8", "surrogatepass")
+    cause, text, receipt, _package = map(len, texts)
+    return PARCEL.pack(*parcel[:5], cause, text, receipt, len(encoded)) + encoded
 
 
 def decode_parcels(body: bytes) -> Iterator[Parcel]:
     """The parcels in the body of a PARCELS frame."""
     at = 0
     while at < len(body):
-        *fixed, cause, text, receipt, package = PARCEL.unpack_from(body, at)
+        fixed = PARCEL.unpack_from(body, at)
+        number, key, starts, attempts, errand, cause, text, receipt, size = fixed
         at += PARCEL.size
-        texts = []
-        for length in (cause, text, receipt, package):
-            texts.append(body[at : at + length].decode("utf-8", "surrogatepass"))
-            at += length
-        number, key, starts, attempts, errand = fixed
-        yield Parcel(number, key, starts, attempts, Errand(errand), *texts)
+        texts = body[at : at + size].decode("utf-8", "surrogatepass")
+        at += size
+        second, third, last = cause, cause + text, cause + text + receipt
+        yield Parcel(
+            number,
+            key,
+            starts,
+            attempts,
+            ERRANDS[errand],
+            texts[:second],
+            texts[second:third],
+            texts[third:last],
+            texts[last:],
+        )
 
 
 class Report(NamedTuple):

@@ -52,7 +52,7 @@ class Hand:
 
     @property
     def is_idle(self) -> bool:
-        return self.row.turn.state is State.IDLE
+        return self.row.state is State.IDLE
 
     @property
     def room(self) -> int:

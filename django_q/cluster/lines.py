@@ -15,7 +15,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Final, NamedTuple
 
-from django_q.cluster.frames import HEADER, Frame, Kind
+from django_q.cluster.frames import HEADER, KINDS, Frame
 
 BITE: Final = 256 * 1024
 """Bytes read or written at once."""
@@ -137,16 +137,16 @@ class Line:
 
     def _take_frames(self) -> list[Frame]:
         frames: list[Frame] = []
-        at = 0
-        while len(self._incoming) - at >= HEADER.size:
-            length, kind = HEADER.unpack_from(self._incoming, at)
-            end = at + HEADER.size + length
-            if end > len(self._incoming):
-                break
-            body = bytes(memoryview(self._incoming)[at + HEADER.size : end])
-            frames.append(Frame(Kind(kind), body))
-            at = end
-        del self._incoming[:at]
+        begin, arrived = HEADER.size, len(self._incoming)
+        with memoryview(self._incoming) as incoming:
+            while begin <= arrived:
+                length, kind = HEADER.unpack_from(incoming, begin - HEADER.size)
+                end = begin + length
+                if end > arrived:
+                    break
+                frames.append(Frame(KINDS[kind], bytes(incoming[begin:end])))
+                begin = end + HEADER.size
+        del self._incoming[: begin - HEADER.size]
         return frames
 
     def take_handed(self) -> Line:

@@ -14,7 +14,7 @@ from django_q import results
 from django_q.cluster import remarks
 from django_q.cluster.affinity import restrict_to_share
 from django_q.cluster.atomic_runs import AtomicRuns, Ended, NotBegun, NotOurs
-from django_q.cluster.board import Cell, State, Turn
+from django_q.cluster.board import Cell, State, pack_turn
 from django_q.cluster.frames import (
     Kind,
     Parcel,
@@ -233,10 +233,10 @@ class Worker(Role):
     def _show(self, number: int, state: State, limit: float | None) -> None:
         """Write on the board what is being done, and until when it may take."""
         deadline = deadline_of(self.board, limit)
-        self.row[Cell.TURN] = Turn(number, state, deadline).pack()
+        self.row[Cell.TURN] = pack_turn(number, state, deadline)
 
     def _rest(self, number: int) -> None:
-        self.row[Cell.TURN] = Turn(number, State.IDLE, 0).pack()
+        self.row[Cell.TURN] = pack_turn(number, State.IDLE, 0)
         if self.has_title:
             self._set_title("idle")
             self.has_title = False
@@ -360,8 +360,7 @@ class Worker(Role):
         """Before a run that may be long, let the hooks of former tasks run, if their ends
         are saved soon.
         """
-        length = self.lengths.get(envelope.func_name, inf)
-        if length < SHORT_RUN:
+        if not self.unfinished or self.lengths.get(envelope.func_name, inf) < SHORT_RUN:
             return
         until = monotonic() + HOOK_PATIENCE
         while self.unfinished.keys() - self.refused and self.monitor is not None:
