@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from logging import DEBUG
 from typing import Final
 
 from django_q.logs import clean, logger
@@ -74,5 +75,6 @@ class Chronicle:
             self._summary_due, self._failed = now + SUMMARY_EVERY, 0
         self._quiet += 1
         self._waits.append(record.waited)
-        func, name = clean(record.func), clean(record.name)
-        logger.debug("✓ %s [%s] in %.1f s", func, name, record.ran)
+        if logger.isEnabledFor(DEBUG):
+            func, name = clean(record.func), clean(record.name)
+            logger.debug("✓ %s [%s] in %.1f s", func, name, record.ran)

@@ -7,13 +7,13 @@ changes nothing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from django_q.compact import to_json
 from django_q.models import Task
 from django_q.results.record import Record
 
@@ -69,7 +69,7 @@ def upsert_postgres(connection: BaseDatabaseWrapper, records: Sequence[Record]) 
     # PostgreSQL reads ISO 8601 itself; what has no offset is local there as it is here.
     facts = [dict(zip(COLUMNS, record, strict=False)) for record in records]
     with connection.cursor() as cursor:
-        cursor.execute(text, [json.dumps(facts)])
+        cursor.execute(text, [to_json(facts).decode()])
 
 
 def upsert_mysql(connection: BaseDatabaseWrapper, records: Sequence[Record]) -> None:
