@@ -148,6 +148,8 @@ class Ledger:
     sequence: int = 0
     knows_starts: bool = True
     """Whether the broker tells starts and rescues from other deliveries."""
+    may_have_parked: bool = False
+    """Mostly nothing is parked, and nobody need look through the entries for it."""
 
     def take(self, delivery: Delivery, *, first: bool = False) -> Entry:
         """Note a package that the broker handed out."""
@@ -202,7 +204,7 @@ class Ledger:
     def set_aside(self, entry: Entry, place: Place) -> None:
         """This one is neither free nor in a worker's hand."""
         self.free.remove(entry)
-        entry.place = place
+        entry.place, self.may_have_parked = place, True
 
     def unstarted(self, worker: int, last: int) -> list[Entry]:
         """What a worker has and has not begun; `last` is the number it began last."""
@@ -233,7 +235,7 @@ class Ledger:
         if number >> EPOCH_SHIFT == self.epoch:
             self._set_free(entry, first=True)
         else:
-            entry.place = Place.PARKED
+            entry.place, self.may_have_parked = Place.PARKED, True
 
     def bury(self, death: Death) -> list[Entry]:
         """A worker died: free what it had not begun. Gives what is doubtful now."""
@@ -312,11 +314,15 @@ class Ledger:
         """The monitor is another one: what the former had is perhaps sent again."""
         for entry in self.entries.values():
             if entry.place is Place.ARRIVED:
-                entry.place = Place.PARKED
+                entry.place, self.may_have_parked = Place.PARKED, True
 
     @property
     def parked(self) -> list[Entry]:
-        return [e for e in self.entries.values() if e.place is Place.PARKED]
+        if not self.may_have_parked:
+            return []
+        found = [e for e in self.entries.values() if e.place is Place.PARKED]
+        self.may_have_parked = bool(found)
+        return found
 
     def _doubtful(self, worker: int) -> list[Entry]:
         doubtful = Place.DOUBTFUL
