@@ -1,8 +1,7 @@
 """Scales: what the processes of a cluster weigh as they grow older. Needs Linux.
 
 A page that several processes share counts in equal parts for each (PSS). What is judged is
-the part of it that is no file: how many others on this machine run the same Python says
-nothing about us.
+what is no file, and in full: how many others share it says nothing about us.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class Weight(NamedTuple):
     """PSS."""
 
     own: int
-    """Of this, what is no file."""
+    """What is no file, shared or not."""
 
 
 Course = list[Weight]
@@ -123,7 +122,7 @@ def weight_of(pid: int, tasks: int) -> Weight:
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     kib = {name: int(size) for name, size, _ in map(str.split, rollup)}
     age = time() - psutil.Process(pid).create_time()
-    own = kib["Pss_Anon:"] + kib["SwapPss:"]
+    own = kib["Anonymous:"] + kib["Swap:"]
     return Weight(age, tasks, kib["Rss:"], kib["Pss:"], own)
 
 
