@@ -8,6 +8,7 @@ from django_q.cluster.frames import encode_parcels
 from django_q.cluster.hands import Hand
 from django_q.cluster.ledger import Entry
 from django_q.cluster.pushing import Pusher
+from django_q.cluster.recovery import count_start
 from django_q.cluster.roles import Launch
 from django_q.cluster.windows import fair_share
 
@@ -74,7 +75,7 @@ class ConcurrentPusher(Pusher):
     def _give_group(self, hand: Hand, group: list[Entry]) -> None:
         free = self.ledger.free
         for entry in group:
-            self.recovery.count_start(self.broker, entry)
+            count_start(self.broker, entry)
         for entry in group:
             free.remove(entry)
         free.extendleft(reversed(group))

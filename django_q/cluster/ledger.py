@@ -204,13 +204,12 @@ class Ledger:
     def set_aside(self, entry: Entry, place: Place) -> None:
         """This one is neither free nor in a worker's hand."""
         self.free.remove(entry)
-        entry.place, self.may_have_parked = place, True
+        self._place(entry, place)
 
     def unstarted(self, worker: int, last: int) -> list[Entry]:
         """What a worker has and has not begun; `last` is the number it began last."""
         hand = self.hands.get(worker, {})
-        numbers = list(hand)
-        return [hand[number] for number in numbers[bisect_right(numbers, last) :]]
+        return [hand[number] for number in behind(last, hand)]
 
     def take_back(self, worker: int, last: int) -> list[Entry]:
         """Free everything that a worker has not begun and can't begin any more."""
@@ -235,7 +234,7 @@ class Ledger:
         if number >> EPOCH_SHIFT == self.epoch:
             self._set_free(entry, first=True)
         else:
-            entry.place, self.may_have_parked = Place.PARKED, True
+            self._place(entry, Place.PARKED)
 
     def bury(self, death: Death) -> list[Entry]:
         """A worker died: free what it had not begun. Gives what is doubtful now."""
@@ -314,7 +313,7 @@ class Ledger:
         """The monitor is another one: what the former had is perhaps sent again."""
         for entry in self.entries.values():
             if entry.place is Place.ARRIVED:
-                entry.place, self.may_have_parked = Place.PARKED, True
+                self._place(entry, Place.PARKED)
 
     @property
     def parked(self) -> list[Entry]:
@@ -329,6 +328,10 @@ class Ledger:
         found = self.entries.values()
         return [e for e in found if e.place is doubtful and e.worker == worker]
 
+    def _place(self, entry: Entry, place: Place) -> None:
+        entry.place = place
+        self.may_have_parked |= place is Place.PARKED
+
     def _leave_hand(self, entry: Entry) -> None:
         hand = self.hands.get(entry.worker)
         if hand is not None:
@@ -340,3 +343,11 @@ class Ledger:
             self.free.appendleft(entry)
         else:
             self.free.append(entry)
+
+
+def behind(last: int, hand: Iterable[int]) -> list[int]:
+    """The numbers in a hand that stand behind the one that was begun last; asked for each
+    worker many times in a turn.
+    """
+    numbers = list(hand)
+    return numbers[bisect_right(numbers, last) :]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice, takewhile
@@ -14,10 +13,15 @@ from django_q.brokers.front import in_service
 from django_q.cluster.board import VOID_PAUSE, Word
 from django_q.cluster.frames import Frame, Kind, control, encode_parcels
 from django_q.cluster.hands import LONG_STAND, STUCK_AFTER, Hand, make_hand, note_reach
-from django_q.cluster.ledger import Entry, Ledger
+from django_q.cluster.ledger import Entry, Ledger, behind
 from django_q.cluster.lines import Glance, Line
 from django_q.cluster.looks import Looks
-from django_q.cluster.recovery import Recovery, forbid_former_parcels, give_back
+from django_q.cluster.recovery import (
+    Recovery,
+    count_start,
+    forbid_former_parcels,
+    give_back,
+)
 from django_q.cluster.roles import LONGEST_PAUSE, Launch, Role
 from django_q.cluster.trouble import Trouble
 from django_q.cluster.windows import fair_share, worth_fetching
@@ -226,9 +230,7 @@ class Pusher(Role):
     # -- handing over
 
     def _load_of(self, hand: Hand) -> int:
-        """As many as `unstarted` gives; asked for each worker many times in a turn."""
-        numbers = list(self.ledger.hands.get(hand.generation, ()))
-        return len(numbers) - bisect_right(numbers, hand.last)
+        return len(behind(hand.last, self.ledger.hands.get(hand.generation, ())))
 
     def _room_in(self, hand: Hand) -> int:
         """How many parcels this worker may get now. A suspect is alone in a hand."""
@@ -263,7 +265,7 @@ class Pusher(Role):
         count = min(count, sum(1 for _ in innocents))
         may_count = not self.trouble.rest and not self.ledger.hands.get(hand.generation)
         if free and free[0].is_suspect and may_count:
-            self.recovery.count_start(self.broker, free[0])
+            count_start(self.broker, free[0])
             count = 1
         entries = self.ledger.hand(hand.generation, count)
         if entries:

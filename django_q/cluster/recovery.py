@@ -231,17 +231,6 @@ class Recovery:
         self.show()
         self._control.send(control(Kind.BURIED, generation=death.generation))
 
-    def count_start(self, broker: Broker, entry: Entry) -> None:
-        """What was freed from a dead cluster perhaps killed it: from now on its starts
-        are counted before they happen.
-        """
-        delivery = entry.delivery
-        if not delivery.rescues or entry.is_counted:
-            return
-        broker.mark_started([entry.receipt])
-        entry.is_counted = True
-        entry.delivery = delivery._replace(starts=delivery.starts + 1)
-
     def show(self) -> None:
         """Tell the board how much is not done with."""
         ledger, board = self._ledger, self._board
@@ -333,10 +322,7 @@ def give_back(broker: Broker, ledger: Ledger, entries: Sequence[Entry]) -> None:
     What is to start again, for a reason that only we know, must say so elsewhere too.
     """
     if again := [entry for entry in entries if entry.is_owned_up_here_only]:
-        broker.mark_started([entry.receipt for entry in again])
-        for entry in again:
-            # Once: when the next verb fails, all this is done again.
-            entry.delivery = entry.delivery._replace(starts=1)
+        _mark_started(broker, again)
     broker.release([entry.receipt for entry in entries])
     for entry in entries:
         if entry.receipt.startswith(UNRECEIPTED):
@@ -344,6 +330,23 @@ def give_back(broker: Broker, ledger: Ledger, entries: Sequence[Entry]) -> None:
         # One by one: what was enqueued must not be so again after an error.
         ledger.forget(entry.receipt)
         ledger.returned += 1
+
+
+def count_start(broker: Broker, entry: Entry) -> None:
+    """What was freed from a dead cluster perhaps killed it: from now on its starts are
+    counted before they happen.
+    """
+    if entry.delivery.rescues and not entry.is_counted:
+        _mark_started(broker, [entry])
+        entry.is_counted = True
+
+
+def _mark_started(broker: Broker, entries: Sequence[Entry]) -> None:
+    """Once: what is counted is known here, should the verb that follows fail."""
+    broker.mark_started([entry.receipt for entry in entries])
+    for entry in entries:
+        delivery = entry.delivery
+        entry.delivery = delivery._replace(starts=delivery.starts + 1)
 
 
 def is_locked(broker: Broker, receipt: str) -> bool:

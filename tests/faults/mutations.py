@@ -253,7 +253,7 @@ MUTANTS: Final = (
         "reasons-stay-here",
         "What goes back and has started before is not known to have",
         "django_q/cluster/recovery.py",
-        "        broker.mark_started([entry.receipt for entry in again])\n",
+        "        _mark_started(broker, again)\n",
         "        pass\n",
         Check(
             f"{UNIT}/test_taking_back.py::test_what_goes_back_and_has_started_is_known_to_have"
