@@ -10,7 +10,7 @@ import hmac
 import pickle
 import zlib
 from collections.abc import Sequence
-from datetime import UTC, timedelta, tzinfo
+from datetime import UTC, tzinfo
 from functools import lru_cache
 from io import BytesIO
 from typing import Any, Final
@@ -104,7 +104,7 @@ class SignedPackage:
         options = get_options()
         text = _as_text(package, options.max_package_size)
         try:
-            body = _signer(options.name).unsign(text)
+            body = _signer(options.name).open(text)
         except BadSignature:
             raise UnreadablePackage from None
         return _unpack(body, options.max_package_size)
@@ -122,11 +122,9 @@ class _Signer(TimestampSigner):
         """The same as in django.core.signing."""
         return self._sign(force_bytes(value), key or self.key).decode()
 
-    def unsign(
-        self, signed_value: str, max_age: float | timedelta | None = None
-    ) -> str:
-        """The same as well, of whatever age."""
-        value, _, given = signed_value.rpartition(self.sep)
+    def open(self, signed: str) -> str:
+        """What was signed, without its moment, of whatever age. Raises BadSignature."""
+        value, _, given = signed.rpartition(self.sep)
         # Half characters are in no text of ours, and to meet them is no error here.
         data = value.encode("utf-8", "surrogatepass")
         signature = given.encode("utf-8", "surrogatepass")
@@ -145,12 +143,12 @@ class _Signer(TimestampSigner):
         return b64_encode(made.digest())
 
 
-def _signer(salt: str) -> TimestampSigner:
+def _signer(salt: str) -> _Signer:
     return _make_signer(require_key(), salt, tuple(settings.SECRET_KEY_FALLBACKS))
 
 
 @lru_cache(maxsize=8)
-def _make_signer(key: str, salt: str, fallbacks: tuple[str, ...]) -> TimestampSigner:
+def _make_signer(key: str, salt: str, fallbacks: tuple[str, ...]) -> _Signer:
     return _Signer(key, salt, fallbacks)
 
 

@@ -57,7 +57,7 @@ MUTANTS: Final = (
         "signature",
         "The signature is not checked before a package is opened",
         "django_q/signing.py",
-        "        body = _signer(options.name).unsign(text)\n",
+        "        body = _signer(options.name).open(text)\n",
         '        body = text.rsplit(":", 2)[0]\n',
         Row("orm-sqlite", 47),
         "> assert not bomb.has_exploded",
