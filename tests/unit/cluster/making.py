@@ -20,6 +20,15 @@ from tests.unit.cluster.scribes import sleep_for_ever
 CONTEXT = multiprocessing.get_context("spawn")
 
 
+class Clock:
+    """Goes when told to."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def make_board(rows: int = 4, places: int = 0) -> Board:
     return Board(CONTEXT, rows, places)
 

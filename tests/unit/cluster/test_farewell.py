@@ -53,6 +53,14 @@ class Scene:
         self.farewell.begin(cut=False)
         self.advance()
 
+    def employ_clerk(self) -> None:
+        """The workers have left, and how a task ended is still to be recorded."""
+        self.begin()
+        self.workers_leave()
+        self.bury()
+        self.pool.board[Word.CONCLUDING] = 1
+        self.pool.employ_clerk()
+
 
 @pytest.fixture
 def make_scene(
@@ -165,11 +173,7 @@ def test_clerk_records_what_was_killed_and_leaves_last(
     make_scene: Callable[..., Scene],
 ) -> None:
     scene = make_scene(30.0)
-    scene.begin()
-    scene.workers_leave()
-    scene.bury()
-    scene.pool.board[Word.CONCLUDING] = 1
-    scene.pool.employ_clerk()
+    scene.employ_clerk()
     clerk = scene.pool.clerk
     scene.heard()
     scene.time += RECORD_GRACE - 0.1
@@ -192,11 +196,7 @@ def test_clerk_that_was_told_to_leave_must_do_so(
     make_scene: Callable[..., Scene],
 ) -> None:
     scene = make_scene(1.0)
-    scene.begin()
-    scene.workers_leave()
-    scene.bury()
-    scene.pool.board[Word.CONCLUDING] = 1
-    scene.pool.employ_clerk()
+    scene.employ_clerk()
     scene.time += 1
     scene.advance()
     scene.pool.board[Word.CONCLUDING] = 0

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import ModuleType
 from typing import Final
 
 import pytest
 
 from django_q.cluster import looks as module
 from django_q.cluster.looks import LONG_AFTER, LOOK_EVERY, LOOK_OFTEN, Looks
+from tests.unit.cluster.making import Clock
 
 A_MOMENT: Final = 0.01
 
 
-class Clock:
-    """Time that passes when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(module, "monotonic", clock)
-    return clock
+def clock(clock_of: Callable[[ModuleType], Clock]) -> Clock:
+    return clock_of(module)
 
 
 @pytest.fixture

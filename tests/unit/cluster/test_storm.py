@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 
 import pytest
 
 from django_q.cluster import storm as module
 from django_q.cluster.storm import DEATHS, LONGEST_PAUSE, WITHIN, Storm
-
-
-class Clock:
-    """A clock that goes when told to."""
-
-    def __init__(self) -> None:
-        self.time = 1000.0
-
-    def __call__(self) -> float:
-        return self.time
+from tests.unit.cluster.making import Clock
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(module, "monotonic", clock)
-    return clock
+def clock(clock_of: Callable[[ModuleType], Clock]) -> Clock:
+    return clock_of(module)
 
 
 @pytest.fixture
@@ -32,10 +22,10 @@ def pause_of(clock: Clock) -> Callable[[Storm, str], float]:
     """How long a storm holds back a kind from now on."""
 
     def pause_of(storm: Storm, kind: str) -> float:
-        begun = clock.time
+        begun = clock.now
         while not storm.permits(kind):
-            clock.time += 0.125
-        return clock.time - begun
+            clock.now += 0.125
+        return clock.now - begun
 
     return pause_of
 
@@ -67,7 +57,7 @@ def test_pauses_double_up_to_their_bound(
 def test_slow_deaths_are_no_storm(clock: Clock) -> None:
     storm = Storm()
     for _ in range(50):
-        clock.time += WITHIN / (DEATHS - 1) + 0.1
+        clock.now += WITHIN / (DEATHS - 1) + 0.1
         storm.note_death("worker")
         assert storm.permits("worker")
 
@@ -79,7 +69,7 @@ def test_a_quiet_while_ends_it(
     for _ in range(DEATHS + 2):
         storm.note_death("worker")
     pause_of(storm, "worker")
-    clock.time += WITHIN + 1
+    clock.now += WITHIN + 1
     for _ in range(DEATHS - 1):
         storm.note_death("worker")
         assert storm.permits("worker")

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from types import ModuleType
 
 import pytest
 from django.db import OperationalError
 
 from django_q.cluster import trouble
 from django_q.cluster.trouble import LONG_SILENCE, SAY_AGAIN, Trouble
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.unit.cluster.making import Clock
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(trouble, "monotonic", clock)
-    return clock
+def clock(clock_of: Callable[[ModuleType], Clock]) -> Clock:
+    return clock_of(trouble)
 
 
 @pytest.fixture(autouse=True)
