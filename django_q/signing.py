@@ -116,7 +116,8 @@ class _Signer(TimestampSigner):
     def __init__(self, key: str, salt: str, fallbacks: Sequence[str]) -> None:
         super().__init__(key=key, salt=salt, fallback_keys=list(fallbacks))
         self._keyed: dict[str | bytes, hmac.HMAC] = {}
-        self._keys = (key, *fallbacks)
+        # An empty one, as `"".split(",")` has it, is a key that everybody knows.
+        self._keys = (key, *filter(None, fallbacks))
 
     def signature(self, value: str | bytes, key: str | bytes | None = None) -> str:
         """The same as in django.core.signing."""

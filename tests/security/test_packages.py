@@ -122,6 +122,19 @@ def test_s25_rotated_key_opens_what_waits_as_long_as_it_is_named(
     assert Envelope.open(fresh).args == (9,)
 
 
+def test_s25_empty_key_among_the_former_ones_opens_nothing(settings: Any) -> None:
+    settings.SECRET_KEY_FALLBACKS = ["", "the former one"]
+    value, _, _ = SignedPackage.dumps({"a": 1}).rpartition(":")
+    for key, is_opened in (("", False), ("the former one", True)):
+        derived = hashlib.sha256(f"testssigner{key}".encode()).digest()
+        made = hmac.new(derived, value.encode(), hashlib.sha256).digest()
+        package = f"{value}:{signing.b64_encode(made).decode()}"
+        if is_opened:
+            assert SignedPackage.loads(package) == {"a": 1}
+        else:
+            refuse(package)
+
+
 @pytest.mark.django_db
 def test_s25_nothing_starts_and_nothing_is_queued_without_a_key(settings: Any) -> None:
     settings.SECRET_KEY = ""
