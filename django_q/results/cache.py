@@ -9,6 +9,7 @@ from django.core.cache import BaseCache
 
 from django_q.callables import name_of
 from django_q.envelope import Envelope
+from django_q.exceptions import PackageTooLarge
 from django_q.logs import logger
 from django_q.outcome import Outcome
 from django_q.results.parts import Parts
@@ -100,7 +101,10 @@ class ResultCache:
             self.save(outcome)
             return True
         key, timeout = self.parts_of(envelope).own_key, _lifetime(envelope.cached)
-        return self._shelf.put_surely(key, _portable_dict(outcome), timeout)
+        try:
+            return self._shelf.put_surely(key, _portable_dict(outcome), timeout)
+        except PackageTooLarge:
+            return False
 
     def parts_of(self, part: Envelope) -> Parts:
         """All parts of the iterable that this is one of."""

@@ -40,7 +40,11 @@ def conclude(
     if not (outcome.envelope.cached and is_last_run):
         return outcome, record
     try:
-        return _save_cached(outcome, record, options, list_key)
+        whole = _save_cached(outcome, options, list_key)
+        # It may be too large for the cache although none of its parts is.
+        return (
+            (outcome, record) if whole is None else conclude(whole, options, list_key)
+        )
     except Exception as error:  # noqa: BLE001 - clients of caches raise what they like
         name, reason = clean(outcome.envelope.name), clean(error)
         text = "the result of [%s] can't be cached: %s. It goes into the database"
@@ -66,23 +70,21 @@ def open_cache(options: Options, list_key: str | None = None) -> ResultCache:
 
 
 def _save_cached(
-    outcome: Outcome, record: Record, options: Options, list_key: str | None
-) -> tuple[Outcome, Record]:
+    outcome: Outcome, options: Options, list_key: str | None
+) -> Outcome | None:
+    """Keep it; gives the whole iterable where this was the part of it that came last."""
     store = open_cache(options, list_key)
     if not outcome.envelope.iter_count:
         store.save(outcome)
-        return outcome, record
+        return None
     if not store.save_part(outcome):
+        logger.error("part [%s]: %s", clean(outcome.envelope.name), NOT_KEPT)
         store.save_part(outcome._replace(success=False, result=NOT_KEPT))
     parts = store.parts_of(outcome.envelope)
     if not parts.is_collator():
-        return outcome, record
+        return None
     arguments = store.find_arguments(str(outcome.envelope.group))
-    whole = collate(outcome, parts.read(), arguments)
-    collated, record = make_record(whole, options)
-    if collated.envelope.cached:
-        store.save(collated)
-    return collated, record
+    return collate(outcome, parts.read(), arguments)
 
 
 def collate(

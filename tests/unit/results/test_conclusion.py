@@ -133,6 +133,28 @@ class TestIterable:
         assert "the limit is 2,500" in decode(record.result)
         assert (record.id, record.success, outcome.success) == (ITER_ID, False, False)
 
+    def test_a_part_that_is_too_large_for_the_cache_holds_up_no_other(
+        self, q_settings: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        q_settings(max_package_size=2000)
+        outcome, record = conclude(part(0, 2, "x" * 5000, task_name="mine"), OPTIONS)
+        assert (outcome.success, record.keep) == (True, False)
+        assert "part [mine]: The cache did not keep" in caplog.text
+        _, record = conclude(part(1, 2), OPTIONS)
+        lost, kept = decode(record.result)
+        assert (record.id, kept) == (ITER_ID, 1)
+        assert "too large" in lost
+
+    def test_a_whole_that_is_too_large_for_the_cache_goes_into_the_database(
+        self, q_settings: Any
+    ) -> None:
+        q_settings(max_package_size=2000)
+        conclude(part(0, 2, "x" * 1000, iter_cached=True), OPTIONS)
+        outcome, record = conclude(part(1, 2, "y" * 1000, iter_cached=True), OPTIONS)
+        assert (record.id, record.keep) == (ITER_ID, True)
+        assert decode(record.result) == ["x" * 1000, "y" * 1000]
+        assert outcome.last_part is not None
+
     def test_a_collator_that_runs_again_gives_the_same_record(self) -> None:
         """Its worker may have died before the record was saved."""
         _, first = self.conclude_all([0, 1, 2])
