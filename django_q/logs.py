@@ -65,7 +65,8 @@ def clean(text: object, limit: int = 200) -> str:
         shown = shown[: limit - 1] + "…"
     if shown.isascii() and shown.isprintable():
         return shown
-    return "".join(map(_visible, shown))
+    escaped = "".join(map(_visible, shown))
+    return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"
 
 
 def _visible(character: str) -> str:
