@@ -153,4 +153,5 @@ def _word(text: str) -> str:
     word = quote(str(text), safe="", errors="backslashreplace")
     if len(word) <= LONGEST_WORD:
         return word
-    return hashlib.sha256(word.encode()).hexdigest()
+    # No quoted text has this sign: else it would be some other group's own name.
+    return f"={hashlib.sha256(word.encode()).hexdigest()}"

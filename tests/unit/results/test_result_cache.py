@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from dataclasses import replace
 from typing import Any
@@ -139,6 +140,15 @@ class TestGroup:
         assert [t["result"] for t in store.find_group("x") or []] == ["theirs"]
         assert store.find_arguments("x") == ["args"]
         assert (store.find(ITER_ID) or {})["result"] == "single"
+
+    def test_no_group_is_called_like_the_key_of_a_long_one(
+        self, store: ResultCache
+    ) -> None:
+        long = "g" * 500
+        store.save(ended("theirs", group=long, cached=True))
+        named = hashlib.sha256(long.encode()).hexdigest()
+        assert store.find_group(named) is None
+        assert [t["result"] for t in store.find_group(long) or []] == ["theirs"]
 
     def test_keys_of_plain_groups_are_those_of_all_releases(
         self, store: ResultCache, cache: BaseCache
