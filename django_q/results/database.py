@@ -16,7 +16,7 @@ from django.db import (
     router,
     transaction,
 )
-from django.db.models import F, QuerySet, Window
+from django.db.models import F, Q, QuerySet, Window
 from django.db.models.functions import RowNumber
 from picklefield.fields import dbsafe_encode
 
@@ -89,8 +89,10 @@ def has_succeeded(envelope: Envelope) -> bool:
     """
     rows = Success.objects.filter(pk=envelope.id)
     if envelope.slot is None:
-        # The same id may be queued again by whoever chose it.
-        rows = rows.filter(stopped__gte=envelope.started)
+        # The same id may be queued again by whoever chose it. The moment at which it was
+        # queued tells, too, where the clock of the one who ran it is behind.
+        queued = envelope.started
+        rows = rows.filter(Q(stopped__gte=queued) | Q(started=queued))
     return _is_there(rows)
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from django.db import DatabaseError
 
-from django_q import results
+from django_q import clock, results
 from django_q.envelope import Envelope
 from tests.unit.results.making import OPTIONS, ended
 
@@ -29,6 +29,13 @@ def test_success_of_an_earlier_task_under_the_same_id_does_not() -> None:
     envelope = saved()
     later = envelope.started + timedelta(days=1)
     assert not results.has_succeeded(replace(envelope, started=later))
+
+
+def test_success_counts_though_the_clock_of_its_worker_is_behind() -> None:
+    ahead = replace(ended(3).envelope, started=clock.now() + timedelta(hours=1))
+    _, record = results.conclude(ended(3)._replace(envelope=ahead), OPTIONS)
+    results.save([record], using=results.write_alias())
+    assert results.has_succeeded(ahead)
 
 
 def test_success_of_a_slot_counts_whenever_it_was() -> None:
