@@ -14,7 +14,7 @@ from django_q.brokers.base import Broker, Consignment, Delivery
 from django_q.brokers.iron_client import Iron, Refused
 from django_q.conf import get_options
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
-from django_q.logs import logger
+from django_q.logs import clean, logger
 
 MOST_AT_ONCE: Final = 100
 """Messages that are posted, reserved or deleted with one request."""
@@ -214,7 +214,7 @@ class IronMQBroker(Broker):
             IronMQBroker.acknowledge_many(self, list(self._settled))
         except BrokerError as error:
             # Tried again until the reservations end; then the tasks are repeated.
-            logger.warning("Can't remove finished tasks: %s", error)
+            logger.warning("Can't remove finished tasks: %s", clean(error))
         else:
             self._settled.clear()
 

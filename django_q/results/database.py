@@ -188,9 +188,11 @@ def _save_alone(record: Record, using: str) -> None:
     reasons: list[Exception] = []
     if _is_accepted([record], using, reasons):
         return
-    logger.error("the result of %s can't be saved: %s", clean(record.id), reasons[0])
+    logger.error(
+        "the result of %s can't be saved: %s", clean(record.id), clean(reasons[0])
+    )
     if not _is_accepted([refused(record, reasons[0])], using, reasons):
-        logger.error("nor can a note about it: %s", reasons[-1])
+        logger.error("nor can a note about it: %s", clean(reasons[-1]))
 
 
 def _is_accepted(

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import DataError
 
-from django_q import checks
+from django_q import checks, results
 from django_q.brokers import get_broker
 from django_q.cluster import titles
 from django_q.cluster.greeting import greeting
@@ -19,8 +20,11 @@ from django_q.conf import Conf, get_options
 from django_q.dashboard.configuration import list_settings
 from django_q.logs import attach_console, clean, logger
 from django_q.models import Failure
+from django_q.options import Options
+from django_q.results import database
 from django_q.tasks import async_task
 from tests.functions import fail
+from tests.unit.results.making import ended
 
 ESC, BIDI = "\x1b[31m", "\u202e\u2066\u200f"
 FORGED = f"good\r\n10:57:40 [Q] INFO forged{ESC}{BIDI}\x9b\u2028\x85"
@@ -68,6 +72,24 @@ def test_s19_no_line_of_the_log_is_forged_by_names(console: io.StringIO) -> None
     async_task("math.sqrt", 9, task_name=FORGED, group=FORGED, cluster=FORGED)
     async_task("math.sqrt", 9, task_name="n" * 1_000_000)
     assert "Enqueued" in console.getvalue()
+    judge(console.getvalue())
+    assert max(map(len, console.getvalue().splitlines())) < 1000
+
+
+@pytest.mark.django_db
+def test_s19_no_line_of_the_log_is_forged_by_what_a_database_refuses(
+    console: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL quotes the value that it refuses, in lines of their own."""
+
+    def refuse(*_args: object) -> None:
+        raise DataError(f"invalid{FORGED}\n10:57:40 {'x' * 5000}")
+
+    monkeypatch.setattr(database, "upsert", refuse)
+    _, record = results.conclude(ended(), Options())
+    results.save([record], using=results.write_alias())
+    assert "can't be saved: invalid" in console.getvalue()
+    assert "nor can a note about it" in console.getvalue()
     judge(console.getvalue())
     assert max(map(len, console.getvalue().splitlines())) < 1000
 
