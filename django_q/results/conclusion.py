@@ -49,7 +49,7 @@ def conclude(
         name, reason = clean(outcome.envelope.name), clean(error)
         text = "the result of [%s] can't be cached: %s. It goes into the database"
         logger.exception(text, name, reason)
-        return outcome, keep_in_row(outcome, record)
+        return outcome, keep_in_row(outcome, record, options)
 
 
 def conclude_again(envelope: Envelope, options: Options) -> Record:

@@ -49,14 +49,14 @@ def make_record(outcome: Outcome, options: Options) -> tuple[Outcome, Record]:
     pause = pause_before_retry(outcome, options)
     keep = _is_kept(outcome, options, pause)
     link = next_package(outcome, options) if pause is None else None
-    envelope = outcome.envelope
+    envelope, limit = outcome.envelope, options.max_result_size
     record = Record(
         id=column_text(envelope.id, ID_SIZE),
         name=column_text(envelope.name, NAME_SIZE),
         func=column_text(envelope.func_name, FUNC_SIZE),
         hook=_optional_text(envelope.hook_name, FUNC_SIZE),
-        args=encode_arguments(envelope.args) if keep else NOTHING,
-        kwargs=encode_arguments(envelope.kwargs) if keep else NOTHING,
+        args=encode_arguments(envelope.args, limit) if keep else NOTHING,
+        kwargs=encode_arguments(envelope.kwargs, limit) if keep else NOTHING,
         result=encoded if keep else NOTHING,
         group=_optional_text(envelope.group, NAME_SIZE),
         cluster=_optional_text(envelope.cluster, NAME_SIZE),
@@ -89,12 +89,13 @@ def repeated_record(envelope: Envelope, options: Options) -> Record:
     )
 
 
-def keep_in_row(outcome: Outcome, record: Record) -> Record:
+def keep_in_row(outcome: Outcome, record: Record, options: Options) -> Record:
     """The record of an outcome that was to be cached, but can't be."""
+    limit = options.max_result_size
     return record._replace(
         keep=True,
-        args=encode_arguments(outcome.envelope.args),
-        kwargs=encode_arguments(outcome.envelope.kwargs),
+        args=encode_arguments(outcome.envelope.args, limit),
+        kwargs=encode_arguments(outcome.envelope.kwargs, limit),
         result=encode(outcome.result),
     )
 
@@ -151,32 +152,39 @@ def encode(value: Any) -> str:
     return b64encode(pickle.dumps(value, pickle.HIGHEST_PROTOCOL)).decode("ascii")
 
 
-def encode_arguments(arguments: tuple[Any, ...] | dict[str, Any]) -> str:
-    """Arguments for their column; what can't be encoded any more is shown as text.
+def encode_arguments(arguments: tuple[Any, ...] | dict[str, Any], limit: int) -> str:
+    """Arguments for their column; what can't be encoded any more, or only in too many
+    characters, is shown as text.
 
     They came in a package, but the task may have put anything into a list it was given.
     """
     if not arguments:
         return EMPTY[type(arguments)]
-    try:
-        return encode(arguments)
-    except BaseException:  # noqa: BLE001 - foreign code pickles itself
-        if isinstance(arguments, dict):
-            shown = {str(key): _portable(value) for key, value in arguments.items()}
-            return encode(shown)
-        return encode(tuple(_portable(value) for value in arguments))
+    if (encoded := _encoded(arguments, limit)) is not None:
+        return encoded
+    share = limit // len(arguments)
+    if isinstance(arguments, dict):
+        return encode({str(k): _portable(v, share) for k, v in arguments.items()})
+    return encode(tuple(_portable(value, share) for value in arguments))
 
 
 EMPTY: Final[dict[type, str]] = {tuple: encode(()), dict: encode({})}
 """Most tasks have no keyword arguments."""
 
 
-def _portable(value: Any) -> Any:
-    try:
-        encode(value)
-    except BaseException:  # noqa: BLE001 - foreign code pickles itself
+def _portable(value: Any, limit: int) -> Any:
+    if _encoded(value, limit) is None:
         return print_safely(value, repr)[:LONGEST_REPR]
     return value
+
+
+def _encoded(value: Any, limit: int) -> str | None:
+    """None for what can't be encoded in so many characters."""
+    try:
+        encoded = encode(value)
+    except BaseException:  # noqa: BLE001 - foreign code pickles itself
+        return None
+    return encoded if len(encoded) <= limit else None
 
 
 # -- text columns

@@ -125,6 +125,18 @@ def test_arguments_that_can_not_be_stored_any_more_are_shown() -> None:
     assert record.success
 
 
+def test_arguments_that_have_grown_beyond_the_limit_are_shown() -> None:
+    given: list[int] = []
+    outcome = ended(args=(given, "fine"), kwargs={"rows": given})
+    given.extend(range(10_000))
+    record = record_of(outcome, Options(name="tests", max_result_size=10_000))
+    assert record.success
+    assert len(record.args) + len(record.kwargs) < 10_000
+    shown, fine = decode(record.args)
+    assert (shown[:7], fine) == ("[0, 1, ", "fine")
+    assert decode(record.kwargs)["rows"] == shown
+
+
 @pytest.mark.parametrize(
     ("text", "stored"),
     [
