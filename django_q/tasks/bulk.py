@@ -37,8 +37,9 @@ def async_bulk(
     to a thousand as the iterable gives them, so it may be a generator of millions.
 
     What is raised for one member leaves those of the loads before it queued, and those of
-    its own load not: a note on the error says how many were. Inside a transaction, all of
-    them come and go with that.
+    its own load not: a note on the error says how many were. (A broker that fails may have
+    taken a part of a load, unless it is the database or Redis.) Inside a transaction, all
+    of them come and go with that.
 
     Raises TypeError for a member that is neither tuple nor list, and for a `task_id`;
     else what async_task raises.
