@@ -121,7 +121,7 @@ def _settle(outcome: Outcome, task: Task, broker: Broker) -> None:
         outcome = _with(outcome, max_attempts=1)
     ended, record = results.conclude(outcome, options, broker.list_key)
     if not (record.success or record.keep or outcome.envelope.cached):
-        record = results.keep_in_row(ended, record)
+        record = results.keep_in_row(ended, record, options)
     _write(record, options)
     if record.link:
         link = Envelope.open(record.link)

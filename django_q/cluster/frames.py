@@ -94,7 +94,7 @@ class Errand(enum.IntEnum):
     CONCLUDE = 1
     """Open it, but do not run it: record the end that the parcel's text tells."""
     LOOK_FIRST = 2
-    """It was handed out before: execute it unless it has succeeded since."""
+    """It may have run before: execute it unless it has succeeded."""
 
 
 class Parcel(NamedTuple):

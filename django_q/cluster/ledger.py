@@ -82,6 +82,11 @@ class Entry:
         return self.text or (WORKER_DIED if self.delivery.starts else "")
 
     @property
+    def may_have_run(self) -> bool:
+        """It was begun, or who knows. What was only given back was not."""
+        return bool(self.reason) or self.delivery.attempts > 0
+
+    @property
     def is_owned_up_here_only(self) -> bool:
         """It has started, and the broker does not know that."""
         return bool(self.text) and not self.delivery.starts
@@ -91,7 +96,7 @@ class Entry:
         numbers = (self.number, self.mark, delivery.starts, delivery.attempts)
         texts = (self.cause, self.reason, self.receipt, delivery.package)
         errand = self.errand
-        if errand is Errand.EXECUTE and delivery.deliveries > 1:
+        if errand is Errand.EXECUTE and self.may_have_run:
             errand = Errand.LOOK_FIRST
         return Parcel(*numbers, errand, *texts)
 

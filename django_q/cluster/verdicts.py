@@ -43,7 +43,7 @@ def judge(parcel: Parcel, envelope: Envelope, options: Options) -> Verdict | Non
 def looks_first(parcel: Parcel, envelope: Envelope, options: Options) -> bool:
     """Whether the successes are asked for it before it runs.
 
-    For what was handed out before; and for each slot of a schedule: a cluster that died
+    For what may have run before; and for each slot of a schedule: a cluster that died
     after sending it is followed by one that sends it again, perhaps when it has run.
     """
     if parcel.errand is not Errand.EXECUTE:

@@ -49,14 +49,14 @@ def make_record(outcome: Outcome, options: Options) -> tuple[Outcome, Record]:
     pause = pause_before_retry(outcome, options)
     keep = _is_kept(outcome, options, pause)
     link = next_package(outcome, options) if pause is None else None
-    envelope, limit = outcome.envelope, options.max_result_size
+    envelope, room = outcome.envelope, _room_for_arguments(options)
     record = Record(
         id=column_text(envelope.id, ID_SIZE),
         name=column_text(envelope.name, NAME_SIZE),
         func=column_text(envelope.func_name, FUNC_SIZE),
         hook=_optional_text(envelope.hook_name, FUNC_SIZE),
-        args=encode_arguments(envelope.args, limit) if keep else NOTHING,
-        kwargs=encode_arguments(envelope.kwargs, limit) if keep else NOTHING,
+        args=encode_arguments(envelope.args, room) if keep else NOTHING,
+        kwargs=encode_arguments(envelope.kwargs, room) if keep else NOTHING,
         result=encoded if keep else NOTHING,
         group=_optional_text(envelope.group, NAME_SIZE),
         cluster=_optional_text(envelope.cluster, NAME_SIZE),
@@ -91,11 +91,11 @@ def repeated_record(envelope: Envelope, options: Options) -> Record:
 
 def keep_in_row(outcome: Outcome, record: Record, options: Options) -> Record:
     """The record of an outcome that was to be cached, but can't be."""
-    limit = options.max_result_size
+    room = _room_for_arguments(options)
     return record._replace(
         keep=True,
-        args=encode_arguments(outcome.envelope.args, limit),
-        kwargs=encode_arguments(outcome.envelope.kwargs, limit),
+        args=encode_arguments(outcome.envelope.args, room),
+        kwargs=encode_arguments(outcome.envelope.kwargs, room),
         result=encode(outcome.result),
     )
 
@@ -166,6 +166,13 @@ def encode_arguments(arguments: tuple[Any, ...] | dict[str, Any], limit: int) ->
     if isinstance(arguments, dict):
         return encode({str(k): _portable(v, share) for k, v in arguments.items()})
     return encode(tuple(_portable(value, share) for value in arguments))
+
+
+def _room_for_arguments(options: Options) -> int:
+    """Characters. All that came in a package fits, whose bytes become a third more here:
+    else a task would be resubmitted with other arguments than it was queued with.
+    """
+    return max(options.max_result_size, 2 * options.max_package_size)
 
 
 EMPTY: Final[dict[type, str]] = {tuple: encode(()), dict: encode({})}

@@ -130,7 +130,7 @@ def test_row_56_no_process_titles_no_psutil_another_redis(
         text = f"raise ImportError('there is no {missing}')"
         (tmp_path / f"{missing}.py").write_text(text)
     cluster = bench.start()
-    cluster.complaints = "CRITICAL.*sentinel|no psutil"
+    cluster.complaints = "CRITICAL.*(sentinel|parent gone)|no psutil"
     with bench.load(rate=5):
         for role in ("worker", "pusher", "monitor", "sentinel"):
             cluster.kill(role)

@@ -141,6 +141,25 @@ def test_each_delivery_may_be_a_start_where_nobody_counts_these() -> None:
     assert again.as_parcel().text.startswith("Delivery 2: it failed before")
 
 
+@pytest.mark.parametrize(
+    ("delivery", "knows_starts", "errand"),
+    [
+        (Delivery("1:1", "p"), True, Errand.EXECUTE),
+        (Delivery("1:2", "p", deliveries=2), True, Errand.EXECUTE),
+        (Delivery("1:2", "p", deliveries=2), False, Errand.LOOK_FIRST),
+        (Delivery("1:2", "p", deliveries=2, starts=1), True, Errand.LOOK_FIRST),
+        (Delivery("1:2", "p", deliveries=2, rescues=1), True, Errand.LOOK_FIRST),
+        (Delivery("1:2", "p", deliveries=2, attempts=1), True, Errand.LOOK_FIRST),
+    ],
+)
+def test_what_was_only_given_back_is_not_looked_for_among_the_successes(
+    delivery: Delivery, *, knows_starts: bool, errand: Errand
+) -> None:
+    ledger = make_ledger()
+    ledger.knows_starts = knows_starts
+    assert ledger.take(delivery).as_parcel().errand is errand
+
+
 # -- taking back
 
 

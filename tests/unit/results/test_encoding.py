@@ -129,12 +129,19 @@ def test_arguments_that_have_grown_beyond_the_limit_are_shown() -> None:
     given: list[int] = []
     outcome = ended(args=(given, "fine"), kwargs={"rows": given})
     given.extend(range(10_000))
-    record = record_of(outcome, Options(name="tests", max_result_size=10_000))
+    options = Options(name="tests", max_result_size=10_000, max_package_size=5_000)
+    record = record_of(outcome, options)
     assert record.success
     assert len(record.args) + len(record.kwargs) < 10_000
     shown, fine = decode(record.args)
     assert (shown[:7], fine) == ("[0, 1, ", "fine")
     assert decode(record.kwargs)["rows"] == shown
+
+
+def test_arguments_that_a_package_could_bring_are_kept_as_they_are() -> None:
+    given = list(range(10_000))
+    options = Options(name="tests", max_result_size=1_000)
+    assert decode(record_of(ended(args=(given,)), options).args) == (given,)
 
 
 @pytest.mark.parametrize(
