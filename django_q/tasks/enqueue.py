@@ -286,16 +286,25 @@ def sending_at_once() -> Iterator[list[Send]]:
 
 
 def send_after_commit(send: Send) -> None:
-    """Send now, or when the transactions that are open in this thread have committed.
+    """Send now, or when all the transactions that are open in this thread have committed:
+    never, if one of them is rolled back.
 
     Else a worker might look for rows that it can't see yet, or that never come.
     """
-    for connection in connections.all(initialized_only=True):
-        if _is_in_transaction(connection):
-            # Another database's transaction may be open still when this one ends.
-            connection.on_commit(partial(send_after_commit, send))
-            return
-    send()
+    opened = [
+        c for c in connections.all(initialized_only=True) if _is_in_transaction(c)
+    ]
+    if not opened:
+        send()
+    left = {connection.alias for connection in opened}
+    for connection in opened:
+        connection.on_commit(partial(_note_commit, connection.alias, left, send))
+
+
+def _note_commit(alias: str, left: set[str], send: Send) -> None:
+    left.discard(alias)
+    if not left:
+        send()
 
 
 def _send(broker: Broker, new: Sequence[Consignment], name: str, *, once: bool) -> None:

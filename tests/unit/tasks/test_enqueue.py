@@ -9,12 +9,13 @@ import threading
 import uuid
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
-from django.db import transaction
+from django.db import connections, transaction
 
 from django_q import tasks
 from django_q.brokers import Delivery, get_broker
@@ -30,6 +31,7 @@ from django_q.models import OrmQ
 from django_q.signals import pre_enqueue
 from django_q.tasks import aasync_task, async_task
 from tests import functions
+from tests.aliases import added_sqlite
 
 pytestmark = pytest.mark.usefixtures("memory")
 
@@ -360,6 +362,23 @@ class TestTransactions:
             async_task("a.b")
             transaction.set_rollback(True)
         assert waiting() == []
+
+    @pytest.mark.django_db(transaction=True)
+    def test_a_task_is_sent_when_those_of_two_databases_have_committed_and_not_else(
+        self, tmp_path: Path
+    ) -> None:
+        with added_sqlite(tmp_path / "other.sqlite3") as other:
+            connections[other].ensure_connection()
+            connections.settings[other] = connections[other].settings_dict
+            for outer, inner in (("default", other), (other, "default")):
+                with transaction.atomic(using=outer):
+                    with transaction.atomic(using=inner):
+                        async_task("a.undone")
+                        transaction.set_rollback(True, using=inner)
+                    with transaction.atomic(using=inner):
+                        async_task("a.b")
+                    assert waiting() == []
+                assert [envelope.func for envelope in waiting()] == ["a.b"]
 
     @pytest.mark.django_db(transaction=True)
     def test_what_can_not_be_sent_is_told_at_the_call(self) -> None:
