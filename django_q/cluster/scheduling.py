@@ -202,8 +202,10 @@ class Scheduler:
         given = kwargs | {"q_options": options}
         check_options(split_options(schedule.func, given)[0], among=FROM_TEXT)
         moment = moment_of(schedule).isoformat()
-        if schedule.intended_date_kwarg:
-            kwargs[schedule.intended_date_kwarg] = moment
+        if keyword := schedule.intended_date_kwarg:
+            kwargs[keyword] = moment
+            # It may be called like an option; named there as well, it stays the function's.
+            options.setdefault(keyword, None)
         task_id = slot_id(schedule)
         following, anchor, missed = self._following(schedule, now)
         return Firing(

@@ -90,6 +90,15 @@ def test_s09_row_gives_no_option_by_which_the_scheduler_would_run_its_task() -> 
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("keyword", ["cluster", "hook", "timeout", "sync", "slot"])
+def test_s09_keyword_of_the_intended_date_is_never_an_option(keyword: str) -> None:
+    plan(intended_date_kwarg=keyword)
+    [task] = fire()
+    assert task["kwargs"] == {keyword: NOON.isoformat()}
+    assert [row.key for row in OrmQ.objects.all()] == ["tests"]
+
+
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("options", ["5", "{'hook': 5}", "{'timeout': 'x'}"])
 def test_s09_option_of_the_wrong_kind_is_the_rows_own_error(options: str) -> None:
     plan(kwargs=f"q_options={options}")
