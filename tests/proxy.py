@@ -77,7 +77,9 @@ class Proxy:
         self._do(self._cut)
 
     def mend(self) -> None:
-        """All as it was. What was frozen comes through now."""
+        """All as it was. What was frozen comes through now, and what was stranded is gone:
+        a new connection might get the number of an old one, and would be deaf as well.
+        """
         self._delay = 0.0
         self._do(self._mend)
 
@@ -149,6 +151,9 @@ class Proxy:
 
     async def _mend(self) -> None:
         self._gate.set()
+        for writer in self._stranded:
+            abort(writer)
+        self._stranded.clear()
         if not self._server.is_serving():
             await self._listen()
 

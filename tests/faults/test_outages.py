@@ -21,6 +21,7 @@ from tests.faults.outages import (
     frozen,
     killed,
     locked,
+    mended_afterwards,
     out_of_reach,
     partition,
     slowed_down,
@@ -133,17 +134,18 @@ def test_row_36_half_open_connections(bench: Bench) -> None:
         waits = {"receive_message_wait_time_seconds": 2}
         far = {**far, "sqs": far["sqs"] | waits}
     cluster = bench.start(**far)
-    with bench.load(count=40, rate=100, seconds=0.1) as producer:
-        producer.wait(20)
+    with mended_afterwards(bench.place.networks):
+        with bench.load(count=40, rate=100, seconds=0.1) as producer:
+            producer.wait(20)
+            for network in bench.place.networks:
+                network.strand()
+            bench.wait_for_recovery(within=20)
+        wait_until(lambda: bench.held() == 0, within=20)
+        # Who waits for work has a question open: it is never answered.
         for network in bench.place.networks:
             network.strand()
+        bench.send("afterwards")
         bench.wait_for_recovery(within=20)
-    wait_until(lambda: bench.held() == 0, within=20)
-    # Who waits for work has a question open: it is never answered.
-    for network in bench.place.networks:
-        network.strand()
-    bench.send("afterwards")
-    bench.wait_for_recovery(within=20)
     assert_never_twice(bench)
     assert cluster.says(f"{AWAY}|{SILENT}|{RESULTS_WAIT}"), cluster.log[-4000:]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 
@@ -121,6 +122,22 @@ def test_stranded_line_is_silent_and_a_new_one_works(
         # The kernel's: TCP itself has had no answer.
         says(line, b"into the blue")
     with connect(proxy) as another:
+        assert says(another, b"after") == b"after"
+
+
+def test_number_of_a_stranded_line_is_free_once_all_is_mended(
+    proxy: Proxy, line: socket.socket
+) -> None:
+    assert says(line, b"before") == b"before"
+    number = line.getsockname()
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    proxy.strand()
+    line.close()
+    proxy.mend()
+    with socket.socket() as another:
+        another.settimeout(5)
+        another.bind(number)
+        another.connect((ADDRESS, proxy.port))
         assert says(another, b"after") == b"after"
 
 
