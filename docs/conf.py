@@ -35,4 +35,5 @@ html_theme = "furo"
 html_title = f"django-q3 {release}"
 html_copy_source = False
 html_show_sphinx = False
-html_static_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]

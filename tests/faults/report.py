@@ -110,11 +110,11 @@ def _lines(run: Run) -> Iterator[str]:
 
 
 def _cell(fact: Fact) -> str:
-    """Tasks, lost, run twice, seconds: such as "181 / 0 / 2 / 0.4"."""
+    """Tasks, lost, run twice, seconds: such as "181/0/2/0.4"."""
     if not fact["holds"]:
         return "**fails**"
     counted = fact["acknowledged"], fact["lost"], fact["twice"], _seconds(fact)
-    return " / ".join(map(str, counted))
+    return "/".join(map(str, counted))
 
 
 def _seconds(fact: Fact) -> str:
