@@ -60,13 +60,10 @@ def clean(text: object, limit: int = 200) -> str:
     Line breaks, escape codes and bidirectional controls become visible escapes, and
     the text is cut to `limit` characters. Never raises, whatever `text` is.
     """
-    shown = print_safely(text)
-    if len(shown) > limit:
-        shown = shown[: limit - 1] + "…"
-    if shown.isascii() and shown.isprintable():
-        return shown
-    escaped = "".join(map(_visible, shown))
-    return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"
+    shown = print_safely(text)[: limit + 1]
+    if not (shown.isascii() and shown.isprintable()):
+        shown = "".join(map(_visible, shown))
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
 def _visible(character: str) -> str:

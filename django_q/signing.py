@@ -116,8 +116,7 @@ class _Signer(TimestampSigner):
     def __init__(self, key: str, salt: str, fallbacks: Sequence[str]) -> None:
         super().__init__(key=key, salt=salt, fallback_keys=list(fallbacks))
         self._keyed: dict[str | bytes, hmac.HMAC] = {}
-        # An empty one, as `"".split(",")` has it, is a key that everybody knows.
-        self._keys = (key, *filter(None, fallbacks))
+        self._keys = (key, *fallbacks)
 
     def signature(self, value: str | bytes, key: str | bytes | None = None) -> str:
         """The same as in django.core.signing."""
@@ -145,7 +144,9 @@ class _Signer(TimestampSigner):
 
 
 def _signer(salt: str) -> _Signer:
-    return _make_signer(require_key(), salt, tuple(settings.SECRET_KEY_FALLBACKS))
+    # An empty one, as `"".split(",")` has it, is a key that everybody knows.
+    former = tuple(filter(None, settings.SECRET_KEY_FALLBACKS))
+    return _make_signer(require_key(), salt, former)
 
 
 @lru_cache(maxsize=8)

@@ -204,7 +204,7 @@ class Scheduler:
         moment = moment_of(schedule).isoformat()
         if keyword := schedule.intended_date_kwarg:
             kwargs[keyword] = moment
-            # It may be called like an option; named there as well, it stays the function's.
+            # What q_options names as well is a keyword of the function, not an option.
             options.setdefault(keyword, None)
         task_id = slot_id(schedule)
         following, anchor, missed = self._following(schedule, now)
@@ -316,7 +316,7 @@ class Scheduler:
                 )
         except OUTAGES as error:
             queue = firing.options.get("cluster")
-            if queue and "broker" not in firing.options and is_elsewhere(queue):
+            if queue and not firing.options.get("broker") and is_elsewhere(queue):
                 raise Unsent(queue, error) from error
             raise
         if returned != firing.task_id:

@@ -41,15 +41,15 @@ def conclude(
         return outcome, record
     try:
         whole = _save_cached(outcome, options, list_key)
-        # It may be too large for the cache although none of its parts is.
-        return (
-            (outcome, record) if whole is None else conclude(whole, options, list_key)
-        )
     except Exception as error:  # noqa: BLE001 - clients of caches raise what they like
         name, reason = clean(outcome.envelope.name), clean(error)
         text = "the result of [%s] can't be cached: %s. It goes into the database"
         logger.exception(text, name, reason)
         return outcome, keep_in_row(outcome, record, options)
+    if whole is None:
+        return outcome, record
+    # The whole may be too large for the cache although none of its parts is.
+    return conclude(whole, options, list_key)
 
 
 def conclude_again(envelope: Envelope, options: Options) -> Record:
@@ -72,7 +72,7 @@ def open_cache(options: Options, list_key: str | None = None) -> ResultCache:
 def _save_cached(
     outcome: Outcome, options: Options, list_key: str | None
 ) -> Outcome | None:
-    """Keep it; gives the whole iterable where this was the part of it that came last."""
+    """Cache it. Gives the whole iterable, if this was its last part to end."""
     store = open_cache(options, list_key)
     if not outcome.envelope.iter_count:
         store.save(outcome)

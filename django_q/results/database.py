@@ -89,8 +89,8 @@ def has_succeeded(envelope: Envelope) -> bool:
     """
     rows = Success.objects.filter(pk=envelope.id)
     if envelope.slot is None:
-        # The same id may be queued again by whoever chose it. The moment at which it was
-        # queued tells, too, where the clock of the one who ran it is behind.
+        # The same id may be queued again by whoever chose it. A row of this very package
+        # has its moment, also where the clock of the one who ran it is behind.
         queued = envelope.started
         rows = rows.filter(Q(stopped__gte=queued) | Q(started=queued))
     return _is_there(rows)

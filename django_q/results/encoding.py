@@ -49,14 +49,15 @@ def make_record(outcome: Outcome, options: Options) -> tuple[Outcome, Record]:
     pause = pause_before_retry(outcome, options)
     keep = _is_kept(outcome, options, pause)
     link = next_package(outcome, options) if pause is None else None
-    envelope, room = outcome.envelope, _room_for_arguments(options)
+    envelope = outcome.envelope
+    args, kwargs = _arguments(envelope, options) if keep else (NOTHING, NOTHING)
     record = Record(
         id=column_text(envelope.id, ID_SIZE),
         name=column_text(envelope.name, NAME_SIZE),
         func=column_text(envelope.func_name, FUNC_SIZE),
         hook=_optional_text(envelope.hook_name, FUNC_SIZE),
-        args=encode_arguments(envelope.args, room) if keep else NOTHING,
-        kwargs=encode_arguments(envelope.kwargs, room) if keep else NOTHING,
+        args=args,
+        kwargs=kwargs,
         result=encoded if keep else NOTHING,
         group=_optional_text(envelope.group, NAME_SIZE),
         cluster=_optional_text(envelope.cluster, NAME_SIZE),
@@ -91,13 +92,9 @@ def repeated_record(envelope: Envelope, options: Options) -> Record:
 
 def keep_in_row(outcome: Outcome, record: Record, options: Options) -> Record:
     """The record of an outcome that was to be cached, but can't be."""
-    room = _room_for_arguments(options)
-    return record._replace(
-        keep=True,
-        args=encode_arguments(outcome.envelope.args, room),
-        kwargs=encode_arguments(outcome.envelope.kwargs, room),
-        result=encode(outcome.result),
-    )
+    args, kwargs = _arguments(outcome.envelope, options)
+    result = encode(outcome.result)
+    return record._replace(keep=True, args=args, kwargs=kwargs, result=result)
 
 
 def is_wanted(outcome: Outcome, options: Options) -> bool:
@@ -152,9 +149,19 @@ def encode(value: Any) -> str:
     return b64encode(pickle.dumps(value, pickle.HIGHEST_PROTOCOL)).decode("ascii")
 
 
+def _arguments(envelope: Envelope, options: Options) -> tuple[str, str]:
+    """The columns of the arguments. All that came in a package fits, whose bytes become
+    a third more here: else a task would be resubmitted with other arguments.
+    """
+    room = max(options.max_result_size, 2 * options.max_package_size)
+    return encode_arguments(envelope.args, room), encode_arguments(
+        envelope.kwargs, room
+    )
+
+
 def encode_arguments(arguments: tuple[Any, ...] | dict[str, Any], limit: int) -> str:
-    """Arguments for their column; what can't be encoded any more, or only in too many
-    characters, is shown as text.
+    """Arguments for their column, in so many characters; what can't be encoded, or needs
+    more than its share, is shown as text.
 
     They came in a package, but the task may have put anything into a list it was given.
     """
@@ -166,13 +173,6 @@ def encode_arguments(arguments: tuple[Any, ...] | dict[str, Any], limit: int) ->
     if isinstance(arguments, dict):
         return encode({str(k): _portable(v, share) for k, v in arguments.items()})
     return encode(tuple(_portable(value, share) for value in arguments))
-
-
-def _room_for_arguments(options: Options) -> int:
-    """Characters. All that came in a package fits, whose bytes become a third more here:
-    else a task would be resubmitted with other arguments than it was queued with.
-    """
-    return max(options.max_result_size, 2 * options.max_package_size)
 
 
 EMPTY: Final[dict[type, str]] = {tuple: encode(()), dict: encode({})}

@@ -291,11 +291,11 @@ def send_after_commit(send: Send) -> None:
 
     Else a worker might look for rows that it can't see yet, or that never come.
     """
-    opened = [
-        c for c in connections.all(initialized_only=True) if _is_in_transaction(c)
-    ]
+    opened = list(filter(_is_in_transaction, connections.all(initialized_only=True)))
     if not opened:
         send()
+        return
+    # A transaction that is rolled back never leaves this set, so nothing is sent.
     left = {connection.alias for connection in opened}
     for connection in opened:
         connection.on_commit(partial(_note_commit, connection.alias, left, send))
