@@ -51,6 +51,8 @@ def statements() -> Iterator[Counter[str]]:
         counted[summary(sql)] += 1
         return execute(sql, *rest)
 
+    # What a new connection says first is nobody's cost here.
+    connection.ensure_connection()
     with connection.execute_wrapper(count):
         yield counted
 

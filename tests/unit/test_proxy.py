@@ -12,6 +12,9 @@ import pytest
 from tests.proxy import ADDRESS, Proxy
 from tests.waiting import stays, wait_until
 
+ELSEWHERE = "127.0.0.77"
+"""An address of this machine of which nobody else takes a port."""
+
 
 @pytest.fixture
 def echo() -> Iterator[int]:
@@ -125,19 +128,15 @@ def test_stranded_line_is_silent_and_a_new_one_works(
         assert says(another, b"after") == b"after"
 
 
-def test_number_of_a_stranded_line_is_free_once_all_is_mended(
-    proxy: Proxy, line: socket.socket
-) -> None:
+def test_number_of_a_stranded_line_is_free_once_all_is_mended(proxy: Proxy) -> None:
+    line = socket.create_connection((ADDRESS, proxy.port), 5, (ELSEWHERE, 0))
     assert says(line, b"before") == b"before"
     number = line.getsockname()
     line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     proxy.strand()
     line.close()
     proxy.mend()
-    with socket.socket() as another:
-        another.settimeout(5)
-        another.bind(number)
-        another.connect((ADDRESS, proxy.port))
+    with socket.create_connection((ADDRESS, proxy.port), 5, number) as another:
         assert says(another, b"after") == b"after"
 
 
