@@ -144,14 +144,13 @@ class _Signer(TimestampSigner):
 
 
 def _signer(salt: str) -> _Signer:
-    # An empty one, as `"".split(",")` has it, is a key that everybody knows.
-    former = tuple(filter(None, settings.SECRET_KEY_FALLBACKS))
-    return _make_signer(require_key(), salt, former)
+    return _make_signer(require_key(), salt, tuple(settings.SECRET_KEY_FALLBACKS))
 
 
 @lru_cache(maxsize=8)
 def _make_signer(key: str, salt: str, fallbacks: tuple[str, ...]) -> _Signer:
-    return _Signer(key, salt, fallbacks)
+    # An empty one, as `"".split(",")` has it, is a key that everybody knows.
+    return _Signer(key, salt, [former for former in fallbacks if former])
 
 
 def require_key() -> str:

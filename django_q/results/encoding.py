@@ -154,9 +154,8 @@ def _arguments(envelope: Envelope, options: Options) -> tuple[str, str]:
     a third more here: else a task would be resubmitted with other arguments.
     """
     room = max(options.max_result_size, 2 * options.max_package_size)
-    return encode_arguments(envelope.args, room), encode_arguments(
-        envelope.kwargs, room
-    )
+    args, kwargs = envelope.args, envelope.kwargs
+    return encode_arguments(args, room), encode_arguments(kwargs, room)
 
 
 def encode_arguments(arguments: tuple[Any, ...] | dict[str, Any], limit: int) -> str:

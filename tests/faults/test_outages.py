@@ -15,7 +15,7 @@ from django_q.brokers import get_broker
 from django_q.cluster.working import MOST_KEPT
 from django_q.exceptions import BrokerError
 from tests.acceptance.harness import RunningCluster
-from tests.faults.bench import BOUND, RATE, WORKERS, Bench
+from tests.faults.bench import BOUND, RATE, SECONDS, WORKERS, Bench
 from tests.faults.outages import (
     Disk,
     frozen,
@@ -173,7 +173,9 @@ def test_row_37_slow_network(bench: Bench) -> None:
 @on("redis", "orm-pg", "orm-mariadb")
 def test_row_38_results_database_down_for_10_s(bench: Bench) -> None:
     cluster = bench.start(recycle=10 * MOST_KEPT)
-    with bench.load(rate=120, seconds=0.0):
+    # Where the queue is cut off too, what runs at that moment is all there is to save.
+    seconds = SECONDS if bench.place.shares_database else 0.0
+    with bench.load(rate=120, seconds=seconds):
         with out_of_reach(bench.place.database_network):
             sleep(10)
             without_row = len(bench.acknowledged()) - bench.rows()
@@ -182,7 +184,7 @@ def test_row_38_results_database_down_for_10_s(bench: Bench) -> None:
                 # There is more to do, and nobody begins it.
                 wait_until(lambda: cluster.left() > 1.1 * MOST_UNSAVED, 20)
                 wait_until(lambda: begun_and_unsaved(bench) > 0.9 * MOST_UNSAVED, 20)
-            assert begun_and_unsaved(bench) <= MOST_UNSAVED
+            assert 0 < begun_and_unsaved(bench) <= MOST_UNSAVED
         wait_until_it_works(bench)
     assert_never_twice(bench)
     assert_told(cluster, RESULTS_WAIT, RESULTS_SAVED)
