@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice, takewhile
 from time import monotonic, sleep
-from typing import Final
 
 from django_q.brokers.front import in_service
 from django_q.cluster.board import VOID_PAUSE, Word
@@ -24,10 +23,8 @@ from django_q.cluster.recovery import (
 )
 from django_q.cluster.roles import LONGEST_PAUSE, Launch, Role
 from django_q.cluster.trouble import Trouble
-from django_q.cluster.windows import fair_share, worth_fetching
+from django_q.cluster.windows import fair_share, how_many_to_fetch
 from django_q.logs import logger
-
-LONGEST_FETCH: Final = 500
 
 
 class Pusher(Role):
@@ -98,7 +95,7 @@ class Pusher(Role):
         is_waiting = self._can_fetch and not self.more
         call = self.broker.news_fd() if is_waiting else None
         calls = () if call is None else (call,)
-        readable = self.listen(lines, self._patience(), calls, self._glance())
+        readable = self.listen(lines, self.patience(), calls, self._glance())
         if call in readable:
             self._has_news()
         if self.monitor is not None and self.monitor.fileno() in readable:
@@ -118,22 +115,26 @@ class Pusher(Role):
         self.more = self.more or self.broker.has_news()
         return self.more
 
-    def _patience(self) -> float:
+    def patience(self) -> float:
         """How long to wait for news before something must be done anyway."""
-        now = monotonic()
         if self.trouble.rest:
             return self.trouble.rest
         times = [LONGEST_PAUSE, self.recovery.rest]
         if self.ledger.entries and self.broker.can_renew:
-            times.append(self.next_renewal - now)
+            times.append(self.next_renewal - monotonic())
         if self._can_fetch:
-            wanted = self.more and self._wanted()
-            times.append(0.0 if wanted else self.looks.rest)
+            times.append(self._time_to_fetch() if self.more else self.looks.rest)
         if any(self._load_of(hand) > 1 for hand in self.hands.values()):
             times.append(LONG_STAND / 2)
         if self._someone_waits_in_vain():
             times.append(STUCK_AFTER / 2)
         return max(0.0, min(times))
+
+    def _time_to_fetch(self) -> float:
+        """Workers call when they have little left; not when they begin something."""
+        is_idle = any(hand.is_idle for hand in self._open_hands)
+        until_called = STUCK_AFTER / 2 if is_idle else LONGEST_PAUSE
+        return 0.0 if self._wanted() else until_called
 
     def _hear_worker(self, hand: Hand) -> None:
         for frame in hand.line.receive():
@@ -195,10 +196,9 @@ class Pusher(Role):
     def _wanted(self) -> int:
         """How many packages to ask for now; 0: none."""
         whole, limit = self._capacity()
-        room = limit - self._count_waiting()
+        room, most = limit - self._count_waiting(), self.options.bulk
         idle = any(h.is_idle and not self._load_of(h) for h in self._open_hands)
-        is_worth_it = worth_fetching(room, whole, someone_idle=idle)
-        return min(room, self.options.bulk or LONGEST_FETCH) if is_worth_it else 0
+        return how_many_to_fetch(room, whole, most, someone_idle=idle)
 
     def _capacity(self) -> tuple[int, int]:
         """How many packages keep all workers busy, and how many may wait here."""

@@ -19,6 +19,8 @@ FIRST_WINDOW: Final = 4
 
 LARGEST_WINDOW: Final = 512
 
+LONGEST_FETCH: Final = 500
+
 LONGEST_REACH: Final = 2.0
 """Seconds of fetching that are made up for; longer ones are no rule."""
 
@@ -39,6 +41,12 @@ def fair_share(waiting: int, workers: int) -> int:
     return max(1, -(-waiting // max(1, workers)))
 
 
-def worth_fetching(room: int, whole: int, *, someone_idle: bool) -> bool:
-    """Whether to ask the broker: for one idle worker, or when much has gone."""
-    return room > 0 and (someone_idle or room * 4 >= whole)
+def how_many_to_fetch(
+    room: int, whole: int, most: int | None, *, someone_idle: bool
+) -> int:
+    """How many packages to ask the broker for: what fits in, at `most` so many at once; 0
+    unless one worker is idle, or much of the whole has gone.
+    """
+    if room <= 0 or not (someone_idle or room * 4 >= whole):
+        return 0
+    return min(room, most or LONGEST_FETCH)

@@ -198,6 +198,8 @@ class Worker(Role):
             outcome, self.options, within=within, list_key=key, is_last=is_last
         )
         self.row[Cell.TURN] = before
+        # The pusher may have looked while it was not idle.
+        self._ask_for_more()
 
     # -- one parcel
 

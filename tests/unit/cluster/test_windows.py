@@ -8,11 +8,12 @@ from django_q.cluster.windows import (
     FIRST_WINDOW,
     LARGEST_WINDOW,
     LONG_TASK,
+    LONGEST_FETCH,
     LONGEST_REACH,
     WORK_AHEAD,
     fair_share,
+    how_many_to_fetch,
     window,
-    worth_fetching,
 )
 
 
@@ -86,4 +87,15 @@ def test_shares_leave_nothing(waiting: int, workers: int) -> None:
 def test_fetch_for_an_idle_worker_or_much(
     room: int, whole: int, idle: bool, worth: bool
 ) -> None:
-    assert worth_fetching(room, whole, someone_idle=idle) is worth
+    count = how_many_to_fetch(room, whole, None, someone_idle=idle)
+    assert count == (room if worth else 0)
+
+
+@pytest.mark.parametrize(("room", "most", "count"), [(9, 4, 4), (9, 10, 9)])
+def test_fetch_no_more_at_once_than_is_meant(room: int, most: int, count: int) -> None:
+    assert how_many_to_fetch(room, 10, most, someone_idle=True) == count
+
+
+def test_fetch_of_a_large_room_has_a_bound() -> None:
+    fetched = how_many_to_fetch(10_000, 10_000, None, someone_idle=False)
+    assert fetched == LONGEST_FETCH
