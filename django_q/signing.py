@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import pickle
 import zlib
+from binascii import a2b_base64
 from collections.abc import Sequence
 from datetime import UTC, tzinfo
 from functools import lru_cache
@@ -17,7 +18,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.core.signing import BadSignature, TimestampSigner, b64_decode, b64_encode
+from django.core.signing import BadSignature, TimestampSigner, b64_encode
 from django.utils.encoding import force_bytes
 
 from django_q.conf import Conf, get_options
@@ -25,6 +26,9 @@ from django_q.exceptions import ConfigurationError, PackageTooLarge, UnreadableP
 from django_q.options import Options
 
 __all__ = ["BadSignature", "PickleSerializer", "SignedPackage"]
+
+URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
+"""The letters of base64 that are others in a URL."""
 
 
 class PickleSerializer:
@@ -177,7 +181,7 @@ def _unpack(body: str, limit: int) -> bytes:
     """Undo base64 and compression, never making more than `limit` bytes."""
     compressed = body.startswith(".")
     try:
-        data = b64_decode(body.lstrip(".").encode("ascii"))
+        data = _decode(body.lstrip("."))
         if not compressed:
             return data
         inflater = zlib.decompressobj()
@@ -189,6 +193,11 @@ def _unpack(body: str, limit: int) -> bytes:
     if not inflater.eof:
         raise UnreadablePackage
     return data
+
+
+def _decode(text: str) -> bytes:
+    """As django.core.signing.b64_decode, with fewer steps. Raises ValueError."""
+    return a2b_base64(text.encode("ascii").translate(URL_SAFE) + b"==")
 
 
 def _too_large(size: int, limit: int) -> UnreadablePackage:

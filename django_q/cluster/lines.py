@@ -72,8 +72,22 @@ class Line:
             if handing is not None:
                 handing.close()
             return
-        self._outgoing.append((memoryview(frame), handing))
-        self.flush()
+        if handing is None and not self._outgoing:
+            # As it mostly goes: the kernel takes all of it.
+            frame = self._rest_of(frame)
+        if frame:
+            self._outgoing.append((memoryview(frame), handing))
+            self.flush()
+
+    def _rest_of(self, frame: bytes) -> bytes:
+        """Write it; gives what the kernel does not take now."""
+        try:
+            return frame[self._socket.send(frame) :]
+        except BlockingIOError:
+            return frame
+        except CLOSED_ERRORS:
+            self._give_up_writing()
+            return b""
 
     def flush(self) -> None:
         """Write as much as the kernel takes."""
