@@ -48,7 +48,6 @@ def make_record(outcome: Outcome, options: Options) -> tuple[Outcome, Record]:
         outcome, encoded = encode_result(outcome, options)
     pause = pause_before_retry(outcome, options)
     keep = _is_kept(outcome, options, pause)
-    link = next_package(outcome, options) if pause is None else None
     envelope = outcome.envelope
     args, kwargs = _arguments(envelope, options) if keep else (NOTHING, NOTHING)
     record = Record(
@@ -72,9 +71,11 @@ def make_record(outcome: Outcome, options: Options) -> tuple[Outcome, Record]:
         cause=str(outcome.cause),
         summary=column_text(outcome.summary, FUNC_SIZE),
         attempts_allowed=_attempts(outcome, options),
-        **_note(outcome),
     )
-    return outcome, record._replace(**link) if link else record
+    more = _note(outcome)
+    if pause is None and (link := next_package(outcome, options)):
+        more |= link
+    return outcome, record._replace(**more) if more else record
 
 
 def repeated_record(envelope: Envelope, options: Options) -> Record:
