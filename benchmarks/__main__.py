@@ -8,6 +8,7 @@ command; each peer is installed into an environment of its own, kept in a folder
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -38,6 +39,11 @@ def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
     try:
         result: int = options.do(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `list | head` has read enough. Python would flush once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except ModuleNotFoundError as error:
         print(f"{error}: python -m pip install -e '.[bench]'", file=sys.stderr)
         return 2
