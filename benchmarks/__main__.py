@@ -66,8 +66,8 @@ def parser() -> argparse.ArgumentParser:
     setup.set_defaults(do=set_up)
     lister = commands.add_parser("list", help="configurations, groups, stories")
     lister.set_defaults(do=show_list)
-    for kind, (_measure, _size, title) in KINDS.items():
-        command = commands.add_parser(kind, help=title)
+    for kind, measured in KINDS.items():
+        command = commands.add_parser(kind, help=measured.title)
         command.add_argument("names", nargs="*", metavar="NAME")
         command.set_defaults(do=measure, kind=kind)
         add_run_options(command)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.configs import Config
 from benchmarks.environments import Environments
 from benchmarks.ground import Ground
 from benchmarks.growth import STORIES, Skipped, points_of
 from benchmarks.machine import wait_for_quiet
-from benchmarks.measures import KINDS, Figures
+from benchmarks.measures import KINDS, Measure, alone
 from benchmarks.records import Book, Record
 from benchmarks.trial import Trial, TrialFailed
 
@@ -49,45 +49,58 @@ class Bench:
 
     def measure(self, kind: str, configs: Sequence[Config]) -> None:
         """Rounds outermost, so that a slow minute of the machine meets all of them."""
-        measure, size, _title = KINDS[kind]
+        measure, size, _title, at_once = KINDS[kind]
+        parts = [configs] if at_once else [[config] for config in configs]
         for number in range(self.plan.runs):
-            for config in configs:
-                count = self.plan.size or size or config.tasks
-                self._run(config, {"kind": kind, "run": number}, measure, count)
+            for part in parts:
+                count = self.plan.size or size or part[0].tasks
+                self._run(part, {"kind": kind, "run": number}, measure, count)
 
     def grow(self, name: str, configs: Sequence[Config]) -> None:
         story, plan = STORIES[name], self.plan
+        measure = alone(story.measure)
         for number in range(plan.runs):
             for config in configs:
                 for point in points_of(story, config, most=plan.most, tasks=plan.size):
                     facts = {"kind": "growth", "story": name, "run": number}
                     facts |= {"series": point.series, "x": point.x}
-                    self._run(point.config, facts, story.measure, point)
+                    self._run([point.config], facts, measure, point)
 
     def _run(
         self,
-        config: Config,
+        configs: Sequence[Config],
         facts: Record,
-        measure: Callable[[Trial, Any], Figures],
+        measure: Measure,
         argument: object,
     ) -> None:
         if self.plan.quiet is not None:
             wait_for_quiet(self.plan.quiet)
         try:
-            with Trial(self.ground, self.places, config) as trial:
-                found = measure(trial, argument)
+            with ExitStack() as stack:
+                trials = [self._trial(stack, config, configs) for config in configs]
+                found = measure(trials, argument)
         except Skipped as reason:
-            say(f"{config.name}: skipped: {reason}")
+            say(f"{configs[0].name}: skipped: {reason}")
             return
         except TrialFailed as error:
-            found = {"ok": False, "tail": str(error)[-LONGEST_WORDS:]}
-        say(line_of(self.book.write(config, facts | found)))
+            failed = {"ok": False, "tail": str(error)[-LONGEST_WORDS:]}
+            found = [failed] * len(configs)
+        for config, figures in zip(configs, found, strict=True):
+            say(line_of(self.book.write(config, facts | figures)))
+
+    def _trial(
+        self, stack: ExitStack, config: Config, company: Sequence[Config]
+    ) -> Trial:
+        redis = None
+        if config.uses_redis and len(company) > 1:
+            redis = stack.enter_context(self.ground.spare_redis())
+        return stack.enter_context(Trial(self.ground, self.places, config, redis))
 
 
 def line_of(record: Record) -> str:
     """What a terminal shows of a run."""
     what = record.get("story", record["kind"])
-    place = f" {record['x']:g}" if "x" in record else ""
+    place = f" {record['x']:,.0f}" if "x" in record else ""
     figures = [f"{key}={record[key]:,.4g}" for key in SHOWN if record.get(key)]
     stray = f"stray={record.get('stray', 0.0):.2f}"
     verdict = "ok" if record["ok"] else f"FAILED {record.get('tail', '')[-300:]}"

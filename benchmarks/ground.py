@@ -11,7 +11,6 @@ from typing import Any, Self
 
 import psycopg
 from psycopg.sql import SQL, Identifier
-from redis import Redis
 
 from tests.servers import ADDRESS, USER, PostgreSQL, RedisServer
 
@@ -78,8 +77,9 @@ class Ground:
             self._redis = self._stack.enter_context(PlainRedis(folder=self._parent))
         return self._redis
 
-    def redis_client(self, database: int = 0) -> Redis:
-        return Redis(host=ADDRESS, port=self.redis.port, db=database)
+    def spare_redis(self) -> PlainRedis:
+        """Another one, not started yet: each run empties its own."""
+        return PlainRedis(folder=self._parent)
 
     def connect(self, database: str = "postgres") -> psycopg.Connection[Any]:
         return psycopg.connect(

@@ -11,8 +11,9 @@ import struct
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
+from benchmarks.machine import Load
 from benchmarks.trial import Execution, Trial, TrialFailed
 
 Figures = dict[str, Any]
@@ -174,19 +175,38 @@ class Calls(NamedTuple):
     database: int | None
 
 
-def idle(trial: Trial, seconds: int = 30) -> Figures:
-    """A cluster with nothing to do: its processors, and how often it asks the servers."""
-    become_idle(trial)
-    time.sleep(SETTLING)
-    asked, cpu, before = calls(trial), trial.exact_cpu(), trial.load()
+class Glance(NamedTuple):
+    """What a cluster has used so far."""
+
+    calls: Calls
+    cpu: float
+    load: Load
+
+    @classmethod
+    def at(cls, trial: Trial) -> Self:
+        return cls(calls(trial), trial.exact_cpu(), trial.load())
+
+
+def idle(trials: Sequence[Trial], seconds: int = 30) -> list[Figures]:
+    """Clusters with nothing to do: their processors, and how often they ask the servers.
+    All at once, because they leave the machine idle.
+    """
+    for trial in trials:
+        warm_up(trial)
+    time.sleep(2 * SETTLING)
+    earlier = [Glance.at(trial) for trial in trials]
     time.sleep(seconds)
-    load = trial.load().since(before)
-    answered, cpu = calls(trial), trial.exact_cpu() - cpu
-    lines = trial.executions()
-    return judged(lines, len(WARM_UP), tail=trial.last_words()) | {
-        "cpu_30": cpu / load.clock * 30,
-        "redis_calls": per_second(asked.redis, answered.redis, load.clock, own=1),
-        "transactions": per_second(asked.database, answered.database, load.clock),
+    return [idled(*pair) for pair in zip(trials, earlier, strict=True)]
+
+
+def idled(trial: Trial, before: Glance) -> Figures:
+    now = Glance.at(trial)
+    load = now.load.since(before.load)
+    (redis, database), (redis_before, database_before) = now.calls, before.calls
+    return judged(trial.executions(), len(WARM_UP), tail=trial.last_words()) | {
+        "cpu_30": (now.cpu - before.cpu) / load.clock * 30,
+        "redis_calls": per_second(redis_before, redis, load.clock, own=1),
+        "transactions": per_second(database_before, database, load.clock),
         "stray": load.stray,
     }
 
@@ -216,15 +236,24 @@ def calls(trial: Trial) -> Calls:
 
 
 def become_idle(trial: Trial) -> None:
+    warm_up(trial)
+    time.sleep(SETTLING)
+
+
+def warm_up(trial: Trial) -> None:
     """Start the workers, and let them do what they do once."""
     trial.start()
     trial.produce("single", len(WARM_UP), WARM_UP.start)
     if not trial.wait_for_runs(len(WARM_UP), 60):
         raise TrialFailed(f"The first tasks have not run: {trial.last_words()}")
-    time.sleep(SETTLING)
 
 
-Measure = Callable[[Trial, int], Figures]
+Measure = Callable[[Sequence[Trial], Any], list[Figures]]
+"""Gives what was found of each."""
+
+
+def alone(measure: Callable[[Trial, Any], Figures]) -> Measure:
+    return lambda trials, size: [measure(trial, size) for trial in trials]
 
 
 class Kind(NamedTuple):
@@ -235,14 +264,16 @@ class Kind(NamedTuple):
     """None: what the configuration says."""
 
     title: str
+    at_once: bool = False
+    """All that are measured run beside each other, not in turns."""
 
 
 KINDS: Final[dict[str, Kind]] = {
-    "drain": Kind(drain, None, "Drain a full queue"),
-    "enqueue": Kind(enqueue, 5000, "Enqueue, one call after the other"),
-    "bulk": Kind(bulk, 10_000, "Enqueue with the peer's call for many"),
-    "latency": Kind(latency, CALLS, "From the call to the begin of the task"),
-    "memory": Kind(memory, CALLS, "Memory of an idle cluster"),
-    "idle": Kind(idle, 30, "Cost of an idle cluster"),
-    "start": Kind(start, 10, "From the launch to the first task"),
+    "drain": Kind(alone(drain), None, "Drain a full queue"),
+    "enqueue": Kind(alone(enqueue), 5000, "Enqueue, one call after the other"),
+    "bulk": Kind(alone(bulk), 10_000, "Enqueue with the peer's call for many"),
+    "latency": Kind(alone(latency), CALLS, "From the call to the begin of the task"),
+    "memory": Kind(alone(memory), CALLS, "Memory of an idle cluster"),
+    "idle": Kind(idle, 30, "Cost of an idle cluster", at_once=True),
+    "start": Kind(alone(start), 10, "From the launch to the first task"),
 }

@@ -242,9 +242,9 @@ def tables(records: Sequence[Record], *, stray: float = STRAY) -> Iterator[Table
     found = list(verdicts(records, stray=stray))
     if found:
         yield Table("Aims", bar_rows(found))
-    for kind, (_measure, _size, title) in KINDS.items():
+    for kind, measured in KINDS.items():
         if of_kind(records, kind):
-            yield Table(title, kind_rows(kind, records, stray=stray))
+            yield Table(measured.title, kind_rows(kind, records, stray=stray))
     if records:
         yield Table("Settings", setting_rows(records))
         yield Table("Versions", version_rows(records))

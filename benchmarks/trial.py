@@ -23,6 +23,7 @@ from benchmarks.environments import Environments
 from benchmarks.ground import Ground
 from benchmarks.machine import Load, exact_cpu_of, load, memory_of, trees
 from tests.environment import ROOT
+from tests.servers import ADDRESS, RedisServer
 
 SETTINGS: Final = "benchmarks.site.settings"
 VARIABLE: Final = "DJANGO_Q_BENCHMARK"
@@ -47,8 +48,15 @@ class Execution(NamedTuple):
 class Trial:
     """The programs of one run. Leaving it ends them, and drops its database."""
 
-    def __init__(self, ground: Ground, places: Environments, config: Config) -> None:
+    def __init__(
+        self,
+        ground: Ground,
+        places: Environments,
+        config: Config,
+        redis: RedisServer | None = None,
+    ) -> None:
         self.ground = ground
+        self._redis = redis
         self.config = config
         self.python = places.python(config.environment)
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -74,7 +82,7 @@ class Trial:
             (self.site / "benchmarks").symlink_to(ROOT / "benchmarks")
         self.log.touch()
         if self.config.uses_redis:
-            self.told["redis_port"] = self.ground.redis.port
+            self.told["redis_port"] = self.redis_server.port
             self.redis().flushall()
         if self.config.database:
             results = self.config.options.get("results", "")
@@ -181,8 +189,12 @@ class Trial:
         return [process.pid for process in self.processes]
 
     @property
+    def redis_server(self) -> RedisServer:
+        return self._redis or self.ground.redis
+
+    @property
     def servers(self) -> list[int]:
-        used = [self.ground.redis.pid] if self.config.uses_redis else []
+        used = [self.redis_server.pid] if self.config.uses_redis else []
         return used + ([self.ground.postgres.pid] if self.is_on_server else [])
 
     @property
@@ -235,7 +247,8 @@ class Trial:
 
     def redis(self, database: int = 0) -> Redis:
         if database not in self._clients:
-            self._clients[database] = self.ground.redis_client(database)
+            port = self.redis_server.port
+            self._clients[database] = Redis(host=ADDRESS, port=port, db=database)
         return self._clients[database]
 
     def ask(self, question: str) -> int:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import bars, pages, report
+from benchmarks import bars, bench, pages, report
 from benchmarks.bars import BARS, Bar, groups_of
 from benchmarks.catalogue import CONFIGS, ENVIRONMENTS, UnknownName, choose
 from benchmarks.clusters import clusters
-from benchmarks.configs import EARLIER, OURS
+from benchmarks.configs import EARLIER, OURS, Config
 from benchmarks.curves import curve_rows, curves_of
 from benchmarks.growth import (
     STORIES,
@@ -21,9 +26,18 @@ from benchmarks.growth import (
     points_of,
 )
 from benchmarks.machine import Load
-from benchmarks.measures import KINDS, judged, per_second, percentile, rate_of, waits_of
+from benchmarks.measures import (
+    KINDS,
+    Kind,
+    judged,
+    per_second,
+    percentile,
+    rate_of,
+    waits_of,
+)
 from benchmarks.report import Figure, kind_rows, sort_out, verdicts
 from benchmarks.trial import Execution
+from tests.environment import ROOT
 from tests.house import rooms
 
 MS = 1_000_000
@@ -213,6 +227,54 @@ def test_rates_waits_and_percentiles() -> None:
 def test_questions_of_the_benchmark_itself_are_not_counted() -> None:
     assert per_second(10, 41, 10.0, own=1) == 3.0
     assert per_second(None, None, 10.0) is None
+
+
+class Machine:
+    """Stands for the servers, the environments and the runs."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, out: Path) -> None:
+        monkeypatch.setattr(bench, "Trial", self.trial)
+        monkeypatch.setattr(bench, "Book", lambda *_: self)
+        self.lines: list[Any] = []
+        self.bench = bench.Bench(self, self, out, bench.Plan(runs=2))  # type: ignore[arg-type]
+
+    def trial(self, _ground: object, _places: object, *told: object) -> Any:
+        return nullcontext(told)
+
+    def spare_redis(self) -> Any:
+        return nullcontext("spare")
+
+    def write(self, config: Config, facts: Any) -> Any:
+        self.lines.append((config.name, facts["run"], facts["seen"]))
+        return {**facts, "config": config.name}
+
+
+def seen(trials: Sequence[Any], _size: object) -> list[Any]:
+    return [{"ok": True, "seen": [redis for _config, redis in trials]} for _ in trials]
+
+
+@pytest.mark.parametrize(
+    ("at_once", "found"), [(False, [None]), (True, ["spare", None])]
+)
+def test_idle_clusters_are_measured_beside_each_other_and_others_in_turns(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at_once: bool, found: list[Any]
+) -> None:
+    machine = Machine(monkeypatch, tmp_path / "out")
+    monkeypatch.setitem(KINDS, "idle", Kind(seen, 30, "Cost", at_once=at_once))
+    names = ["ours-redis-pg", "ours-orm-pg"]
+    machine.bench.measure("idle", choose(names, {}))
+    assert machine.lines == [(name, run, found) for run in (0, 1) for name in names]
+
+
+def test_reader_of_a_list_may_stop() -> None:
+    command = [sys.executable, "-m", "benchmarks", "list"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 # --------------------------------------------------------------------------- growth
