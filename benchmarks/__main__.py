@@ -29,6 +29,7 @@ from benchmarks.report import STRAY, tables
 from tests.environment import SetUpFailed
 from tests.servers import ServerFailed
 
+ALL: Final = "all"
 MOST: Final = 100_000
 DEFAULT_GROWTH: Final = ("ours-redis-pg", "ours-orm-pg")
 
@@ -88,7 +89,7 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
 
 
 def add_growth(command: argparse.ArgumentParser) -> None:
-    command.add_argument("story", choices=[*STORIES])
+    command.add_argument("story", choices=[*STORIES, ALL])
     command.add_argument("names", nargs="*", default=DEFAULT_GROWTH, metavar="NAME")
     command.set_defaults(do=grow)
     add_run_options(command)
@@ -159,7 +160,8 @@ def grow(options: argparse.Namespace) -> int:
         raise UnknownName(f"{', '.join(others)}: growth is of ours and django-q2.")
     with Ground(options.folder) as ground:
         bench = bench_of(options, ground, {config.environment for config in configs})
-        bench.grow(options.story, configs)
+        for story in STORIES if options.story == ALL else [options.story]:
+            bench.grow(story, configs)
     return 0
 
 

@@ -10,6 +10,7 @@ from benchmarks.records import Record, of_kind
 from benchmarks.report import (
     NOTHING,
     STRAY,
+    UNITS,
     Figure,
     Runs,
     Table,
@@ -46,16 +47,19 @@ def curves_of(
 
 
 def curve_rows(story: Story, curves: Sequence[Curve]) -> list[list[str]]:
-    rows = [
-        [story.x_label, "Configuration", story.y_label, "range", "runs", "left out"]
-    ]
+    more = [UNITS[name].title for name in story.more]
+    head = [story.x_label, "Configuration", story.y_label, "range"]
+    rows = [[*head, *more, "runs", "left out"]]
     for curve in curves:
         for x, runs in curve.places:
             figure = runs.figure(story.y)
-            facts = [shown(figure, story.y), NOTHING, NOTHING]
-            if figure is not None:
-                facts[1:] = span(figure, story.y), str(figure.runs)
-            rows.append([f"{x:,g}", curve.series, *facts, runs.left_out])
+            facts = [
+                shown(figure, story.y),
+                span(figure, story.y) if figure else NOTHING,
+            ]
+            facts += [shown(runs.figure(name), name) for name in story.more]
+            count = str(figure.runs) if figure else NOTHING
+            rows.append([f"{x:,.0f}", curve.series, *facts, count, runs.left_out])
     return rows
 
 

@@ -23,6 +23,11 @@ TRANSFER: Final = 200_000_000
 LONG: Final = 5.0
 """Seconds that the long task takes."""
 
+AHEAD: Final = 4
+"""So many times the tasks that are measured are each its own: a cluster goes on until it
+has stopped, and a copy that ran would fail the run.
+"""
+
 SLEEPING: Final = 0.1
 MANY: Final = 10_000
 NO_RECYCLING: Final = 1_000_000
@@ -81,7 +86,7 @@ def by_waiting(config: Config) -> Iterator[Point]:
 
 def first_of_many(trial: Trial, point: Point) -> Figures:
     """The rate of the first tasks; the others are left."""
-    fill_queue(trial, int(point.x))
+    fill_queue(trial, int(point.x), point.tasks)
     trial.start()
     trial.wait_for_first()
     before = trial.load()
@@ -98,12 +103,17 @@ def first_of_many(trial: Trial, point: Point) -> Figures:
     }
 
 
-def fill_queue(trial: Trial, count: int) -> None:
-    """By two producers: it is not what is measured."""
-    half = count // 2
-    parts = [(half, 0), (count - half, half)]
+def fill_queue(trial: Trial, count: int, tasks: int) -> None:
+    """By two producers: it is not what is measured. In a table, only as many tasks as may
+    be begun are signed; behind them wait rows that the database copies.
+    """
+    own = count if trial.config.uses_redis else min(count, AHEAD * tasks)
+    half = own // 2
+    parts = [(half, 0), (own - half, half)]
     with ThreadPoolExecutor(2) as crew:
         list(crew.map(lambda part: fill(trial, "waiting", *part), parts))
+    if count > own:
+        fill(trial, "copies", count - own)
 
 
 def fill(trial: Trial, what: str, *numbers: int) -> None:
@@ -247,6 +257,9 @@ class Story(NamedTuple):
     y_label: str
     points: Points
     measure: Measure
+    more: tuple[str, ...] = ()
+    """Figures beside it, for the table."""
+
     is_counted: bool = False
     """`--most` bounds it: how much there is to be filled in first."""
 
@@ -272,6 +285,7 @@ STORIES: Final[dict[str, Story]] = {
         "tasks/s",
         by_rows,
         among_rows,
+        more=("rows_after",),
         is_counted=True,
     ),
     "size": Story(
@@ -284,6 +298,7 @@ STORIES: Final[dict[str, Story]] = {
         "busy time of the workers / time",
         by_duration,
         efficiently,
+        more=("rate",),
     ),
     "mix": Story(
         "Short tasks beside one of five seconds",
@@ -292,6 +307,7 @@ STORIES: Final[dict[str, Story]] = {
         "longest wait beside an idle worker, ms",
         by_company,
         in_company,
+        more=("rate",),
     ),
     "async": Story(
         "Sleeping async tasks on one worker",
@@ -300,6 +316,7 @@ STORIES: Final[dict[str, Story]] = {
         "tasks/s",
         by_concurrency,
         at_once,
+        more=("at_once",),
     ),
 }
 

@@ -17,6 +17,7 @@ from benchmarks.report import COLUMNS, MORE_IS_BETTER, UNITS, Figure, Runs
 OURS: Final = "#0c4b33"
 OTHERS: Final = "#9aa5a0"
 DPI: Final = 110
+THOUSANDS: Final = "{x:,g}"
 
 
 def bars(kind: str, runs: dict[str, Runs], file: Path) -> None:
@@ -33,6 +34,7 @@ def bars(kind: str, runs: dict[str, Runs], file: Path) -> None:
         color=[OURS if name.startswith("ours") else OTHERS for name in names],
     )
     axes.margins(y=0.01)
+    axes.xaxis.set_major_formatter(THOUSANDS)
     axes.set_xlabel(UNITS[figure].title)
     axes.set_title(KINDS[kind].title)
     save(drawing, file)
@@ -53,7 +55,11 @@ def growth(story: Story, curves: Sequence[Curve], file: Path) -> None:
         )
     # From zero tasks or milliseconds on, but with room for millions.
     axes.set_xscale("symlog", linthresh=1)
-    axes.set_ylim(bottom=0)
+    places = sorted({x for curve in curves for x, _runs in curve.places})
+    axes.set_xticks(places, [f"{x:,.0f}" for x in places])
+    axes.minorticks_off()
+    axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
+    axes.yaxis.set_major_formatter(THOUSANDS)
     axes.set_xlabel(story.x_label)
     axes.set_ylabel(story.y_label)
     axes.set_title(story.title)

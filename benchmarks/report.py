@@ -166,6 +166,8 @@ UNITS: Final = {
     "transactions": Unit("PostgreSQL transactions/s", 1),
     "efficiency": Unit("efficiency", 3),
     "idle_wait_ms": Unit("longest wait ms", 2),
+    "at_once": Unit("at once", 0),
+    "rows_after": Unit("rows after", 0),
 }
 
 COLUMNS: Final = {

@@ -1,14 +1,15 @@
-"""The filler: `python -m benchmarks.site.fill waiting|rows COUNT [FIRST]`.
+"""The filler: `python -m benchmarks.site.fill waiting|copies|rows COUNT [FIRST]`.
 
 Waiting tasks are packages that the release signs itself, with a number each, put where
 its clusters look for them: by its bulk call, or else by the thousand in one round trip.
-Rows are copies, made by the database, of one result that the models have saved.
+Copies are rows that the database makes of the last one of a queue in a table, to wait
+behind it; rows, of one result that the models have saved.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
@@ -58,6 +59,14 @@ def fill_queue(count: int, first: int) -> None:
         put([(number, 2) for number in range(start, end)])
 
 
+def copy_waiting(count: int) -> None:
+    """Each with an id in its row, where rows have one; the database numbers them."""
+    from django_q.models import OrmQ
+
+    last = OrmQ.objects.latest("id").pk
+    copy(OrmQ, last, count, but="id", task_id=dialect().key)
+
+
 def put_packages(pairs: Sequence[tuple[int, int]]) -> None:
     """As a release without a bulk call would put them."""
     from django_q.brokers import get_broker
@@ -102,32 +111,41 @@ def fill_results(count: int) -> None:
         success=True,
         group="g0",
     )
-    copy(Task, one.pk, count - 1)
+    way = dialect()
+    changed = {"id": way.key, "group": f"'g' || (n % {GROUPS})"}
+    changed |= {name: way.later.format(name) for name in ("started", "stopped")}
+    copy(Task, one.pk, count - 1, **changed)
 
 
-def copy(model: Any, key: str, count: int) -> None:
-    """Rows like this one, but for what tells them apart."""
-    dialect = POSTGRESQL if connection.vendor == "postgresql" else SQLITE
+def dialect() -> Dialect:
+    return POSTGRESQL if connection.vendor == "postgresql" else SQLITE
+
+
+def copy(model: Any, key: Any, count: int, *, but: str = "", **changed: str) -> None:
+    """Rows like this one, with other values of the columns that are named, and none of
+    the one that the database fills in.
+    """
     quote = connection.ops.quote_name
-    changed = {"id": dialect.key, "group": f"'g' || (n % {GROUPS})"}
-    changed |= {name: dialect.later.format(name) for name in ("started", "stopped")}
-    names = [field.column for field in model._meta.concrete_fields]  # noqa: SLF001
-    columns = ", ".join(map(quote, names))
+    columns = [field.column for field in model._meta.concrete_fields]  # noqa: SLF001
+    names = [name for name in columns if name != but]
+    copied = ", ".join(map(quote, names))
     values = ", ".join(changed.get(name, quote(name)) for name in names)
     table = quote(model._meta.db_table)  # noqa: SLF001
     with connection.cursor() as cursor:
         # Without parameters, so that signs of percent are left alone.
         cursor.execute(
-            f"INSERT INTO {table} ({columns}) SELECT {values}"  # noqa: S608
-            f" FROM {table}, {dialect.numbers.format(count)} WHERE id = '{key}'"
+            f"INSERT INTO {table} ({copied}) SELECT {values}"  # noqa: S608
+            f" FROM {table}, {dialect().numbers.format(count)} WHERE id = '{key}'"
         )
         cursor.execute("ANALYZE")
 
 
 if __name__ == "__main__":
     django.setup()
-    what, count, *rest = sys.argv[1:]
-    if what == "rows":
-        fill_results(int(count))
-    else:
-        fill_queue(int(count), int(rest[0]))
+    what, *numbers = sys.argv[1:]
+    fillers: dict[str, Callable[..., None]] = {
+        "waiting": fill_queue,
+        "copies": copy_waiting,
+        "rows": fill_results,
+    }
+    fillers[what](*map(int, numbers))

@@ -329,6 +329,16 @@ def test_curves_have_a_place_for_each_point() -> None:
     assert rows[2] == ["2", "s", "30", "20 to 40", "2", report.NOTHING]
 
 
+def test_table_of_a_story_has_the_figures_beside_the_one_that_is_drawn() -> None:
+    facts: dict[str, Any] = {"kind": "growth", "story": "rows", "series": "s"}
+    rows = curve_rows(
+        STORIES["rows"],
+        curves_of("rows", [run("s", **facts, x=5_000_000, rate=9.0, rows_after=250)]),
+    )
+    assert rows[1][0] == "5,000,000"
+    assert cell([row[1:] for row in rows], "s", "rows after") == "250"
+
+
 # ---------------------------------------------------------------------------- pages
 
 
