@@ -121,7 +121,7 @@ def description(folder: Path) -> dict[str, str]:
         "memory": f"{memory:.0f} GiB",
         "system": f"{platform.system()} {platform.release()}",
         "file system": file_system(folder),
-        "python": platform.python_version(),
+        "python": f"Python {platform.python_version()}",
     }
 
 

@@ -41,14 +41,17 @@ def write(
 
 def tables_page(records: Sequence[Record], *, stray: float = STRAY) -> str:
     measured = [record for record in records if record["kind"] in KINDS]
-    parts = [table.text() for table in tables(measured, stray=stray)]
-    parts += [image(kind) for kind in KINDS if of_kind(measured, kind)]
+    plots = {KINDS[record["kind"]].title: image(record["kind"]) for record in measured}
+    parts = [
+        f"{table.page()}\n{plots.get(table.title, '')}"
+        for table in tables(measured, stray=stray)
+    ]
     return "\n".join([*parts, origin(measured)]) if parts else ""
 
 
 def growth_page(records: Sequence[Record], *, stray: float = STRAY) -> str:
     found = growth_tables(records, stray=stray)
-    parts = [f"{table.text()}\n{image(f'growth-{name}')}" for name, _, table in found]
+    parts = [f"{table.page()}\n{image(f'growth-{name}')}" for name, _, table in found]
     return "\n".join([*parts, origin(of_kind(records, "growth"))]) if parts else ""
 
 

@@ -155,7 +155,6 @@ UNITS: Final = {
     "worker_ms": Unit("worker CPU ms/task", 2),
     "server_ms": Unit("server CPU ms/task", 2),
     "start": Unit("start-up s", 2),
-    "seconds": Unit("s", 1),
     "p50": Unit("p50 ms", 2),
     "p95": Unit("p95 ms", 2),
     "p99": Unit("p99 ms", 2),
@@ -171,7 +170,7 @@ UNITS: Final = {
 }
 
 COLUMNS: Final = {
-    "drain": ("rate", "execution_rate", "worker_ms", "server_ms", "start", "seconds"),
+    "drain": ("rate", "execution_rate", "worker_ms", "server_ms"),
     "enqueue": ("rate",),
     "bulk": ("rate",),
     "latency": ("p50", "p95", "p99"),
@@ -248,8 +247,8 @@ def tables(records: Sequence[Record], *, stray: float = STRAY) -> Iterator[Table
         if of_kind(records, kind):
             yield Table(measured.title, kind_rows(kind, records, stray=stray))
     if records:
-        yield Table("Settings", setting_rows(records))
-        yield Table("Versions", version_rows(records))
+        yield Table("Settings", setting_rows(records), "names")
+        yield Table("Versions", version_rows(records), "names")
 
 
 class Table(NamedTuple):
@@ -257,6 +256,12 @@ class Table(NamedTuple):
 
     title: str
     rows: list[list[str]]
+    style: str = "figures"
+    """Of `docs/_static/tables.css`."""
 
-    def text(self) -> str:
-        return f"{self.title}\n{'~' * len(self.title)}\n\n{simple_table(self.rows)}"
+    def text(self, style: str = "") -> str:
+        head = f"{self.title}\n{'~' * len(self.title)}\n\n"
+        return f"{head}{style}{simple_table(self.rows)}"
+
+    def page(self) -> str:
+        return self.text(f".. rst-class:: {self.style}\n\n")

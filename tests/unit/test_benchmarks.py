@@ -348,7 +348,9 @@ def test_page_shows_every_table_that_has_figures() -> None:
     for said in ("Aims", KINDS["drain"].title, "Versions", "``work`` x 2", "20.00"):
         assert said in page
     assert KINDS["idle"].title not in page
-    assert "performance/drain.png" in page
+    assert page.index(KINDS["drain"].title) < page.index("performance/drain.png")
+    assert page.index("performance/drain.png") < page.index("Settings")
+    assert page.count(".. rst-class::") == len(list(report.tables(records)))
 
 
 def test_pages_without_lines_are_empty() -> None:
