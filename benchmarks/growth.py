@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -23,10 +22,8 @@ TRANSFER: Final = 200_000_000
 LONG: Final = 5.0
 """Seconds that the long task takes."""
 
-AHEAD: Final = 4
-"""So many times the tasks that are measured are each its own: a cluster goes on until it
-has stopped, and a copy that ran would fail the run.
-"""
+AHEAD: Final = 20_000
+"""So many more tasks than are measured can run: a cluster goes on until it has stopped."""
 
 SLEEPING: Final = 0.1
 MANY: Final = 10_000
@@ -104,16 +101,11 @@ def first_of_many(trial: Trial, point: Point) -> Figures:
 
 
 def fill_queue(trial: Trial, count: int, tasks: int) -> None:
-    """By two producers: it is not what is measured. In a table, only as many tasks as may
-    be begun are signed; behind them wait rows that the database copies.
-    """
-    own = count if trial.config.uses_redis else min(count, AHEAD * tasks)
-    half = own // 2
-    parts = [(half, 0), (own - half, half)]
-    with ThreadPoolExecutor(2) as crew:
-        list(crew.map(lambda part: fill(trial, "waiting", *part), parts))
-    if count > own:
-        fill(trial, "copies", count - own)
+    """It is not what is measured: only as many are signed as may be begun."""
+    signed = min(count, tasks + AHEAD)
+    fill(trial, "waiting", signed)
+    if count > signed:
+        fill(trial, "copies", count - signed)
 
 
 def fill(trial: Trial, what: str, *numbers: int) -> None:

@@ -1,13 +1,15 @@
-"""The filler: `python -m benchmarks.site.fill waiting|copies|rows COUNT [FIRST]`.
+"""The filler: `python -m benchmarks.site.fill waiting|copies|rows COUNT`.
 
 Waiting tasks are packages that the release signs itself, with a number each, put where
 its clusters look for them: by its bulk call, or else by the thousand in one round trip.
-Copies are rows that the database makes of the last one of a queue in a table, to wait
-behind it; rows, of one result that the models have saved.
+Copies wait behind them and are not to be begun: rows that the database makes of the last
+one, or packages of the same size that nobody has signed, put into Redis by the broker.
+Rows are copies, made by the database, of one result that the models have saved.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -18,8 +20,10 @@ import django
 from django.db import connection
 from django.utils import timezone
 
-CALL: Final = 1000
+from benchmarks.site.produce import chunks
+
 GROUPS: Final = 100
+DIGITS: Final = 12
 MARK: Final = "filled"
 """Name of rows that no task has left."""
 
@@ -50,21 +54,41 @@ SQLITE: Final = Dialect(
 )
 
 
-def fill_queue(count: int, first: int) -> None:
+def fill_queue(count: int) -> None:
     from benchmarks.site import with_djangoq
 
     put = getattr(with_djangoq, "bulk", put_packages)
-    for start in range(first, first + count, CALL):
-        end = min(start + CALL, first + count)
-        put([(number, 2) for number in range(start, end)])
+    for numbers in chunks(range(count)):
+        put([(number, 2) for number in numbers])
 
 
-def copy_waiting(count: int) -> None:
-    """Each with an id in its row, where rows have one; the database numbers them."""
+def put_copies(count: int) -> None:
+    from django_q.brokers import get_broker
     from django_q.models import OrmQ
 
-    last = OrmQ.objects.latest("id").pk
-    copy(OrmQ, last, count, but="id", task_id=dialect().key)
+    broker = get_broker()
+    if type(broker).__name__ == "Redis":
+        put_unsigned(broker, count)
+    else:
+        # The database numbers them, and each has an id where rows have one.
+        last = OrmQ.objects.latest("id").pk
+        copy(OrmQ, last, count, but="id", task_id=dialect().key)
+
+
+def put_unsigned(broker: Any, count: int) -> None:
+    """With all that the broker notes of a package."""
+    from django_q.signing import SignedPackage
+
+    package = SignedPackage.dumps(task(0, 2))[:-DIGITS]
+    for numbers in chunks(range(count)):
+        packages = [f"{package}{number:0{DIGITS}x}" for number in numbers]
+        if not hasattr(broker, "enqueue_many"):
+            broker.connection.rpush(broker.list_key, *packages)
+            continue
+        base = importlib.import_module("django_q.brokers.base")
+        ids = [f"{number:032x}" for number in numbers]
+        queues = [broker.short_key] * len(ids)
+        broker.enqueue_many([*map(base.Consignment, packages, queues, ids)])
 
 
 def put_packages(pairs: Sequence[tuple[int, int]]) -> None:
@@ -142,10 +166,10 @@ def copy(model: Any, key: Any, count: int, *, but: str = "", **changed: str) -> 
 
 if __name__ == "__main__":
     django.setup()
-    what, *numbers = sys.argv[1:]
+    what, count = sys.argv[1:]
     fillers: dict[str, Callable[..., None]] = {
         "waiting": fill_queue,
-        "copies": copy_waiting,
+        "copies": put_copies,
         "rows": fill_results,
     }
-    fillers[what](*map(int, numbers))
+    fillers[what](int(count))
