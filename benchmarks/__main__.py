@@ -72,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("names", nargs="*", metavar="NAME")
         command.set_defaults(do=measure, kind=kind)
         add_run_options(command)
+        add_scale(command)
     add_growth(commands.add_parser("growth", help="a figure while one thing grows"))
     add_everything(commands.add_parser("all", help="every aim of every kind"))
     add_report(commands.add_parser("report", help="tables and plots of results"))
@@ -80,12 +81,19 @@ def parser() -> argparse.ArgumentParser:
 
 def add_run_options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    command.set_defaults(most=MOST)
+    command.set_defaults(most=MOST, scale=1.0)
     add("--runs", type=int, default=3, help="of each, in turns; default: 3")
     add("--size", type=int, help="tasks, calls or seconds of a run")
     add("--quiet", type=float, metavar="N", help="wait for a machine so quiet")
     add("--out", type=Path, default=Path("results.jsonl"), help="lines are added")
     add("--folder", type=Path, metavar="DIR", help="where the servers keep their data")
+
+
+def add_scale(command: argparse.ArgumentParser) -> None:
+    help_text = "so many times the tasks or calls that are usual"
+    command.add_argument(
+        "--scale", type=float, default=1.0, metavar="N", help=help_text
+    )
 
 
 def add_growth(command: argparse.ArgumentParser) -> None:
@@ -100,6 +108,7 @@ def add_growth(command: argparse.ArgumentParser) -> None:
 def add_everything(command: argparse.ArgumentParser) -> None:
     command.set_defaults(do=measure_all)
     add_run_options(command)
+    add_scale(command)
 
 
 def add_report(command: argparse.ArgumentParser) -> None:
@@ -171,6 +180,7 @@ def bench_of(options: argparse.Namespace, ground: Ground, names: set[str]) -> Be
     plan = Plan(
         runs=options.runs,
         size=options.size,
+        scale=options.scale,
         most=options.most,
         quiet=options.quiet,
     )

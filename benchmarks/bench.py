@@ -29,6 +29,9 @@ class Plan:
     size: int | None = None
     """Tasks, calls or seconds, instead of what the measure says."""
 
+    scale: float = 1.0
+    """Of what the measure says; half a minute of idleness stays what it is."""
+
     most: int = 100_000
     """Tasks or rows that are filled in for a point of a growth story."""
 
@@ -51,9 +54,11 @@ class Bench:
         """Rounds outermost, so that a slow minute of the machine meets all of them."""
         measure, size, _title, at_once = KINDS[kind]
         parts = [configs] if at_once else [[config] for config in configs]
+        scale = 1.0 if at_once else self.plan.scale
         for number in range(self.plan.runs):
             for part in parts:
-                count = self.plan.size or size or part[0].tasks
+                usual = round((size or part[0].tasks) * scale)
+                count = self.plan.size or max(1, usual)
                 self._run(part, {"kind": kind, "run": number}, measure, count)
 
     def grow(self, name: str, configs: Sequence[Config]) -> None:

@@ -236,7 +236,8 @@ class Machine:
         monkeypatch.setattr(bench, "Trial", self.trial)
         monkeypatch.setattr(bench, "Book", lambda *_: self)
         self.lines: list[Any] = []
-        self.bench = bench.Bench(self, self, out, bench.Plan(runs=2))  # type: ignore[arg-type]
+        plan = bench.Plan(runs=2, scale=0.5)
+        self.bench = bench.Bench(self, self, out, plan)  # type: ignore[arg-type]
 
     def trial(self, _ground: object, _places: object, *told: object) -> Any:
         return nullcontext(told)
@@ -264,6 +265,22 @@ def test_idle_clusters_are_measured_beside_each_other_and_others_in_turns(
     names = ["ours-redis-pg", "ours-orm-pg"]
     machine.bench.measure("idle", choose(names, {}))
     assert machine.lines == [(name, run, found) for run in (0, 1) for name in names]
+
+
+@pytest.mark.parametrize(("at_once", "size"), [(False, 15), (True, 30)])
+def test_scale_changes_how_much_is_done_but_not_how_long_nothing_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at_once: bool, size: int
+) -> None:
+    sizes: list[int] = []
+
+    def sized(trials: Sequence[Any], size: int) -> list[Any]:
+        sizes.append(size)
+        return seen(trials, size)
+
+    machine = Machine(monkeypatch, tmp_path / "out")
+    monkeypatch.setitem(KINDS, "idle", Kind(sized, 30, "Cost", at_once=at_once))
+    machine.bench.measure("idle", choose(["ours-orm-pg"], {}))
+    assert sizes == [size] * 2
 
 
 def test_reader_of_a_list_may_stop() -> None:
