@@ -18,13 +18,13 @@ from django_q.brokers.redis_call import Call
 from django_q.brokers.redis_cautions import cautions
 from django_q.brokers.redis_client import at_home, connect, plain_words, version_of
 from django_q.brokers.redis_cluster import is_cluster
+from django_q.brokers.redis_finding import CANCEL, PEEK
 from django_q.brokers.redis_keys import escaped, key_of, queue_of
 from django_q.brokers.redis_looks import Looks
 from django_q.brokers.redis_lua import Script
 from django_q.brokers.redis_rights import require_rights
 from django_q.brokers.redis_scripts import (
     ACKNOWLEDGE,
-    CANCEL,
     ENQUEUE,
     FETCH,
     HELD,
@@ -32,7 +32,6 @@ from django_q.brokers.redis_scripts import (
     MARK_STARTED,
     NEXT_DUE,
     PAUSE,
-    PEEK,
     PURGE,
     REDELIVER,
     RELEASE,

@@ -37,7 +37,7 @@ from redis.exceptions import NoScriptError
 
 from django_q.brokers.redis_talk import ask, converse
 
-COMMON: Final = """
+QUEUE: Final = """
 local ready = KEYS[1]
 local base = string.gsub(ready, ':q$', '')
 local head, ranked, later = base .. ':head', base .. ':ranked', base .. ':later'
@@ -45,15 +45,30 @@ local clusters, deliveries = base .. ':clusters', base .. ':deliveries'
 local places, paused, bell = base .. ':places', base .. ':paused', base .. ':bell'
 local sent = base .. ':sent'
 
--- Of each priority as many scores as whole numbers allow; the list stands amid those of 0.
-local SPAN = 2 ^ 44
-local BEFORE_LIST, BEHIND_LIST = '(' .. 2 ^ 43, '+inf'
-
 -- While the slot of the queue is on its way to another node of a Redis Cluster, a key that
 -- is nowhere is refused, and with it the script, before it has done anything.
 redis.call('LLEN', base .. ':nowhere')
 
 local function held(cluster) return base .. ':held:' .. cluster end
+
+-- What many packages need is done for so many in one command. Not for more: what they hold
+-- is in the server's memory for the second time meanwhile.
+local PORTION = 16
+
+local function id_of(text)
+  return string.match(text, '^%d+ %d+ %d+ %d+ ([^\\t\\n]*)')
+end
+"""
+
+COMMON: Final = (
+    QUEUE
+    + """
+-- Of each priority as many scores as whole numbers allow; the list stands amid those of 0.
+local SPAN = 2 ^ 44
+local BEFORE_LIST, BEHIND_LIST = '(' .. 2 ^ 43, '+inf'
+
+-- What is known of a package that somebody else pushed.
+local UNKNOWN = '0 0 0 0 '
 
 -- Where the version before this one put what had woken a cluster.
 local function move(cluster) return base .. ':move:' .. cluster end
@@ -109,10 +124,6 @@ local function new(id, package, priority)
     deliveries = 0, starts = 0, attempts = 0, rescues = 0, id = id,
     priority = priority, is_ranked = false, package = package,
   }
-end
-
-local function id_of(text)
-  return string.match(text, '^%d+ %d+ %d+ %d+ ([^\\t\\n]*)')
 end
 
 -- In sorted sets a slip has a word before it that makes it unique.
@@ -208,17 +219,24 @@ local function push(slip, is_first, is_new)
   end
 end
 
+-- The first line of several, and the others, if there are any.
+local function parted(lines)
+  local stop = string.find(lines, '\\n', 1, true)
+  if not stop then return lines end
+  return string.sub(lines, 1, stop - 1), string.sub(lines, stop + 1)
+end
+
 local function recall(package)
   local digest = redis.sha1hex(package)
   local lines = redis.call('HGET', deliveries, digest)
-  if not lines then return '0 0 0 0 ' end
-  local stop = string.find(lines, '\\n', 1, true)
-  if stop then
-    redis.call('HSET', deliveries, digest, string.sub(lines, stop + 1))
-    return string.sub(lines, 1, stop - 1)
+  if not lines then return UNKNOWN end
+  local line, rest = parted(lines)
+  if rest then
+    redis.call('HSET', deliveries, digest, rest)
+  else
+    redis.call('HDEL', deliveries, digest)
   end
-  redis.call('HDEL', deliveries, digest)
-  return lines
+  return line
 end
 
 local function pull(package)
@@ -331,14 +349,15 @@ local function free(cluster, rescues)
   return freed
 end
 """
+)
 
 
 class Script:
     """A script that a server has read already, or is given then."""
 
-    def __init__(self, body: str, *, shortcut: str = "") -> None:
-        # Each run makes all functions anew: what ends before them is much faster.
-        self.text = shortcut + COMMON + body
+    def __init__(self, body: str, *, shortcut: str = "", common: str = COMMON) -> None:
+        # Each run makes all functions anew: what does without them is much faster.
+        self.text = shortcut + common + body
 
     @cached_property
     def digest(self) -> str:

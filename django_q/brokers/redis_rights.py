@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from django_q.brokers import redis_scripts
+from django_q.brokers import redis_finding, redis_scripts
 from django_q.brokers.redis_lua import Script
 from django_q.exceptions import BrokerError
 
@@ -72,4 +72,5 @@ def needed() -> list[str]:
 
 
 def _scripts() -> list[Script]:
-    return [each for each in vars(redis_scripts).values() if isinstance(each, Script)]
+    named = vars(redis_scripts) | vars(redis_finding)
+    return [each for each in named.values() if isinstance(each, Script)]

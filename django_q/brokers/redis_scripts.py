@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from django_q.brokers.redis_lua import Script
+from django_q.brokers.redis_lua import QUEUE, Script
 
 ENQUEUE: Final = Script(
     shortcut="""
@@ -65,10 +65,15 @@ local function give(name, text)
   taken[#taken + 1] = text
 end
 
--- The deliveries stand first in a slip.
+-- The deliveries stand first in a slip; mostly, this is the first one.
+local function delivered(text)
+  if string.sub(text, 1, 2) == '0 ' then return '1' .. string.sub(text, 2) end
+  local stop = string.find(text, ' ', 1, true)
+  return string.sub(text, 1, stop - 1) + 1 .. string.sub(text, stop)
+end
+
 local function hand_out(text)
-  local name, stop = receipt(), string.find(text, ' ', 1, true)
-  text = string.sub(text, 1, stop - 1) + 1 .. string.sub(text, stop)
+  local name = receipt()
   redis.call('HSET', mine, name, text)
   give(name, text)
 end
@@ -82,9 +87,42 @@ local function take_ranked(limit)
     for _, text in ipairs(texts) do
       if not wants_more() then return end
       redis.call('ZREM', ranked, text)
-      hand_out(without_mark(text))
+      hand_out(delivered(without_mark(text)))
     end
   end
+end
+
+-- What is known of these packages: by digest, all lines of each.
+local function known_of(digests)
+  local found = redis.call('HMGET', deliveries, unpack(digests))
+  local known = {}
+  for i, digest in ipairs(digests) do known[digest] = found[i] or nil end
+  return known
+end
+
+local function forget(digests, known)
+  redis.call('HDEL', deliveries, unpack(digests))
+  for digest, rest in pairs(known) do redis.call('HSET', deliveries, digest, rest) end
+end
+
+-- A portion of the list; gives whether there was any. It is held before it is removed: a
+-- script that is stopped between has it twice rather than not at all.
+local function take_listed()
+  local last = math.min(PORTION, count - #taken / 2) - 1
+  local packages, digests = redis.call('LRANGE', ready, 0, last), {}
+  if #packages == 0 then return false end
+  for i, package in ipairs(packages) do digests[i] = redis.sha1hex(package) end
+  local known, used, fields = known_of(digests), {}, #taken
+  for i, package in ipairs(packages) do
+    if not wants_more() then break end
+    local line, rest = parted(known[digests[i]] or UNKNOWN)
+    used[i], known[digests[i]] = digests[i], rest
+    give(receipt(), delivered(line) .. '\\n' .. package)
+  end
+  redis.call('HSET', mine, unpack(taken, fields + 1))
+  forget(used, known)
+  redis.call('LTRIM', ready, #used, -1)
+  return true
 end
 
 -- Asked again because the answer was lost: here it is once more.
@@ -104,11 +142,7 @@ if is_paused() then return false end
 settle()
 promote()
 take_ranked(BEFORE_LIST)
-while wants_more() do
-  local package = redis.call('LPOP', ready)
-  if not package then break end
-  hand_out(recall(package) .. '\\n' .. package)
-end
+while wants_more() and take_listed() do end
 take_ranked(BEHIND_LIST)
 ring()
 if #taken > 0 and ARGV[6] == '1' then lease(cluster, length) end
@@ -127,19 +161,27 @@ end
 return ours
 """)
 
-ACKNOWLEDGE: Final = Script("""
+ACKNOWLEDGE: Final = Script(
+    common=QUEUE,
+    body="""
 -- ARGV: cluster, receipts.
 local mine, ours = held(ARGV[1]), {}
-for i = 2, #ARGV do
-  local text = redis.call('HGET', mine, ARGV[i])
-  if text then
-    redis.call('HDEL', mine, ARGV[i])
-    redis.call('HDEL', places, id_of(text))
-    ours[#ours + 1] = ARGV[i]
+for i = 2, #ARGV, PORTION do
+  local some = {unpack(ARGV, i, math.min(i + PORTION - 1, #ARGV))}
+  local ids = {}
+  for k, text in ipairs(redis.call('HMGET', mine, unpack(some))) do
+    if text then
+      ids[#ids + 1], ours[#ours + 1] = id_of(text), some[k]
+    end
+  end
+  if #ids > 0 then
+    redis.call('HDEL', mine, unpack(some))
+    redis.call('HDEL', places, unpack(ids))
   end
 end
 return ours
-""")
+""",
+)
 
 RELEASE: Final = Script("""
 -- ARGV: cluster, token, delay, '1' if an attempt failed, receipts.
@@ -251,115 +293,6 @@ for _, cluster in ipairs(redis.call('ZRANGE', clusters, 0, -1)) do
 end
 redis.call('ZREMRANGEBYSCORE', clusters, '-inf', now())
 redis.call('DEL', ready, head, ranked, later, deliveries, places, bell, sent)
-""")
-
-CANCEL: Final = Script("""
--- ARGV: task id, how many packages at the end of the list were looked at.
--- Gives 1: it is cancelled; 0: it does not wait; else the next number of packages, negative.
-local id, seen, most = ARGV[1], tonumber(ARGV[2]), 1000
-local place = redis.call('HGET', places, id) or ''
-local digest, came = string.match(place, '^(%x+) (%d+)$')
-
-local function lines()
-  return string.gmatch(redis.call('HGET', deliveries, digest) or '', '[^\\n]+')
-end
-
-local function drop(key, package, from_tail)
-  local kept = {}
-  for line in lines() do
-    if id_of(line) ~= id then kept[#kept + 1] = line end
-  end
-  redis.call('HDEL', deliveries, digest)
-  if #kept > 0 then
-    redis.call('HSET', deliveries, digest, table.concat(kept, '\\n'))
-  end
-  redis.call('HDEL', places, id)
-  if package then redis.call('LREM', key, from_tail and -1 or 1, package) end
-  ring()
-  return package and 1 or 0
-end
-
-local function find(key, first, last)
-  local packages = redis.call('LRANGE', key, first, last)
-  for i = #packages, 1, -1 do
-    if redis.sha1hex(packages[i]) == digest then return packages[i] end
-  end
-end
-
--- When the package at this place of the list came, or else one soon behind it.
-local function came_at(index)
-  for i = index, index + 9 do
-    local package = redis.call('LINDEX', ready, i) or ''
-    local line = redis.call('HGET', deliveries, redis.sha1hex(package))
-    local where = line and redis.call('HGET', places, id_of(line)) or ''
-    local moment = string.match(where, '^%x+ (%d+)$')
-    if moment then return tonumber(moment) end
-  end
-end
-
--- Where in the list those begin that came when this one did, or a little before.
-local function guess()
-  local low, high = 0, redis.call('LLEN', ready)
-  while high - low > most do
-    local middle = math.floor((low + high) / 2)
-    local moment = came_at(middle)
-    if not moment then return low end
-    if moment < tonumber(came) then low = middle else high = middle end
-  end
-  return low
-end
-
-if not digest then
-  local set, score = string.match(place, '^(%l+) (.+)$')
-  local texts = set and redis.call('ZRANGEBYSCORE', base .. ':' .. set, score, score)
-  for _, text in ipairs(texts or {}) do
-    if id_of(without_mark(text)) == id then
-      redis.call('ZREM', base .. ':' .. set, text)
-      redis.call('HDEL', places, id)
-      return 1
-    end
-  end
-  return 0
-end
-
-local is_there = false
-for line in lines() do is_there = is_there or id_of(line) == id end
-if not is_there then return 0 end
-local length = redis.call('LLEN', ready)
-if seen == most then
-  -- It is none of the last ones, which are cheaper to look at.
-  local first = guess()
-  local package = find(ready, first, first + 3 * most)
-  if package then return drop(ready, package, first > length / 2) end
-end
-local package = find(ready, -seen - most, -seen - 1)
-if package then return drop(ready, package, seen < length / 2) end
-if seen + most < length then return -seen - most end
-return drop(head, find(head, 0, -1))
-""")
-
-PEEK: Final = Script("""
--- ARGV: count. Gives what fetching would, next first.
-local count, packages = tonumber(ARGV[1]), {}
-
-local function see(low, high)
-  for _, text in ipairs(redis.call(
-    'ZRANGEBYSCORE', ranked, low, high, 'LIMIT', 0, count - #packages
-  )) do packages[#packages + 1] = read(without_mark(text)).package end
-end
-
-settle()
-promote()
-see('-inf', BEFORE_LIST)
-if #packages < count then
-  local last = count - #packages - 1
-  for _, package in ipairs(redis.call('LRANGE', ready, 0, last)) do
-    packages[#packages + 1] = package
-  end
-end
-see(string.sub(BEFORE_LIST, 2), BEHIND_LIST)
-ring()
-return packages
 """)
 
 PAUSE: Final = Script("""

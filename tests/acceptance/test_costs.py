@@ -142,6 +142,22 @@ def test_commands_of_tasks_that_are_queued_in_bulk(redis: RedisServer) -> None:
     at_most(3010, counted, MANY, "commands")
 
 
+def test_commands_of_tasks_that_are_fetched_and_acknowledged(
+    redis: RedisServer,
+) -> None:
+    async_bulk(ADD, ((number,) for number in range(MANY)))
+    broker = get_broker()
+    broker.enlist("cluster", 60)
+    with commands(redis) as counted:
+        taken = broker.dequeue(MANY) or []
+    assert counted["evalsha"] == 1
+    at_most(350, counted, MANY, "commands")
+    with commands(redis) as counted:
+        broker.acknowledge_many([str(delivery.receipt) for delivery in taken])
+    assert counted["evalsha"] == 1
+    at_most(200, counted, MANY, "commands")
+
+
 @pytest.mark.parametrize(("place", "bound"), [("database", 88_000), ("redis", 82_000)])
 def test_calls_of_a_task_that_is_queued(
     request: pytest.FixtureRequest, place: str, bound: int

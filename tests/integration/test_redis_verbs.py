@@ -16,9 +16,10 @@ import pytest
 from redis import Redis as Client
 
 from django_q.brokers import Consignment
+from django_q.brokers.loads import LARGEST_LOAD
 from django_q.brokers.redis_broker import Redis
+from django_q.brokers.redis_finding import CANCEL
 from django_q.brokers.redis_keys import beside
-from django_q.brokers.redis_scripts import CANCEL
 from django_q.exceptions import BrokerError, BrokerUnavailable
 from tests.servers import RedisServer
 from tests.waiting import wait_until
@@ -677,3 +678,55 @@ def test_slot_that_could_not_be_queued_is_not_taken_for_queued(
 def test_delay_below_zero_is_none(broker: Redis) -> None:
     broker.enqueue("now", delay=-5, priority=3)
     assert next_ones(broker) == ["now"]
+
+
+# -- many at once
+
+
+PORTIONS = 40
+"""Packages that no script moves in one command."""
+
+
+def test_same_bytes_under_many_ids_keep_their_ids_and_counts_apart(
+    broker: Redis, client: Any
+) -> None:
+    for number in range(PORTIONS):
+        broker.enqueue("same", task_id=f"a{number}")
+        broker.enqueue(f"other {number}", task_id=f"b{number}")
+    first = broker.dequeue(PORTIONS)
+    assert [d.deliveries for d in first] == [1] * PORTIONS
+    broker.release([str(delivery.receipt) for delivery in first[:7]])
+    again = broker.dequeue(2 * PORTIONS)
+    assert [d.deliveries for d in again] == [2] * 7 + [1] * PORTIONS
+    packages = [delivery.package for delivery in (*first[7:], *again)]
+    others = [f"other {number}" for number in range(PORTIONS)]
+    assert sorted(packages) == sorted([*others, *["same"] * PORTIONS])
+    assert not client.exists(beside(broker.list_key, "deliveries"))
+    receipts = [str(delivery.receipt) for delivery in (*first[7:], *again)]
+    assert broker.acknowledge_many(receipts) == set(receipts)
+    assert not client.exists(beside(broker.list_key, "places"))
+
+
+def test_what_does_not_fit_any_more_keeps_its_place_and_its_counts(
+    broker: Redis,
+) -> None:
+    large = "x" * (LARGEST_LOAD // 2 + 1)
+    broker.enqueue("small", task_id="a")
+    for number in range(4):
+        broker.enqueue(large, task_id=f"b{number}")
+    broker.enqueue("last", task_id="c")
+    taken = [broker.dequeue(PORTIONS) for _ in range(3)]
+    assert [len(some) for some in taken] == [3, 2, 1]
+    assert all(d.deliveries == 1 for some in taken for d in some)
+    assert broker.queue_size() == 0
+    assert broker.lock_size() == 6
+
+
+def test_acknowledging_many_says_which_were_ours(broker: Redis) -> None:
+    for number in range(PORTIONS):
+        broker.enqueue(f"{number}", task_id=f"a{number}")
+    ours = [str(delivery.receipt) for delivery in broker.dequeue(PORTIONS)]
+    mixed = [each for one in ours[1:] for each in (one, f"not {one}", one)]
+    assert broker.acknowledge_many(mixed) == set(ours[1:])
+    assert broker.acknowledge_many(ours) == {ours[0]}
+    assert broker.lock_size() == 0
