@@ -8,19 +8,51 @@ from django_q.brokers.redis_lua import QUEUE, Script
 
 ENQUEUE: Final = Script(
     shortcut="""
--- A single task without delay and priority, as most are: if its id and its package are new,
--- this is all that there is to do. If not, what was done is done once more below.
+-- Tasks without delay and priority, as most are: if their ids and packages are new, this is
+-- all that there is to do. If not, what was done is done once more below.
+local base = string.gsub(KEYS[1], ':q$', '')
+local places, deliveries = base .. ':places', base .. ':deliveries'
+redis.call('LLEN', base .. ':nowhere')
+local time = redis.call('TIME')
+local stamp = string.format(' %.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+
 if #ARGV == 4 and ARGV[2] ~= '' and ARGV[3] == '' then
   local id, package = ARGV[2], ARGV[4]
-  local base = string.gsub(KEYS[1], ':q$', '')
-  redis.call('LLEN', base .. ':nowhere')
-  local time, digest = redis.call('TIME'), redis.sha1hex(package)
-  local stamp = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-  if redis.call('HSETNX', base .. ':places', id, digest .. ' ' .. stamp) == 1
-    and redis.call('HSETNX', base .. ':deliveries', digest, '0 0 0 0 ' .. id) == 1
+  local digest = redis.sha1hex(package)
+  if redis.call('HSETNX', places, id, digest .. stamp) == 1
+    and redis.call('HSETNX', deliveries, digest, '0 0 0 0 ' .. id) == 1
   then
     return redis.call('RPUSH', KEYS[1], package)
   end
+end
+
+local function any(key, names)
+  for _, value in ipairs(redis.call('HMGET', key, unpack(names))) do
+    if value then return true end
+  end
+end
+
+-- Many: as many as stand on the stack of Lua twice. Gives nothing if one of them is not new.
+local function queued_together()
+  local ids, digests, packages, is_in, slips, seen = {}, {}, {}, {}, {}, {}
+  for i = 2, #ARGV, 3 do
+    local id, digest = ARGV[i], redis.sha1hex(ARGV[i + 2])
+    if id == '' or ARGV[i + 1] ~= '' or seen[id] or seen[' ' .. digest] then return end
+    seen[id], seen[' ' .. digest] = true, true
+    ids[#ids + 1] = id
+    digests[#ids], packages[#ids] = digest, ARGV[i + 2]
+    is_in[2 * #ids - 1], is_in[2 * #ids] = id, digest .. stamp
+    slips[2 * #ids - 1], slips[2 * #ids] = digest, '0 0 0 0 ' .. id
+  end
+  if any(places, ids) or any(deliveries, digests) then return end
+  redis.call('HSET', places, unpack(is_in))
+  redis.call('HSET', deliveries, unpack(slips))
+  return redis.call('RPUSH', KEYS[1], unpack(packages))
+end
+
+if #ARGV > 4 and #ARGV <= 3001 then
+  local length = queued_together()
+  if length then return length end
 end
 """,
     body="""

@@ -139,7 +139,7 @@ def test_commands_of_tasks_that_are_queued_in_bulk(redis: RedisServer) -> None:
     with commands(redis) as counted:
         async_bulk(ADD, ((number,) for number in range(MANY)))
     assert counted["evalsha"] == 1
-    at_most(3010, counted, MANY, "commands")
+    at_most(12, counted, MANY, "commands")
 
 
 def test_commands_of_tasks_that_are_fetched_and_acknowledged(

@@ -16,7 +16,7 @@ import pytest
 from redis import Redis as Client
 
 from django_q.brokers import Consignment
-from django_q.brokers.loads import LARGEST_LOAD
+from django_q.brokers.loads import LARGEST_LOAD, MOST_AT_ONCE
 from django_q.brokers.redis_broker import Redis
 from django_q.brokers.redis_finding import CANCEL
 from django_q.brokers.redis_keys import beside
@@ -730,3 +730,41 @@ def test_acknowledging_many_says_which_were_ours(broker: Redis) -> None:
     assert broker.acknowledge_many(mixed) == set(ours[1:])
     assert broker.acknowledge_many(ours) == {ours[0]}
     assert broker.lock_size() == 0
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [("a1", "again")],
+        [("b1", "known id"), ("known", "known id")],
+        [("b1", "same"), ("b2", "same")],
+        [("b1", "known bytes")],
+        [("", "no id")],
+        [],
+    ],
+)
+def test_load_has_each_id_once_and_all_packages_in_their_order(
+    broker: Redis, client: Any, others: list[tuple[str, str]]
+) -> None:
+    broker.enqueue("known bytes", task_id="known")
+    new = [(f"a{n}", f"{n}") for n in range(MOST_AT_ONCE - len(others))]
+    load = [
+        Consignment(package, broker.short_key, name) for name, package in new + others
+    ]
+    broker.enqueue_many(load)
+    expected = ["known bytes", *(package for _, package in new)]
+    expected += [p for name, p in others if name not in {"a1", "known"}]
+    taken = broker.dequeue(2 * MOST_AT_ONCE)
+    assert [delivery.package for delivery in taken] == expected
+    assert broker.acknowledge_many([str(d.receipt) for d in taken])
+    assert client.keys(f"{broker.list_key.removesuffix(':q')}*") == [
+        beside(broker.list_key, "clusters").encode()
+    ]
+
+
+def test_tasks_of_a_load_can_be_cancelled(broker: Redis) -> None:
+    load = [Consignment(f"{n}", broker.short_key, f"a{n}") for n in range(PORTIONS)]
+    broker.enqueue_many(load)
+    assert all(broker.cancel(f"a{n}") for n in range(PORTIONS - 1))
+    assert not broker.cancel("a0")
+    assert [delivery.package for delivery in broker.dequeue(5)] == [f"{PORTIONS - 1}"]
