@@ -43,6 +43,7 @@ from django_q.brokers.redis_scripts import (
 from django_q.brokers.redis_slips import (
     deliver,
     deliveries,
+    fetched,
     new_token,
     one_line,
     words_of,
@@ -351,7 +352,7 @@ class Redis(Broker):
         limits = (self._lease_length, count, LARGEST_LOAD, int(is_nobody))
         found = self._run(FETCH, token, holder, *limits)
         self._found_paused = found is None
-        return deliveries(found or [])
+        return fetched(token, found or [])
 
     def _finish(
         self, script: Script, receipts: Sequence[str], *arguments: Any
@@ -362,13 +363,13 @@ class Redis(Broker):
         rescue it, what is not there any more was ours.
         """
         ours = self._still_ours(receipts)
-        for holder, some in self._by_holder(receipts):
+        for holder, some in self._by_holder(dict.fromkeys(receipts)):
             try:
-                found = self._run(script, holder, *arguments, *some, twice=False)
+                lost = self._run(script, holder, *arguments, *some, twice=False)
             except BrokerUnavailable:
                 self._unheard |= dict.fromkeys(some, monotonic())
                 raise
-            ours |= {receipt.decode() for receipt in found}
+            ours |= set(some) - {receipt.decode() for receipt in lost}
         return ours
 
     def _rescue(self, *dead: str) -> list[str]:
@@ -382,7 +383,7 @@ class Redis(Broker):
         asked = {receipt: self._unheard.pop(receipt, -inf) for receipt in receipts}
         return {receipt for receipt, when in asked.items() if when > since}
 
-    def _by_holder(self, receipts: Sequence[str]) -> Iterable[tuple[str, list[str]]]:
+    def _by_holder(self, receipts: Iterable[str]) -> Iterable[tuple[str, list[str]]]:
         by_holder = defaultdict(list)
         for receipt in receipts:
             by_holder[self._holder_of(receipt)].append(receipt)

@@ -84,16 +84,15 @@ return redis.call('LLEN', ready)
 
 FETCH: Final = Script("""
 -- ARGV: token, cluster, lease, count, bytes, '1' if what lapsed may be taken at once.
--- Gives receipts and slips in turn, or nothing at all: the queue is paused.
+-- Gives slips, or nothing at all: the queue is paused. Token and place are the receipt.
 local token, cluster, length = ARGV[1], ARGV[2], ARGV[3]
 local count, bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 local mine, taken, size = held(cluster), {}, 0
 
-local function receipt() return string.format('%s:%05d', token, #taken / 2) end
+local function receipt() return string.format('%s:%05d', token, #taken) end
 
-local function give(name, text)
+local function give(text)
   size = size + #text
-  taken[#taken + 1] = name
   taken[#taken + 1] = text
 end
 
@@ -105,12 +104,11 @@ local function delivered(text)
 end
 
 local function hand_out(text)
-  local name = receipt()
-  redis.call('HSET', mine, name, text)
-  give(name, text)
+  redis.call('HSET', mine, receipt(), text)
+  give(text)
 end
 
-local function wants_more() return #taken / 2 < count and size < bytes end
+local function wants_more() return #taken < count and size < bytes end
 
 local function take_ranked(limit)
   while wants_more() do
@@ -140,18 +138,20 @@ end
 -- A portion of the list; gives whether there was any. It is held before it is removed: a
 -- script that is stopped between has it twice rather than not at all.
 local function take_listed()
-  local last = math.min(PORTION, count - #taken / 2) - 1
+  local last = math.min(PORTION, count - #taken) - 1
   local packages, digests = redis.call('LRANGE', ready, 0, last), {}
   if #packages == 0 then return false end
   for i, package in ipairs(packages) do digests[i] = redis.sha1hex(package) end
-  local known, used, fields = known_of(digests), {}, #taken
+  local known, used, fields = known_of(digests), {}, {}
   for i, package in ipairs(packages) do
     if not wants_more() then break end
     local line, rest = parted(known[digests[i]] or UNKNOWN)
     used[i], known[digests[i]] = digests[i], rest
-    give(receipt(), delivered(line) .. '\\n' .. package)
+    fields[2 * i - 1] = receipt()
+    give(delivered(line) .. '\\n' .. package)
+    fields[2 * i] = taken[#taken]
   end
-  redis.call('HSET', mine, unpack(taken, fields + 1))
+  redis.call('HSET', mine, unpack(fields))
   forget(used, known)
   redis.call('LTRIM', ready, #used, -1)
   return true
@@ -160,7 +160,7 @@ end
 -- Asked again because the answer was lost: here it is once more.
 local known = redis.call('HGET', mine, receipt())
 while known do
-  give(receipt(), known)
+  give(known)
   known = redis.call('HGET', mine, receipt())
 end
 if #taken > 0 then return taken end
@@ -196,29 +196,28 @@ return ours
 ACKNOWLEDGE: Final = Script(
     common=QUEUE,
     body="""
--- ARGV: cluster, receipts.
-local mine, ours = held(ARGV[1]), {}
+-- ARGV: cluster, receipts, each once. Gives those that were not its own.
+local mine, lost = held(ARGV[1]), {}
 for i = 2, #ARGV, PORTION do
   local some = {unpack(ARGV, i, math.min(i + PORTION - 1, #ARGV))}
   local ids = {}
   for k, text in ipairs(redis.call('HMGET', mine, unpack(some))) do
-    if text then
-      ids[#ids + 1], ours[#ours + 1] = id_of(text), some[k]
-    end
+    if text then ids[#ids + 1] = id_of(text) else lost[#lost + 1] = some[k] end
   end
   if #ids > 0 then
     redis.call('HDEL', mine, unpack(some))
     redis.call('HDEL', places, unpack(ids))
   end
 end
-return ours
+return lost
 """,
 )
 
 RELEASE: Final = Script("""
--- ARGV: cluster, token, delay, '1' if an attempt failed, receipts.
+-- ARGV: cluster, token, delay, '1' if an attempt failed, receipts, each once.
+-- Gives those that were not its own.
 local mine, token, delay = held(ARGV[1]), ARGV[2], tonumber(ARGV[3])
-local failed, ours = tonumber(ARGV[4]), {}
+local failed, lost = tonumber(ARGV[4]), {}
 settle()
 for i = #ARGV, 5, -1 do
   local text = redis.call('HGET', mine, ARGV[i])
@@ -231,11 +230,12 @@ for i = #ARGV, 5, -1 do
     else
       put(slip, failed == 0)
     end
-    ours[#ours + 1] = ARGV[i]
+  else
+    lost[#lost + 1] = ARGV[i]
   end
 end
 ring()
-return ours
+return lost
 """)
 
 REDELIVER: Final = Script("""

@@ -12,6 +12,9 @@ from django_q.brokers.base import Consignment, Delivery, bounded
 REMEMBERED: Final = 7 * 24 * 3600 * 1000
 """Milliseconds for which the id is known of what is queued once for all."""
 
+FOR_THE_FIRST_TIME: Final = b"1 0 0 0 "
+"""How slips begin of what was handed out once, and has not failed yet."""
+
 
 def new_token() -> str:
     """Says which question it is when it is asked again. Later ones sort behind."""
@@ -24,9 +27,16 @@ def deliveries(fields: Sequence[bytes]) -> list[Delivery]:
     return [deliver(receipt.decode(), slip) for receipt, slip in pairs]
 
 
+def fetched(token: str, slips: Sequence[bytes]) -> list[Delivery]:
+    """What was handed out to the question with this token."""
+    return [deliver(f"{token}:{n:05}", slip) for n, slip in enumerate(slips)]
+
+
 def deliver(receipt: str, slip: bytes) -> Delivery:
     """A slip as it is handed out. What is no text can't be a package of ours."""
     header, _, package = slip.partition(b"\n")
+    if header.startswith(FOR_THE_FIRST_TIME):
+        return Delivery(receipt, package.decode(errors="replace"))
     counts = map(int, header.split(b" ", 4)[:4])
     return Delivery(receipt, package.decode(errors="replace"), *counts)
 

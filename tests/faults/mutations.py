@@ -75,7 +75,7 @@ MUTANTS: Final = (
         "fetch-without-lease",
         "A package is taken from the list of Redis and not held by anybody",
         "django_q/brokers/redis_scripts.py",
-        "  redis.call('HSET', mine, unpack(taken, fields + 1))\n",
+        "  redis.call('HSET', mine, unpack(fields))\n",
         "",
         Row("redis", 9),
         "> bench.wait_for_recovery(within=LEASE + 5",
