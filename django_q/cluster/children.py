@@ -78,6 +78,11 @@ class Child:
     def pid(self) -> int:
         return self.process.pid or 0
 
+    @property
+    def tells_its_end(self) -> bool:
+        """Whether the handle is that of the process itself, which nothing keeps silent."""
+        return self.handle is not None and self.handle != self.process.sentinel
+
     def kill(self) -> None:
         """End it at once, with what it forked."""
         if self.process.is_alive():
@@ -86,7 +91,7 @@ class Child:
 
     def reap(self) -> None:
         """Collect the ended process and let go of everything it had."""
-        if self.handle is not None and self.handle != self.process.sentinel:
+        if self.handle is not None and self.tells_its_end:
             end_surely(self.handle)
             os.close(self.handle)
         self.process.join(1.0)

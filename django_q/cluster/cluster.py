@@ -29,6 +29,7 @@ from django_q.cluster.children import (
 from django_q.cluster.frames import Kind, control
 from django_q.cluster.greeting import greeting, versions
 from django_q.cluster.launching import (
+    RingingEvent,
     close_connections,
     make_bell,
     make_launch,
@@ -40,7 +41,7 @@ from django_q.cluster.lines import wait_for_news
 from django_q.cluster.lockfile import LockFile
 from django_q.cluster.remains import end_remains
 from django_q.cluster.replaced import find_replaced, without_places
-from django_q.cluster.roles import Identity
+from django_q.cluster.roles import LONGEST_PAUSE, Identity
 from django_q.cluster.sentinel import INTERRUPTED
 from django_q.cluster.storm import Storm
 from django_q.cluster.trouble import Trouble
@@ -128,7 +129,8 @@ class Cluster:
             logger.info("%s", line)
         for caution in self._own_broker().cautions():
             logger.warning("%s", caution)
-        self.start_event, self.stop_event = threading.Event(), threading.Event()
+        self.start_event = threading.Event()
+        self.stop_event = RingingEvent(self._ring)
         with self._guarding():
             self._make_spawner()
             self._spawn_sentinel()
@@ -153,7 +155,8 @@ class Cluster:
         with self._guarding():
             while self._child is not None:
                 self._pass_on_signals()
-                self._listen(1.0)
+                is_told = self._child.tells_its_end
+                self._listen(LONGEST_PAUSE if is_told else 1.0)
                 if not self._sentinel_lives():
                     self._sentinel_ended()
         self._ears.close()
@@ -184,6 +187,7 @@ class Cluster:
         if not self._sentinel_lives():
             return False
         self._stops = max(self._stops, 1)
+        self._ring()
         self.guard()
         return True
 

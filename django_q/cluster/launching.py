@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+import threading
+from collections.abc import Callable
 from typing import Any
 
 from django.core.cache import caches
@@ -94,6 +96,18 @@ def close_connections(options: Options, whose: str) -> None:
         if not connection.in_atomic_block:
             connection.close()
     caches.close_all()
+
+
+class RingingEvent(threading.Event):
+    """Wakes whoever sleeps until something happens, when it is set."""
+
+    def __init__(self, ring: Callable[[], None]) -> None:
+        super().__init__()
+        self._ring = ring
+
+    def set(self) -> None:
+        super().set()
+        self._ring()
 
 
 def make_bell() -> tuple[socket.socket, socket.socket]:
