@@ -13,6 +13,7 @@ from django.db import connections
 
 from django_q import results
 from django_q.brokers import Broker, get_broker
+from django_q.cluster.board import Board, State, Word
 from django_q.cluster.echo import Echo
 from django_q.cluster.frames import Frame, Kind
 from django_q.cluster.relay import Relay
@@ -33,6 +34,9 @@ FRESH: Final = 2.0
 
 SIGNS_LAST: Final = 10.0
 """Seconds after which the vital signs of a silent cluster are forgotten."""
+
+LOOK_AT_THE_BOARD: Final = 1.0
+"""Seconds after which it is noticed that there is something to do, or nothing more."""
 
 LOOK_FOR_SCHEDULES: Final = 1.0
 """Seconds within which a new or changed schedule is noticed."""
@@ -81,6 +85,8 @@ class Housekeeper(Role):
     def __init__(self, launch: Launch) -> None:
         super().__init__(launch)
         self.lock_file = launch.lock_file
+        self.told: dict[str, Any] | None = None
+        """What the sentinel said last."""
         self.signs: dict[str, Any] | None = None
         self.next_rescue = self.last_beat = 0.0
 
@@ -91,7 +97,11 @@ class Housekeeper(Role):
         self.relay = Relay()
         self.clock = WatchedClock()
         self.heart = Chore("the heartbeat", self.publish)
-        self.chores = [self.heart, Chore("the clock", self.watch_clock)]
+        self.chores = [
+            Chore("the board", self.watch_board),
+            self.heart,
+            Chore("the clock", self.watch_clock),
+        ]
         if self.options.scheduler:
             self.scheduler = Scheduler(self.options, self.broker, self.title)
             self.chores.append(Chore("the scheduler", self.fire_schedules))
@@ -122,11 +132,19 @@ class Housekeeper(Role):
         if self.is_stopping:
             self.chores = [self.heart]
         if frame.kind is Kind.VITALS:
-            changed = not self.signs or _figures(frame.facts) != _figures(self.signs)
-            self.signs = frame.facts
-            # The sentinel reports what has changed.
-            soon = 0.0 if changed else self.last_beat + FRESH
-            self.heart.due = min(self.heart.due, soon)
+            self.told = frame.facts
+            self.watch_board()
+
+    def watch_board(self) -> float:
+        """Have it told soon what has changed."""
+        if self.told is not None:
+            before, limit = self.signs, self.options.queue_limit
+            self.signs = signs_of(self.told, self.board, limit)
+            if before is None or _figures(before) != _figures(self.signs):
+                self.heart.due = 0.0
+            elif before != self.signs:
+                self.heart.due = min(self.heart.due, self.last_beat + FRESH)
+        return LOOK_AT_THE_BOARD
 
     def publish(self) -> float:
         if self.signs is not None:
@@ -185,8 +203,23 @@ def say_rescued(texts: list[str]) -> None:
         logger.warning("rescued %s", clean(text))
 
 
+def signs_of(told: dict[str, Any], board: Board, limit: int | None) -> dict[str, Any]:
+    """The sentinel's report, and what the board says of this moment."""
+    rows = [row for row in board.rows if row.pid in told["workers"]]
+    signs = told | {
+        "task_q_size": board[Word.WAITING],
+        "task_q_limit": board[Word.LIMIT] or limit,
+        "done_q_size": board[Word.UNSAVED],
+        "busy": sum(row.state is not State.IDLE for row in rows),
+    }
+    has_work = signs["task_q_size"] or signs["done_q_size"] or signs["busy"]
+    if has_work and told["status"] == "Idle":
+        signs["status"] = "Working"
+    return signs
+
+
 def stat_of(signs: dict[str, Any]) -> Stat:
-    """The sentinel's report as what others read."""
+    """Vital signs as what others read."""
     cluster, born = UUID(signs["cluster_id"]), datetime.fromisoformat(signs["tob"])
     return Stat.of(**signs | {"cluster_id": cluster, "tob": born})
 

@@ -16,15 +16,12 @@ from django_q.cluster.frames import Frame, Kind, control
 from django_q.cluster.gauges import forget_gauges
 from django_q.cluster.lines import Line
 from django_q.cluster.pool import Pool, name_of
-from django_q.cluster.roles import Launch, Role
+from django_q.cluster.roles import LONGEST_PAUSE, Launch, Role
 from django_q.cluster.storm import Storm
 from django_q.logs import logger
 
 INTERRUPTED: Final = 3
 """Exit code: the stop cut tasks off."""
-
-REPORT_EVERY: Final = 1.0
-"""Seconds between two looks at the vital signs, which are reported when they change."""
 
 SINGLES: Final = ("monitor", "pusher", "housekeeper")
 PEERS: Final = frozenset(
@@ -59,10 +56,10 @@ class Sentinel(Role):
         self.storm = Storm()
         self.reincarnations = 0
         self.has_reported_ready = False
-        self.next_report = 0.0
         self.reported: tuple[int, dict[str, Any]] | None = None
         """The housekeeper that was told, and what."""
         self.last_turn = monotonic()
+        self.pause = 0.0
 
     def setup(self) -> None:
         logger.info("%s guarding cluster at %s", self.title, os.getpid())
@@ -96,14 +93,26 @@ class Sentinel(Role):
         children = self._children
         handles = [child.handle for child in children if child.handle is not None]
         lines = [child.line for child in children]
-        readable = self.listen(lines, self._patience(), handles)
+        self.pause = self._patience()
+        readable = self.listen(lines, self.pause, handles)
         for child in children:
             if child.line.fileno() in readable:
                 self._drain(child)
 
     def _patience(self) -> float:
-        soonest = min(self.options.guard_cycle, self.next_report - monotonic())
-        return min(soonest, self.pool.next_deadline(), self.farewell.rest)
+        pause = self.options.guard_cycle
+        if self._is_at_rest():
+            # What is begun meanwhile is not overdue before the whole grace is over.
+            pause = max(pause, min(self.options.timeout_grace / 2, LONGEST_PAUSE))
+        return min(pause, self.pool.next_deadline(), self.farewell.rest)
+
+    def _is_at_rest(self) -> bool:
+        """Everybody is there and tells when he ends, and nobody has anything to do."""
+        children = self._children
+        is_whole = len(children) == self.options.worker_count + len(SINGLES)
+        is_calm = is_whole and self.has_reported_ready and not self.farewell.has_begun
+        told = is_calm and all(child.tells_its_end for child in children)
+        return told and not self.pool.busy()
 
     def hear(self, child: Child, frame: Frame) -> None:
         if frame.kind is Kind.READY:
@@ -123,7 +132,6 @@ class Sentinel(Role):
                 self.control.send(control(Kind.STOPPING, running=0, returned=0))
             cut = bool(frame.facts.get("cut"))
             self.farewell.begin(cut=cut, has_worked=has_worked)
-            self.next_report = 0.0
 
     # -- starting
 
@@ -233,7 +241,7 @@ class Sentinel(Role):
     def _gap(self) -> float:
         """Seconds by which this turn came too late: the whole machine was paused."""
         now = monotonic()
-        late = now - self.last_turn - self.options.guard_cycle
+        late = now - self.last_turn - self.pause
         self.last_turn = now
         return late if late > 2.0 else 0.0
 
@@ -241,13 +249,10 @@ class Sentinel(Role):
         """Tell the housekeeper how we are, and the root once everybody works."""
         if not self.has_reported_ready and self._is_complete():
             self.has_reported_ready = True
-            self.next_report = 0.0
             self.control.send(control(Kind.RUNNING))
-        if monotonic() < self.next_report:
-            return
-        self.next_report = monotonic() + REPORT_EVERY
         housekeeper = self.singles.get("housekeeper")
-        if housekeeper is None:
+        # The farewell has the last word.
+        if housekeeper is None or self.farewell.expects("housekeeper"):
             return
         report = housekeeper.generation, self.vital_signs(self.state())
         if report != self.reported:
@@ -259,14 +264,15 @@ class Sentinel(Role):
         return ready >= self.options.worker_count + len(SINGLES)
 
     def state(self) -> str:
+        """As far as it does not depend on what there is to do."""
         if self.farewell.has_begun:
             return "Stopping"
         if not self.has_reported_ready:
             return "Starting"
-        waiting = self.board[Word.WAITING] or self.board[Word.UNSAVED]
-        return "Working" if waiting or self.pool.busy() else "Idle"
+        return "Idle"
 
     def vital_signs(self, state: str) -> dict[str, Any]:
+        """All but what everybody reads on the board."""
         identity, options = self.launch.identity, self.options
         return {
             "cluster_id": identity.id,
@@ -277,11 +283,7 @@ class Sentinel(Role):
             "sentinel": os.getpid(),
             **{kind: self.board[word] for kind, word in PID_WORDS.items()},
             "workers": [child.pid for child in self.pool.workers],
-            "task_q_size": self.board[Word.WAITING],
-            "task_q_limit": self.board[Word.LIMIT] or options.queue_limit,
-            "done_q_size": self.board[Word.UNSAVED],
             "reincarnations": self.reincarnations,
-            "busy": self.pool.busy(),
             "name": options.name,
             "queue": options.queue,
             "version": django_q.__version__,

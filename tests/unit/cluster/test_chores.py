@@ -10,6 +10,7 @@ import pytest
 from django.db import connections
 
 from django_q.cluster import housekeeper
+from django_q.cluster.board import Cell, State, Word, pack_turn
 from django_q.cluster.frames import Frame, Kind
 from django_q.cluster.housekeeper import FRESH, HEARTBEAT, Chore, Housekeeper
 from django_q.cluster.lines import Line
@@ -38,7 +39,7 @@ def test_connection_that_can_not_be_freshened_does_not_end_the_housekeeper(
     assert done == ["swept"]
 
 
-SIGNS = {"status": "Idle", "workers": [1], "reincarnations": 0, "done_q_size": 0}
+TOLD = {"status": "Idle", "workers": [1], "reincarnations": 0}
 
 
 @pytest.fixture
@@ -47,7 +48,8 @@ def keeper() -> Iterator[Housekeeper]:
     ours, theirs = Line.pair()
     keeper = Housekeeper(make_launch("housekeeper", ours))
     keeper.heart = Chore("the heartbeat", keeper.publish)
-    keeper.signs, keeper.last_beat = SIGNS, 1000.0
+    keeper.told, keeper.last_beat = TOLD, 1000.0
+    keeper.watch_board()
     keeper.heart.due = keeper.last_beat + HEARTBEAT
     yield keeper
     keeper.control.close()
@@ -55,15 +57,31 @@ def keeper() -> Iterator[Housekeeper]:
 
 
 @pytest.mark.parametrize(
-    ("change", "due"),
-    [
-        ({"done_q_size": 5}, 1000.0 + FRESH),
-        ({"status": "Working"}, 0.0),
-        ({"workers": [2]}, 0.0),
-    ],
+    "change", [{"status": "Stopping"}, {"workers": [2]}, {"reincarnations": 1}]
 )
-def test_what_has_changed_is_told_soon(
-    keeper: Housekeeper, change: dict[str, Any], due: float
+def test_what_the_sentinel_says_is_told_at_once(
+    keeper: Housekeeper, change: dict[str, Any]
 ) -> None:
-    keeper.obey(Frame(Kind.VITALS, json.dumps(SIGNS | change).encode()))
-    assert keeper.heart.due == due
+    keeper.obey(Frame(Kind.VITALS, json.dumps(TOLD | change).encode()))
+    assert keeper.heart.due == 0.0
+
+
+def test_that_there_is_something_to_do_is_told_at_once(keeper: Housekeeper) -> None:
+    row = keeper.board.rows[0]
+    row.belongs_to(1, 1)
+    row[Cell.TURN] = pack_turn(1, State.RUNNING, 0)
+    assert keeper.watch_board() == 1.0
+    assert keeper.heart.due == 0.0
+    assert keeper.signs is not None
+    assert (keeper.signs["status"], keeper.signs["busy"]) == ("Working", 1)
+
+
+def test_changed_figures_are_told_soon(keeper: Housekeeper) -> None:
+    keeper.board[Word.LIMIT] = 7
+    keeper.watch_board()
+    assert keeper.heart.due == keeper.last_beat + FRESH
+
+
+def test_what_has_not_changed_waits_for_the_next_heartbeat(keeper: Housekeeper) -> None:
+    keeper.watch_board()
+    assert keeper.heart.due == keeper.last_beat + HEARTBEAT
