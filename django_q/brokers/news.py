@@ -30,6 +30,12 @@ LAZY_PULSE: Final = 0.01
 LAZY_AFTER: Final = 2.0
 
 SLOW_PULSE: Final = 1.0
+"""The longest pause between two looks where the system tells."""
+
+SELDOM: Final = 9
+"""How much longer pauses are when a commit has been seen since the last write."""
+
+CALLED_PULSE: Final = 5.0
 """Seconds between two looks where we are called."""
 
 PROBE_TIMEOUT: Final = 1.0
@@ -88,6 +94,9 @@ class SQLiteNews(News):
         self._has_rung = False
         """Since the last commit that was seen."""
 
+        self._has_come = False
+        """A commit, since the last write."""
+
     def fd(self) -> int | None:
         with suppress(sqlite3.Error, *TROUBLE):
             self._open()
@@ -96,7 +105,9 @@ class SQLiteNews(News):
     def pulse(self) -> float:
         quiet = monotonic() - self._stirred
         if self._watch is not None:
-            return min(max(SHORTEST_PULSE, quiet), SLOW_PULSE)
+            # Behind what has come there is seldom more that was written meanwhile.
+            pause = quiet * SELDOM if self._has_come else quiet
+            return min(max(SHORTEST_PULSE, pause), SLOW_PULSE)
         return LAZY_PULSE if quiet > LAZY_AFTER else PULSE
 
     def has_any(self) -> bool:
@@ -116,7 +127,7 @@ class SQLiteNews(News):
             self._stop_watching()
         if self._watch is None:
             self._stirred = monotonic()
-        self._has_rung = False
+        self._has_rung, self._has_come = False, True
         return True
 
     def close(self) -> None:
@@ -147,7 +158,7 @@ class SQLiteNews(News):
         before that it may have been another one.
         """
         if self._watch is not None and self._watch.has_rung():
-            self._stirred, self._has_rung = monotonic(), True
+            self._stirred, self._has_rung, self._has_come = monotonic(), True, False
         is_recent = monotonic() - self._stirred < SLOW_PULSE
         return self._watch is None or self._has_rung or is_recent
 
@@ -180,7 +191,7 @@ class PostgresNews(News):
         return None if self._listening is None else self._listening.connection.fileno()
 
     def pulse(self) -> float:
-        return super().pulse() if self._listening is None else SLOW_PULSE
+        return super().pulse() if self._listening is None else CALLED_PULSE
 
     def has_any(self) -> bool:
         self._ensure()

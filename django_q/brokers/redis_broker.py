@@ -264,8 +264,9 @@ class Redis(Broker):
         return not self._found_all
 
     def pulse(self) -> float:
-        is_called = self._call is not None and not self._call.is_useless
-        return 1.0 if is_called else super().pulse()
+        if self._call is None or self._call.is_useless:
+            return super().pulse()
+        return self._call.rest
 
     def may_miss(self) -> bool:
         is_called = self._call is not None and self._call.descriptor is not None

@@ -20,6 +20,9 @@ LONGEST_WAIT: Final = 5.0
 PATIENCE: Final = 1.5
 """Seconds after that, in which the answer must have come."""
 
+NEXT_TRY: Final = 1.0
+SOON: Final = 0.1
+
 
 class Call:
     """A connection of its own on which Redis is asked to move the next package from the
@@ -46,6 +49,13 @@ class Call:
             return None
         sock = getattr(self._own, "_sock", None)
         return None if sock is None else int(sock.fileno())
+
+    @property
+    def rest(self) -> float:
+        """Seconds until the answer must have come; of what is not asked, until to ask."""
+        if self.descriptor is None or self._answer_by is None:
+            return NEXT_TRY
+        return max(SOON, self._answer_by - monotonic())
 
     def ask(self, is_paused: bool = False) -> None:
         """Ask, unless it is asked already."""

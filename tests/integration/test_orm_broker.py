@@ -17,6 +17,7 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from django_q.brokers import Consignment, get_broker
+from django_q.brokers.news import CALLED_PULSE
 from django_q.brokers.orm import ORM
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnknownReceipt
 from django_q.models import OrmQ
@@ -380,7 +381,7 @@ def test_without_a_call_the_queue_is_looked_at_every_poll(broker: ORM):
 def test_package_calls_the_cluster(broker: ORM):
     descriptor = broker.news_fd()
     assert descriptor is not None
-    assert broker.pulse() == 1.0
+    assert broker.pulse() == CALLED_PULSE
     wait_until(lambda: not broker.has_news())
     assert not select.select([descriptor], [], [], 0)[0]
     broker.enqueue("a")
