@@ -18,6 +18,7 @@ from django_q.brokers import Consignment
 from django_q.brokers.tables import TABLES, open_table
 from django_q.logs import clean, logger
 from django_q.models import OutboxEntry
+from django_q.questions import Question
 from django_q.transactions import writing
 
 GRACE: Final = 5.0
@@ -125,6 +126,12 @@ def count() -> tuple[int, int]:
 
 
 # -- for those who send what others left behind
+
+
+def first_due() -> Question:
+    """When the next entry is due; None where there is none."""
+    entries = _entries(write_alias()).order_by("due")
+    return Question(entries.values_list("due", flat=True))
 
 
 def is_quiet() -> bool:

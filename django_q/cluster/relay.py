@@ -53,6 +53,7 @@ class Relay:
     """
 
     def __init__(self) -> None:
+        self._first_due = outbox.first_due()
         self._brokers: dict[str, Broker] = {}
         self._troubles: dict[str, Trouble] = {}
         self._careful: set[str] = set()
@@ -60,7 +61,7 @@ class Relay:
 
     def send_overdue(self) -> float:
         """One pass; gives the seconds until the next one."""
-        if outbox.is_quiet():
+        if self._first_due.ask() is None or outbox.is_quiet():
             return outbox.GRACE
         end = monotonic() + LONGEST_PASS
         resting = [queue for queue, each in self._troubles.items() if each.rest]

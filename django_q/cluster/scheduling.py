@@ -26,6 +26,7 @@ from django_q.logs import clean, logger
 from django_q.models import Schedule, ScheduleNote, Task
 from django_q.models.schedule import is_fired_by
 from django_q.options import Options
+from django_q.questions import Question
 from django_q.recurrence import ONCE
 from django_q.task_options import TASK_OPTIONS, check_options, split_options
 from django_q.tasks.enqueue import Send, keep_broker, sending_at_once
@@ -119,10 +120,9 @@ class Scheduler:
         self.database = router.db_for_write(Schedule)
         self._now = SharedClock(self.database).now
         self._setbacks: dict[int, Setback] = {}
-        # Put together once: that takes longer than to ask, each second.
-        self._moments = (
-            self._active().order_by("next_run").values_list("next_run", flat=True)
-        )
+        rows = self._active().order_by("next_run")
+        self._moments = rows.values_list("next_run", flat=True)
+        self._first_moment = Question(self._moments)
         self._is_relayed = options.outbox and is_of_settings(broker, options)
 
     def enqueue_due(self, now: datetime | None = None, *, once: bool = False) -> int:
@@ -151,10 +151,11 @@ class Scheduler:
     def next_due(self) -> datetime | None:
         """When enqueue_due has something to do next; None while nothing is planned."""
         again = list(self._ends_of_setbacks())
-        rows = self._moments
         if self._setbacks:
-            rows = rows.exclude(pk__in=list(self._setbacks))
-        first = next(iter(rows[:1]), None)
+            others = self._moments.exclude(pk__in=list(self._setbacks))
+            first = next(iter(others[:1]), None)
+        else:
+            first = self._first_moment.ask()
         return min([*again, first] if first else again, default=None)
 
     def rest(self) -> float | None:
