@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db import connections
 
-from django_q import results
+from django_q import outbox, results
 from django_q.brokers import Broker, get_broker
 from django_q.cluster.board import Board, State, Word
 from django_q.cluster.echo import Echo
@@ -24,7 +24,7 @@ from django_q.cluster.trouble import Trouble
 from django_q.humanhash import humanize
 from django_q.logs import clean, logger
 from django_q.status import Stat
-from django_q.transactions import freshen
+from django_q.transactions import freshen, writing
 
 HEARTBEAT: Final = 4.0
 """Seconds between two heartbeats while nothing changes."""
@@ -57,11 +57,25 @@ SWEEP_EVERY: Final = 3600.0
 class Chore:
     """Something that is done again and again; its errors never reach the others."""
 
-    def __init__(self, name: str, do: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        name: str,
+        do: Callable[[], float],
+        look: Callable[[], float] | None = None,
+    ) -> None:
+        """`do` gives the seconds until the next time. So does a `look`, or 0 where it is to
+        be done: it asks no more than one or two questions, of the database of results, and
+        others may ask theirs in the same transaction.
+        """
         self.name = name
+        self.look = look
         self._do = do
         self._trouble = Trouble(1.0, 3.0)
         self.due = 0.0
+
+    def is_due(self, early: float = 0.0) -> bool:
+        """`early`: so long before its time, unless that is a pause after an error."""
+        return monotonic() + (0.0 if self._trouble.rest else early) >= self.due
 
     def perform(self) -> None:
         """Do it, and plan the next time; after an error, after a growing pause."""
@@ -70,9 +84,15 @@ class Chore:
                 freshen(connection)
             rest = self._do()
         except Exception as error:  # noqa: BLE001 - the edge of a turn: chores are apart
-            rest = self._trouble.begin(f"housekeeper: {self.name} failed", error)
+            self.due = monotonic() + self._trouble.begin(
+                f"housekeeper: {self.name} failed", error
+            )
         else:
-            self._trouble.end(f"housekeeper: {self.name} works")
+            self.put_off(rest)
+
+    def put_off(self, rest: float) -> None:
+        """It is done, or need not be, for so many seconds."""
+        self._trouble.end(f"housekeeper: {self.name} works")
         self.due = monotonic() + rest
 
 
@@ -91,7 +111,7 @@ class Housekeeper(Role):
         self.told: dict[str, Any] | None = None
         """What the sentinel said last."""
         self.signs: dict[str, Any] | None = None
-        self.next_rescue = self.last_beat = 0.0
+        self.last_beat = 0.0
 
     def setup(self) -> None:
         self.broker: Broker = copy(self.launch.broker) or get_broker()
@@ -99,19 +119,25 @@ class Housekeeper(Role):
         self.database = results.write_alias()
         self.relay = Relay()
         self.clock = WatchedClock()
-        self.heart = Chore("the heartbeat", self.publish)
+        is_beside = self.broker.database == self.database
+        self.heart = Chore(
+            "the heartbeat", self.publish, self.publish if is_beside else None
+        )
         self.chores = [
             Chore("the board", self.watch_board),
             self.heart,
             Chore("the clock", self.watch_clock),
         ]
         if self.options.scheduler:
-            self.scheduler = Scheduler(self.options, self.broker, self.title)
-            self.chores.append(Chore("the scheduler", self.fire_schedules))
+            self.chores.append(self._plan_schedules())
         if self.broker.supports_leases:
             self.broker.enlist(self.launch.identity.id, self.options.lease)
-            self.chores.append(Chore("the rescue", self.rescue))
-        self.chores.append(Chore("the outbox", self.relay.send_overdue))
+            look = self.rescue if is_beside else None
+            self.chores.append(Chore("the rescue", self.rescue, look))
+            self.chores.append(Chore("the dead of this host", self.bury_others))
+        is_beside = outbox.write_alias() == self.database
+        look = self.relay.rest if is_beside else None
+        self.chores.append(Chore("the outbox", self.relay.send_overdue, look))
         self.chores.append(Chore("sweeping", self.sweep))
         if self.options.save_limit > 0:
             self.chores.append(Chore("pruning", self.prune))
@@ -119,12 +145,29 @@ class Housekeeper(Role):
     def turn(self) -> None:
         soonest = min(chore.due for chore in self.chores)
         self.listen((), max(0.0, soonest - monotonic()))
-        is_up = monotonic() >= soonest
+        early = TOGETHER if monotonic() >= soonest else 0.0
+        self.look_at_once([chore for chore in self.chores if chore.is_due(early)])
         for chore in self.chores:
-            if monotonic() + (TOGETHER if is_up else 0.0) >= chore.due:
+            if chore.is_due(early):
                 chore.perform()
         if self.is_stopping:
             self.has_left = self.signs is None or self.signs["status"] == "Stopped"
+
+    def look_at_once(self, due: list[Chore]) -> None:
+        """Ask in one transaction what these would ask in one each. If that fails, each will
+        find out alone what is wrong.
+        """
+        looks = [(chore, chore.look) for chore in due if chore.look is not None]
+        if len(looks) < 2 or connections[self.database].vendor == "sqlite":
+            return
+        try:
+            with writing(self.database):
+                rests = [(chore, look()) for chore, look in looks]
+        except Exception:  # noqa: BLE001 - it is not said here
+            return
+        for chore, rest in rests:
+            if rest > 0:
+                chore.put_off(rest)
 
     def teardown(self) -> None:
         self.echo.close()
@@ -162,28 +205,36 @@ class Housekeeper(Role):
         self.clock.watch()
         return HEARTBEAT
 
+    def _plan_schedules(self) -> Chore:
+        self.scheduler = Scheduler(self.options, self.broker, self.title)
+        is_beside = self.scheduler.database == self.database
+        look = self.look_for_schedules if is_beside else None
+        return Chore("the scheduler", self.fire_schedules, look)
+
     def fire_schedules(self) -> float:
-        rest = self.scheduler.rest()
+        rest = self.look_for_schedules()
         if rest == 0:
             self.scheduler.enqueue_due()
-            rest = self.scheduler.rest()
+            rest = self.look_for_schedules()
+        return rest
+
+    def look_for_schedules(self) -> float:
+        rest = self.scheduler.rest()
         return LOOK_FOR_SCHEDULES if rest is None else min(rest, LOOK_FOR_SCHEDULES)
 
     def rescue(self) -> float:
-        """At once from a cluster of this host that is dead for certain; from others when
-        their lease has run out.
-        """
-        if self.lock_file is not None:
-            self.lock_file.bury_others(self.rescue_from)
-        often = min(self.options.lease / 3, LOOK_FOR_THE_DEAD)
-        if monotonic() < self.next_rescue:
-            return often
+        """From others when their lease has run out."""
         rescued = self.broker.rescue()
         say_rescued(rescued)
         if len(rescued) >= self.broker.rescued_at_once:
             return 0.0
-        self.next_rescue = monotonic() + min(self.options.lease / 3, LOOK_FOR_LAPSED)
-        return often
+        return min(self.options.lease / 3, LOOK_FOR_LAPSED)
+
+    def bury_others(self) -> float:
+        """Rescue at once from a cluster of this host that is dead for certain."""
+        if self.lock_file is not None:
+            self.lock_file.bury_others(self.rescue_from)
+        return min(self.options.lease / 3, LOOK_FOR_THE_DEAD)
 
     def rescue_from(self, cluster: str) -> None:
         while texts := self.broker.rescue_from(cluster):

@@ -59,9 +59,13 @@ class Relay:
         self._careful: set[str] = set()
         """Queues that did not take many at once: next they get one by one."""
 
+    def rest(self) -> float:
+        """Seconds for which there is nothing to send, unless somebody has to look."""
+        return 0.0 if self._first_due.ask() else outbox.GRACE
+
     def send_overdue(self) -> float:
         """One pass; gives the seconds until the next one."""
-        if self._first_due.ask() is None or outbox.is_quiet():
+        if self.rest() or outbox.is_quiet():
             return outbox.GRACE
         end = monotonic() + LONGEST_PASS
         resting = [queue for queue, each in self._troubles.items() if each.rest]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,6 +39,20 @@ def test_connection_that_can_not_be_freshened_does_not_end_the_housekeeper(
     monkeypatch.setattr(housekeeper, "freshen", lambda _connection: None)
     chore.perform()
     assert done == ["swept"]
+
+
+def test_chore_that_failed_is_not_done_before_its_time() -> None:
+    def fail() -> float:
+        raise OSError("not now")
+
+    chore = Chore("trying", fail)
+    chore.perform()
+    chore.due -= 0.9
+    assert not chore.is_due(early=0.5)
+    other = Chore("trying", lambda: 0.4)
+    other.perform()
+    assert other.is_due(early=0.5)
+    assert not other.is_due()
 
 
 TOLD = {"status": "Idle", "workers": [1], "reincarnations": 0}
@@ -85,3 +101,58 @@ def test_changed_figures_are_told_soon(keeper: Housekeeper) -> None:
 def test_what_has_not_changed_waits_for_the_next_heartbeat(keeper: Housekeeper) -> None:
     keeper.watch_board()
     assert keeper.heart.due == keeper.last_beat + HEARTBEAT
+
+
+@pytest.fixture
+def transactions(
+    keeper: Housekeeper, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[str]]:
+    """Those that were begun on the database of the housekeeper, which is no SQLite."""
+    begun: list[str] = []
+
+    @contextmanager
+    def writing(alias: str) -> Iterator[None]:
+        begun.append(alias)
+        yield
+
+    keeper.database = "results"
+    known = {"results": SimpleNamespace(vendor="postgresql")}
+    monkeypatch.setattr(housekeeper, "connections", known)
+    monkeypatch.setattr(housekeeper, "writing", writing)
+    yield begun
+    monkeypatch.undo()
+
+
+def looking(name: str, rest: float) -> Chore:
+    return Chore(name, lambda: 1.0, lambda: rest)
+
+
+def test_those_who_are_due_look_in_one_transaction(
+    keeper: Housekeeper, transactions: list[str]
+) -> None:
+    idle, other, busy = looking("a", 5.0), looking("b", 5.0), looking("c", 0.0)
+    keeper.look_at_once([idle, other, busy, Chore("d", lambda: 1.0)])
+    assert transactions == ["results"]
+    assert [each.is_due() for each in (idle, other, busy)] == [False, False, True]
+
+
+def test_who_looks_alone_needs_no_transaction_around_it(
+    keeper: Housekeeper, transactions: list[str]
+) -> None:
+    alone = looking("a", 5.0)
+    keeper.look_at_once([alone, Chore("b", lambda: 1.0)])
+    assert transactions == []
+    assert alone.is_due()
+
+
+def test_look_that_fails_leaves_it_to_each(
+    keeper: Housekeeper, transactions: list[str]
+) -> None:
+    def fail() -> float:
+        raise OSError("not now")
+
+    fine, bad = looking("a", 5.0), Chore("b", lambda: 1.0, fail)
+    keeper.look_at_once([fine, bad])
+    assert transactions == ["results"]
+    assert fine.is_due()
+    assert bad.is_due()

@@ -239,10 +239,10 @@ def test_housekeeper_frees_at_once_what_the_dead_held(
         launch = replace(make_launch("housekeeper", theirs, observer), broker=queue)
         housekeeper = Housekeeper(launch)
         housekeeper.setup()
-        housekeeper.rescue()
+        housekeeper.bury_others()
         assert queue.queue_size() == 0, "its cluster lives"
         file.leave(is_clean=False)
-        housekeeper.rescue()
+        housekeeper.bury_others()
         housekeeper.teardown()
     assert queue.queue_size() == 1
     said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
