@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, Final
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo, available_timezones
 
 from django.core.checks import CheckMessage
 from django.utils.module_loading import import_string
@@ -124,13 +124,21 @@ def judge_database(
 
 def judge_zone(zone: Any) -> Iterator[CheckMessage]:
     """The time zone of the schedules."""
-    zones = available_timezones()
-    if not zone or not isinstance(zone, str) or zone in zones:
+    if not zone or not isinstance(zone, str) or is_zone(zone):
         return
-    close = get_close_matches(zone, sorted(zones), n=1)
+    # Reads the files of all: not before something is wrong.
+    close = get_close_matches(zone, sorted(available_timezones()), n=1)
     hint = f"Did you mean {close[0]!r}?" if close else "Write one like 'Europe/Berlin'."
     message = f"Q_CLUSTER['time_zone'] {zone!r} is not a time zone."
     yield error("E012", message, hint)
+
+
+def is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (LookupError, ValueError, OSError):
+        return False
+    return True
 
 
 def judge_cache(

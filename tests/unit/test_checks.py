@@ -399,6 +399,8 @@ def test_database_that_does_not_exist() -> None:
     [
         ("Europe/Berln", "Did you mean 'Europe/Berlin'?"),
         ("Nowhere", "Write one like 'Europe/Berlin'."),
+        ("../../etc/passwd", "Write one like 'Europe/Berlin'."),
+        ("Europe", "Did you mean 'Europe/Rome'?"),
     ],
 )
 def test_time_zone_that_does_not_exist(zone: str, hint: str) -> None:
