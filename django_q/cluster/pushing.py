@@ -53,7 +53,8 @@ class Pusher(Role):
         self.ledger.knows_starts = self.broker.supports_leases
         self.broker.enlist(self.launch.identity.id, self.lease)
         forbid_former_parcels(self.board, self.ledger.epoch)
-        sleep(VOID_PAUSE)
+        if self.ledger.epoch > 1:
+            sleep(VOID_PAUSE)
         logger.info("%s pushing tasks at %s", self.title, os.getpid())
 
     def turn(self) -> None:

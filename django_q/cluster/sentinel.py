@@ -24,6 +24,11 @@ INTERRUPTED: Final = 3
 """Exit code: the stop cut tasks off."""
 
 SINGLES: Final = ("monitor", "pusher", "housekeeper")
+IN_ORDER: Final = ("pusher", "monitor", "worker", "housekeeper")
+"""How they start: what takes longest until the first task begins comes first, and no task
+waits for the housekeeper.
+"""
+
 PEERS: Final = frozenset(
     {("monitor", "pusher"), ("monitor", "worker"), ("pusher", "worker")}
 )
@@ -160,12 +165,13 @@ class Sentinel(Role):
 
     def revive(self) -> None:
         """Start whatever is missing, unless it has died too often of late."""
-        for kind in SINGLES:
-            missing = kind not in self.singles and self._needs(kind)
-            if missing and self.storm.permits(kind):
+        for kind in filter(self.storm.permits, IN_ORDER):
+            if kind == "worker":
+                self._revive_workers()
+            elif kind not in self.singles and self._needs(kind):
                 self.spawn_single(kind)
-        if not self.storm.permits("worker"):
-            return
+
+    def _revive_workers(self) -> None:
         if not self.farewell.has_begun:
             self.pool.fill()
         elif self.farewell.needs("worker"):
