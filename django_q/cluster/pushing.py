@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice, takewhile
-from time import monotonic, sleep
+from time import monotonic
 
 from django_q.brokers.front import in_service
-from django_q.cluster.board import VOID_PAUSE, Word
+from django_q.cluster.board import Word
 from django_q.cluster.frames import Frame, Kind, control, encode_parcels
 from django_q.cluster.hands import LONG_STAND, STUCK_AFTER, Hand, make_hand, note_reach
 from django_q.cluster.ledger import Entry, Ledger, behind
@@ -53,8 +53,6 @@ class Pusher(Role):
         self.ledger.knows_starts = self.broker.supports_leases
         self.broker.enlist(self.launch.identity.id, self.lease)
         forbid_former_parcels(self.board, self.ledger.epoch)
-        if self.ledger.epoch > 1:
-            sleep(VOID_PAUSE)
         logger.info("%s pushing tasks at %s", self.title, os.getpid())
 
     def turn(self) -> None:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Final
 
 from django_q import results
 from django_q.brokers import Broker
-from django_q.cluster.board import NOT_IDLE, Board, Cell, Row, Word, number_of
+from django_q.cluster.board import (
+    NOT_IDLE,
+    VOID_PAUSE,
+    Board,
+    Cell,
+    Row,
+    Word,
+    number_of,
+)
 from django_q.cluster.frames import (
     UNRECEIPTED,
     Errand,
@@ -363,7 +371,9 @@ def is_locked(broker: Broker, receipt: str) -> bool:
 
 
 def forbid_former_parcels(board: Board, epoch: int) -> None:
-    """From now on, no worker starts what an earlier pusher handed out."""
+    """When this returns, no worker starts what an earlier pusher handed out."""
     board[Word.EPOCH] = epoch
     for row in board.rows:
         row[Cell.VOID] = number_of(epoch, 0) - 1
+    if epoch > 1:
+        sleep(VOID_PAUSE)
