@@ -11,7 +11,7 @@ from django_q.brokers.memory import Memory
 from django_q.cluster import working
 from django_q.cluster.board import Word
 from django_q.cluster.frames import Kind, control
-from django_q.cluster.housekeeper import LOOK_FOR_THE_DEAD, Housekeeper
+from django_q.cluster.housekeeper import LOOK_FOR_LAPSED, Housekeeper
 from django_q.cluster.lines import Line
 from django_q.cluster.working import Worker
 from django_q.envelope import Envelope
@@ -98,7 +98,7 @@ def test_housekeeper_goes_on_at_once_while_there_is_more_to_rescue() -> None:
     keeper = Housekeeper(make_launch("housekeeper", ours, broker=broker))
     keeper.setup()
     keeper.broker.left = 2 * broker.rescued_at_once + 1  # type: ignore[attr-defined]
-    assert [keeper.rescue() for _ in range(3)] == [0.0, 0.0, LOOK_FOR_THE_DEAD]
+    assert [keeper.rescue() for _ in range(3)] == [0.0, 0.0, LOOK_FOR_LAPSED]
     keeper.teardown()
     keeper.control.close()
     sentinel.close()

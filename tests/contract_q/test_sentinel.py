@@ -114,7 +114,7 @@ def test_a_subclass_is_asked_for_each_process_and_each_new_one(q_settings: Any):
         Until(is_over), started, cluster_id, broker=get_broker(), start=False
     )
     sentinel.start()
-    assert sentinel.asked[:4] == ["monitor", "pusher", "worker", "worker"]
+    assert sentinel.asked[:4] == ["pusher", "monitor", "worker", "worker"]
     assert sentinel.asked[4:] == ["guard", "worker", "stop"]
     assert seen["first"] == Conf.STARTING
     assert seen["daemons"] == {False}, "as daemonize_workers says"
