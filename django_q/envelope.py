@@ -132,7 +132,8 @@ class Envelope:
         extra = {}
         known = dict(task)
         if not known.keys() <= KNOWN_KEYS:
-            extra = {k: known.pop(k) for k in known.keys() - KNOWN_KEYS}
+            # In the order of the dict: a set's differs from process to process.
+            extra = {k: known.pop(k) for k in task if k not in KNOWN_KEYS}
         known["args"] = tuple(known["args"] or ())
         known["kwargs"] = dict(known["kwargs"] or {})
         known["started"] = clock.moment(known["started"])

@@ -245,3 +245,10 @@ def test_each_task_has_extras_of_its_own() -> None:
     ]
     one.extra["tenant"] = 7
     assert [other.extra for other in others] == [{}, {}, {}]
+
+
+def test_extras_keep_the_order_of_the_dict() -> None:
+    task = Envelope.from_call(add, (1, 2), {}, {}).as_dict()
+    names = [f"key{n}" for n in range(20)]
+    opened = Envelope.from_dict(task | dict.fromkeys(names, 7))
+    assert list(opened.extra) == names
