@@ -60,7 +60,7 @@ def clean(text: object, limit: int = 200) -> str:
     Line breaks, escape codes and bidirectional controls become visible escapes, and
     the text is cut to `limit` characters. Never raises, whatever `text` is.
     """
-    shown = print_safely(text)[: limit + 1]
+    shown = (text if type(text) is str else print_safely(text))[: limit + 1]
     if not (shown.isascii() and shown.isprintable()):
         shown = "".join(map(_visible, shown))
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"

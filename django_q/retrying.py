@@ -22,7 +22,7 @@ def pause_before_retry(outcome: Outcome, options: Options) -> float | None:
     if outcome.success or outcome.cause in {Cause.LOST, Cause.TOO_OLD}:
         return None
     if repeats_for_ever(outcome.envelope, options):
-        return min(options.retry, LONGEST_PAUSE)
+        return min(float(options.retry), LONGEST_PAUSE)
     if outcome.attempt >= attempts_allowed(outcome.envelope, options):
         return None
     return draw_pause(outcome, options)

@@ -117,7 +117,7 @@ def state_in(word: int) -> State:
 def pack_turn(number: int, state: State, deadline: int) -> int:
     """The word of a turn, for those who write one several times for each task."""
     head = (number & NUMBER_MASK) << NUMBER_SHIFT | state << DEADLINE_BITS
-    return head | min(deadline, DEADLINE_MASK)
+    return head | (min(DEADLINE_MASK, deadline))
 
 
 class Turn(NamedTuple):
@@ -170,19 +170,17 @@ class Row:
     which is due first.
     """
 
-    def __init__(
-        self, words: memoryview, start: int, text: memoryview, places: memoryview
-    ) -> None:
-        self._words = words
-        self._start = start
+    def __init__(self, words: memoryview, text: memoryview, places: memoryview) -> None:
+        self.words = words
+        """By `Cell`: for who reads or writes many of them for each task."""
         self._text = text
         self._places = places
 
     def __getitem__(self, cell: Cell) -> int:
-        return int(self._words[self._start + cell])
+        return int(self.words[cell])
 
     def __setitem__(self, cell: Cell, value: int) -> None:
-        self._words[self._start + cell] = value
+        self.words[cell] = value
 
     @property
     def task(self) -> str:
@@ -267,10 +265,10 @@ class Board:
         rest = self._words[HEADER_WORDS + rows * ROW_WORDS :]
         size = places * PLACE_WORDS
         texts = rest[rows * size :].cast("B")
+        own = self._words[HEADER_WORDS:]
         self.rows = [
             Row(
-                self._words,
-                HEADER_WORDS + n * ROW_WORDS,
+                own[n * ROW_WORDS : (n + 1) * ROW_WORDS],
                 texts[n * TEXT_BYTES : (n + 1) * TEXT_BYTES],
                 rest[n * size : (n + 1) * size],
             )
@@ -292,7 +290,7 @@ class Board:
     @property
     def lease_has_lapsed(self) -> bool:
         """It was not renewed in time: nothing may be started."""
-        return self.now() > self[Word.LEASE_UNTIL]
+        return self.now() > int(self._words[Word.LEASE_UNTIL])
 
     def done_with(self) -> tuple[int, int]:
         """Packages that were finished so far, and those that were given back."""
@@ -300,7 +298,7 @@ class Board:
 
     def now(self) -> int:
         """Milliseconds since the cluster's birth."""
-        return int(monotonic() * 1000) - self[Word.BIRTH]
+        return int(monotonic() * 1000) - int(self._words[Word.BIRTH])
 
 
 def mark_of(receipt: str) -> int:

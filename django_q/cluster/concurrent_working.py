@@ -16,10 +16,11 @@ from django_q.cluster import remarks
 from django_q.cluster.atomic_runs import Ended, NotBegun
 from django_q.cluster.board import Cell, State
 from django_q.cluster.frames import Kind, Parcel
+from django_q.cluster.lengths import SHORT_RUN
 from django_q.cluster.places import Places, Ticket
 from django_q.cluster.roles import LONGEST_PAUSE, Launch
 from django_q.cluster.verdicts import as_served, deliveries_allowed, judge
-from django_q.cluster.working import LOOK_EVERY, SHORT_RUN, Worker
+from django_q.cluster.working import LOOK_EVERY, Worker
 from django_q.envelope import Envelope
 from django_q.execution import ConcurrentRunner, NotRun, Threads
 from django_q.outcome import Outcome

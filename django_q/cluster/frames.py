@@ -173,7 +173,8 @@ def encode_report(report: Report) -> bytes:
     """A RECORD frame."""
     receipt = report.receipt.encode()
     fixed = REPORT.pack(report.number, report.again, report.settled, len(receipt))
-    return Frame(Kind.RECORD, fixed + receipt + report.record).encode()
+    size = len(fixed) + len(receipt) + len(report.record)
+    return HEADER.pack(size, Kind.RECORD) + fixed + receipt + report.record
 
 
 def decode_report(body: bytes) -> Report:

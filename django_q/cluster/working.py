@@ -6,7 +6,6 @@ import os
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
-from math import inf
 from time import monotonic
 from typing import ClassVar, Final
 
@@ -23,6 +22,7 @@ from django_q.cluster.frames import (
     decode_parcels,
     encode_report,
 )
+from django_q.cluster.lengths import SHORT_RUN, Lengths
 from django_q.cluster.lines import Line
 from django_q.cluster.places import deadline_of
 from django_q.cluster.rejections import Rejections
@@ -46,10 +46,6 @@ HOOK_PATIENCE: Final = 0.25
 """Seconds that a worker waits for "saved" before a task that may be long, so that hooks
 of those before do not wait behind it."""
 
-MOST_FUNCTIONS: Final = 1000
-"""Functions whose lengths a worker remembers."""
-
-SHORT_RUN: Final = 0.02
 LOOK_EVERY: Final = 0.002
 """Seconds between two looks at the lines while there is work in hand: looking costs as
 much as running a tiny task does."""
@@ -83,8 +79,7 @@ class Worker(Role):
         self.done = 0
         self.has_title = False
         """Whether ps shows the task in hand."""
-        self.lengths: dict[str, float] = {}
-        """Function -> seconds that its last run here took."""
+        self.lengths = Lengths()
         self.is_retiring = False
         self.low_water = 0
         self.next_look = 0.0
@@ -102,16 +97,20 @@ class Worker(Role):
         logger.info("%s stopped doing work", self.title)
 
     def turn(self) -> None:
-        if not (self.inbox and self._may_start):
+        is_ready = self._is_ready
+        if not is_ready or monotonic() >= self.next_look:
             is_free = self._is_leaving and not self._awaited
-            self.collect(0.0 if is_free else LONGEST_PAUSE)
-        elif monotonic() >= self.next_look:
-            self.collect(0.0)
-        if self._is_leaving:
+            self.collect(0.0 if is_ready or is_free else LONGEST_PAUSE)
+            is_ready = self._is_ready
+        if is_ready:
+            self.take_up(self.inbox.popleft())
+        elif self._is_leaving:
             self.inbox.clear()
             self.has_left = not self._awaited
-        elif self.inbox and self._may_start:
-            self.take_up(self.inbox.popleft())
+
+    @property
+    def _is_ready(self) -> bool:
+        return bool(self.inbox) and self._may_start and not self._is_leaving
 
     @property
     def _is_leaving(self) -> bool:
@@ -184,7 +183,7 @@ class Worker(Role):
             return
         self.kept_bytes -= len(report.record)
         self.refused.discard(number)
-        self.row[Cell.KEPT] = len(self.kept)
+        self.row.words[Cell.KEPT] = len(self.kept)
         if number in self.unfinished:
             self.finish(number, *self.unfinished.pop(number))
 
@@ -205,14 +204,15 @@ class Worker(Role):
 
     def take_up(self, parcel: Parcel) -> None:
         """Begin a parcel, unless it was taken back or the lease has run out."""
-        if parcel.number <= self.row[Cell.VOID]:
+        words = self.row.words
+        if parcel.number <= words[Cell.VOID]:
             return
-        self.row[Cell.NUMBER] = parcel.number
-        self.row[Cell.KEY] = parcel.key
-        self.row[Cell.STARTED] = self.board.now()
+        words[Cell.NUMBER] = parcel.number
+        words[Cell.KEY] = parcel.key
+        words[Cell.STARTED] = self.board.now()
         self._show(parcel.number, State.OPENING, self.options.timeout)
         lapsed = self.board.lease_has_lapsed
-        if lapsed or parcel.number <= self.row[Cell.VOID]:
+        if lapsed or parcel.number <= words[Cell.VOID]:
             self._drop(parcel)
             return
         begun = monotonic()
@@ -235,10 +235,10 @@ class Worker(Role):
     def _show(self, number: int, state: State, limit: float | None) -> None:
         """Write on the board what is being done, and until when it may take."""
         deadline = deadline_of(self.board, limit)
-        self.row[Cell.TURN] = pack_turn(number, state, deadline)
+        self.row.words[Cell.TURN] = pack_turn(number, state, deadline)
 
     def _rest(self, number: int) -> None:
-        self.row[Cell.TURN] = pack_turn(number, State.IDLE, 0)
+        self.row.words[Cell.TURN] = pack_turn(number, State.IDLE, 0)
         if self.has_title:
             self._set_title("idle")
             self.has_title = False
@@ -270,7 +270,7 @@ class Worker(Role):
             self._leave_to_others(parcel, envelope)
         else:
             self.conclude(parcel, outcome, self.atomic_runs.take_settled(outcome))
-        self._note_length(envelope, monotonic() - begun)
+        self.lengths.note(envelope.func_name, monotonic() - begun)
 
     def _has_succeeded(self, parcel: Parcel, envelope: Envelope) -> bool:
         """It came again, and has succeeded: say so, and what follows from that."""
@@ -308,7 +308,7 @@ class Worker(Role):
         return self.runner.execute(envelope, attempt=attempt, frame=frame)
 
     def _announce_start(self, parcel: Parcel, envelope: Envelope) -> None:
-        short = self.row[Cell.PACE] and self.row[Cell.PACE] < SHORT_RUN * 1e6
+        short = 0 < self.row.words[Cell.PACE] < SHORT_RUN * 1e6
         func, name = remarks.names_of(envelope)
         self.row.task = f"{func} [{name}]"
         if parcel.text:
@@ -344,7 +344,7 @@ class Worker(Role):
         report = Report(parcel.number, parcel.receipt, False, data, settled)
         self.kept[parcel.number] = report
         self.kept_bytes += len(report.record)
-        self.row[Cell.KEPT] = len(self.kept)
+        self.row.words[Cell.KEPT] = len(self.kept)
         if self.monitor is not None:
             self.monitor.send(encode_report(report))
         self.see_off(parcel.number)
@@ -362,7 +362,7 @@ class Worker(Role):
         """Before a run that may be long, let the hooks of former tasks run, if their ends
         are saved soon.
         """
-        if not self.unfinished or self.lengths.get(envelope.func_name, inf) < SHORT_RUN:
+        if not self.unfinished or self.lengths.is_short(envelope.func_name):
             return
         until = monotonic() + HOOK_PATIENCE
         while self.unfinished.keys() - self.refused and self.monitor is not None:
@@ -370,17 +370,12 @@ class Worker(Role):
                 break
             self.collect(until - monotonic())
 
-    def _note_length(self, envelope: Envelope, took: float) -> None:
-        if len(self.lengths) >= MOST_FUNCTIONS:
-            self.lengths.clear()
-        self.lengths[envelope.func_name] = took
-
     def _measure(self, took: float) -> None:
         """Note how long runs take of late; a long one counts at once."""
-        pace, now = self.row[Cell.PACE], max(1, int(took * 1e6))
-        self.row[Cell.PACE] = (
-            now if not pace or now > 4 * pace else (pace * 4 + now) // 5
-        )
+        words, now = self.row.words, int(took * 1e6) or 1
+        pace = words[Cell.PACE]
+        is_slower = not pace or now > 4 * pace
+        words[Cell.PACE] = now if is_slower else (pace * 4 + now) // 5
         self.done += 1
 
     def _ask_for_more(self) -> None:

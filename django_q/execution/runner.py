@@ -141,7 +141,7 @@ class Runner:
 
     def _perform_in_time(self, run: Run) -> Outcome:
         run.began = monotonic()
-        value = self.call_within(self.limit_of(run.envelope), self._perform, run)
+        value = self._limit.call(self.limit_of(run.envelope), self._perform, run)
         return self._outcome_of(run, success=True, result=value)
 
     # -- the steps, all of them within the time limit

@@ -51,7 +51,9 @@ class TimeLimit:
 
         Otherwise handler and timer are put back as they were found, after each call.
         """
-        self._owns_process = owns_process
+        has_alarm = owns_process and can_alarm()
+        self._owned = threading.get_ident() if has_alarm else None
+        """The thread whose alarm is ours alone."""
         self._handler = self._ring
         self._inside: FrameType | None = None
         self._deadline = 0.0
@@ -59,10 +61,10 @@ class TimeLimit:
 
     def call(self, seconds: float | None, func: Callable[..., Any], *args: Any) -> Any:
         """`func(*args)`, within so many seconds; None, 0 and less: without a limit."""
+        if threading.get_ident() == self._owned and is_finite(seconds):
+            return self._call_as_owner(seconds, func, *args)
         if not is_limit(seconds):
             return func(*args)
-        if self._owns_process:
-            return self._call_as_owner(seconds, func, *args)
         return self._call_as_guest(seconds, func, *args)
 
     def _call_as_owner(
@@ -130,11 +132,16 @@ def describe_limit(seconds: float) -> str:
     return f"Task exceeded maximum timeout value ({seconds:g} seconds)"
 
 
+def is_finite(seconds: float | None) -> TypeGuard[float]:
+    """Whether this is a limit at all."""
+    return seconds is not None and 0 < seconds < LONGEST
+
+
 def is_limit(seconds: float | None) -> TypeGuard[float]:
     """Whether a call is to be limited to so many seconds, and can be here."""
-    if seconds is None or not 0 < seconds < LONGEST:
+    if not is_finite(seconds):
         return False
-    if _can_alarm():
+    if can_alarm():
         return True
     logger.debug("no time limit: only the main thread of POSIX systems has one")
     return False
@@ -149,7 +156,8 @@ def _is_within(outer: FrameType | None, frame: FrameType | None) -> bool:
     return False
 
 
-def _can_alarm() -> bool:
+def can_alarm() -> bool:
+    """Whether this thread is one that alarms interrupt."""
     if not hasattr(signal, "setitimer"):
         return False
     return threading.current_thread() is threading.main_thread()

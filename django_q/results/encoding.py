@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import socket
-from base64 import b64encode
+from binascii import b2a_base64
 from typing import Any, Final
 
 from django_q import clock
@@ -44,10 +44,11 @@ def make_record(outcome: Outcome, options: Options) -> tuple[Outcome, Record]:
     A result that can't be stored makes a failure of a success, one that says so.
     """
     encoded = NOTHING
-    if is_wanted(outcome, options):
+    wanted = is_wanted(outcome, options)
+    if wanted:
         outcome, encoded = encode_result(outcome, options)
     pause = pause_before_retry(outcome, options)
-    keep = _is_kept(outcome, options, pause)
+    keep = wanted and _is_kept(outcome, options, pause)
     envelope = outcome.envelope
     args, kwargs = _arguments(envelope, options) if keep else (NOTHING, NOTHING)
     record = Record(
@@ -73,7 +74,7 @@ def make_record(outcome: Outcome, options: Options) -> tuple[Outcome, Record]:
         attempts_allowed=_attempts(outcome, options),
     )
     more = _note(outcome)
-    if pause is None and (link := next_package(outcome, options)):
+    if pause is None and envelope.chain and (link := next_package(outcome, options)):
         more |= link
     return outcome, record._replace(**more) if more else record
 
@@ -147,7 +148,8 @@ def _unsendable(
 
 def encode(value: Any) -> str:
     """A value as PickledObjectField stores it. Raises what pickling raises."""
-    return b64encode(pickle.dumps(value, pickle.HIGHEST_PROTOCOL)).decode("ascii")
+    data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    return b2a_base64(data, newline=False).decode("ascii")
 
 
 def _arguments(envelope: Envelope, options: Options) -> tuple[str, str]:
@@ -234,16 +236,15 @@ def _attempts(outcome: Outcome, options: Options) -> int:
     """How many runs it may have in all; 0: any number."""
     if repeats_for_ever(outcome.envelope, options):
         return 0
-    return attempts_allowed(outcome.envelope, options)
+    return int(attempts_allowed(outcome.envelope, options))
 
 
 def _is_kept(outcome: Outcome, options: Options, pause: float | None) -> bool:
-    """Whether a row is written: not for retries to come, nor for cached results."""
+    """Whether what is wanted gets a row: no retry to come, nor a cached result."""
     if outcome.envelope.cached:
         return False
-    if outcome.success:
-        return is_wanted(outcome, options)
-    return pause is None or repeats_for_ever(outcome.envelope, options)
+    again = pause is not None
+    return not again or repeats_for_ever(outcome.envelope, options)
 
 
 def next_package(outcome: Outcome, options: Options) -> dict[str, Any] | None:
@@ -267,4 +268,5 @@ def next_package(outcome: Outcome, options: Options) -> dict[str, Any] | None:
 def _seal_link(link: Envelope, options: Options) -> dict[str, Any]:
     link = link.with_defaults(options).announced()
     queue = link.cluster or options.queue
-    return {"link": link.seal(), "link_id": link.id, "link_queue": queue}
+    # Slices are plain text, also of Django's SafeString, whose str() is itself.
+    return {"link": link.seal(), "link_id": link.id[:], "link_queue": queue[:]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from django.db import connections, router
 from django.db.models.signals import post_save
@@ -138,7 +139,13 @@ def _has_row(outcome: Outcome, options: Options) -> bool:
 
 def _is_watched() -> bool:
     """Whether anybody but `call_hook` listens to the saving of tasks."""
-    senders = {id(Task), id(None)}
-    keys = [entry[0] for entry in post_save.receivers]
-    ours = id(call_hook)
-    return any(receiver != ours and sender in senders for receiver, sender in keys)
+    for entry in post_save.receivers:
+        receiver, sender = entry[0]
+        if sender in SENDERS and receiver != OURS:
+            return True
+    return False
+
+
+SENDERS: Final = id(Task), id(None)
+OURS: Final = id(call_hook)
+"""As Django's signals know them."""

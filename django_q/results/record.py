@@ -1,19 +1,29 @@
 """Record: an outcome as the plain column values that are saved.
 
 The worker makes it; monitor and sync mode save it. Arguments and result are already
-encoded, so whoever saves a record never unpickles anything.
+encoded, so whoever saves a record loads nothing that is the task's.
 """
 
 from __future__ import annotations
 
-import json
-from typing import NamedTuple
+import io
+import pickle
+from typing import Any, NamedTuple, NoReturn
 
-from django_q.compact import to_json
+
+class PlainUnpickler(pickle.Unpickler):
+    """Loads text, numbers and truth, and what holds them; nothing else. No class is ever
+    looked for, so no code runs, whoever wrote the bytes.
+    """
+
+    def find_class(self, module: str, name: str) -> NoReturn:
+        message = f"A record holds {module}.{name}: only plain values travel in it."
+        raise pickle.UnpicklingError(message)
 
 
 class Record(NamedTuple):
-    """One ended run, ready to be saved. All values are text, numbers or truth.
+    """One ended run, ready to be saved. All values are text, numbers or truth, and of
+    exactly these types, not of subclasses.
 
     A named tuple, because each task makes two: one in the worker, one in the monitor.
     """
@@ -59,9 +69,10 @@ class Record(NamedTuple):
 
     def to_bytes(self) -> bytes:
         """The record as it travels on a line."""
-        return to_json(self)
+        return pickle.dumps(tuple(self), pickle.HIGHEST_PROTOCOL)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Record:
-        """The record that to_bytes made."""
-        return cls._make(json.loads(data))
+        """The record that to_bytes made. Raises UnpicklingError for other than that."""
+        values: tuple[Any, ...] = PlainUnpickler(io.BytesIO(data)).load()
+        return cls._make(values)

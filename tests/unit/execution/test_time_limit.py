@@ -188,9 +188,11 @@ def test_in_another_thread_there_is_no_limit_and_the_log_says_so(
     assert "no time limit" in caplog.text
 
 
+@pytest.mark.parametrize("owns_process", [True, False])
 def test_where_there_is_no_such_alarm_there_is_no_limit(
-    limit: TimeLimit, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, *, owns_process: bool
 ) -> None:
     with monkeypatch.context() as windows:
         windows.delattr(signal, "setitimer")
+        limit = TimeLimit(owns_process=owns_process)
         assert limit.call(0.01, sleep, 0.05) == 0.05
