@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import enum
-import json
 import struct
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from django_q.compact import to_json
+from django_q.compact import from_json, to_json
 
 HEADER: Final = struct.Struct("!IB")
 
@@ -78,7 +77,7 @@ class Frame(NamedTuple):
     @property
     def facts(self) -> dict[str, Any]:
         """The body of a control frame."""
-        return json.loads(self.body) if self.body else {}
+        return from_json(self.body) if self.body else {}
 
 
 def control(kind: Kind, **facts: Any) -> bytes:

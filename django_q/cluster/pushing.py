@@ -260,8 +260,8 @@ class Pusher(Role):
     def _give(self, hand: Hand, count: int) -> None:
         """Send parcels to a worker; a suspect alone, and only to one with empty hands."""
         free = self.ledger.free
-        innocents = takewhile(lambda entry: not entry.is_suspect, free)
-        count = min(count, sum(1 for _ in innocents))
+        first = islice(free, max(0, count))
+        count = sum(1 for _ in takewhile(lambda entry: not entry.is_suspect, first))
         may_count = not self.trouble.rest and not self.ledger.hands.get(hand.generation)
         if free and free[0].is_suspect and may_count:
             count_start(self.broker, free[0])
