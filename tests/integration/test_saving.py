@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from django_q.models import Failure, Success, Task
 from django_q.options import Options
+from django_q.results import upserts
 from django_q.results.database import (
     best,
     prune,
@@ -271,6 +272,16 @@ def test_large_result_is_stored():
     value = "x" * 3_000_000
     write(new_record(result=encoded(value)), new_record())
     assert Success.objects.filter(result__isnull=False).count() == 2
+
+
+@pytest.mark.skipif(KIND != "postgresql", reason="others get them row by row")
+def test_more_than_postgres_takes_as_json_is_stored(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(upserts, "LARGEST_JSONB", 100)
+    records = [new_record(stopped=ended(age)) for age in range(3)]
+    write(*records)
+    write(*records)
+    kept = {task.id: task.stopped.isoformat() for task in Success.objects.all()}
+    assert kept == {record.id: record.stopped for record in records}
 
 
 def test_database_that_is_away_is_told(tmp_path: Path):
