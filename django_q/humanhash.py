@@ -290,7 +290,7 @@ class HumanHasher:
         Raises ValueError for anything else.
         """
         picks = self.compress(bytes.fromhex(hexdigest), words)
-        return separator.join(self.wordlist[pick] for pick in picks)
+        return separator.join([self.wordlist[pick] for pick in picks])
 
     @staticmethod
     def compress(source: Sequence[int], target: int) -> list[int]:
@@ -299,14 +299,17 @@ class HumanHasher:
         if size == 0:
             message = f"{len(source)} bytes don't make {target} words."
             raise ValueError(message)
-        # All runs at once, as one number of so many bytes.
+        # All runs at once, as one number: the last byte of each run is folded.
         regular = size * target
-        folded = 0
-        for place in range(size):
-            folded ^= int.from_bytes(source[place:regular:size])
+        whole = int.from_bytes(source[:regular])
+        folded = whole
+        for _ in range(size - 1):
+            whole >>= 8
+            folded ^= whole
+        picks = list(folded.to_bytes(regular)[size - 1 :: size])
         for byte in source[regular:]:
-            folded ^= byte
-        return list(folded.to_bytes(target))
+            picks[-1] ^= byte
+        return picks
 
     def uuid(self, **how: Any) -> tuple[str, str]:
         """A fresh (name, 32 hexadecimal digits); keywords as for `humanize`."""

@@ -6,6 +6,7 @@ import pickle
 import zlib
 from datetime import UTC
 from typing import Any
+from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -34,6 +35,17 @@ def test_the_wire_is_djangos_signed_pickle_with_the_sites_name_as_salt() -> None
     assert signing.loads(package, salt="tests", serializer=PickleSerializer) == {"a": 1}
     theirs = signing.dumps({"b": 2}, salt="tests", serializer=PickleSerializer)
     assert SignedPackage.loads(theirs) == {"b": 2}
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_the_wire_is_djangos_to_the_letter(compress: bool) -> None:
+    for thing in ({"a": 1}, "x" * 1000):
+        theirs = signing.dumps(
+            thing, salt="tests", serializer=PickleSerializer, compress=compress
+        )
+        moment = signing.b62_decode(theirs.split(":")[1])
+        with patch("django_q.signing.time_ns", return_value=moment * 10**9 + 1):
+            assert SignedPackage.dumps(thing, compressed=compress) == theirs
 
 
 @pytest.mark.parametrize(
