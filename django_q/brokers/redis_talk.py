@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any, Final
 
 import redis.client
-from redis import Redis
+from redis import Connection, Redis, SSLConnection, UnixDomainSocketConnection
 
 POOLS_ASK_NO_COMMAND: Final = (5, 3)
 """Since this release a connection is had without saying what for."""
+
+PLAIN: Final = (Connection, SSLConnection, UnixDomainSocketConnection)
+"""Connections that need not look at the words of a command; those that cache do."""
 
 
 def converse(client: Any, *words: Any) -> Any:
@@ -22,7 +26,10 @@ def converse(client: Any, *words: Any) -> Any:
     connection = pool.get_connection()
 
     def talk() -> Any:
-        connection.send_command(*words)
+        if type(connection) in PLAIN:
+            connection.send_packed_command([packed(words, connection.encoder.encode)])
+        else:
+            connection.send_command(*words)
         return connection.read_response(disable_decoding=True)
 
     try:
@@ -31,6 +38,13 @@ def converse(client: Any, *words: Any) -> Any:
         )
     finally:
         pool.release(connection)
+
+
+def packed(words: Sequence[Any], encode: Callable[[Any], bytes]) -> bytes:
+    """A command as it goes over the wire; what is bytes needs no `encode`."""
+    parts = [word if type(word) is bytes else encode(word) for word in words]
+    sized = [b"$%d\r\n%b\r\n" % (len(part), part) for part in parts]
+    return b"*%d\r\n%b" % (len(parts), b"".join(sized))
 
 
 def is_plain(client: Any) -> bool:
