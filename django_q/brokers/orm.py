@@ -269,7 +269,7 @@ class ORM(Broker):
 
         `twice`: it may be done again when the connection was lost meanwhile.
         """
-        alias = _alias_of(self.get_connection(self.list_key))
+        alias = self._open_alias()
         table = open_table(alias, self.list_key, self._holder)
         try:
             value = attempt(table.connection, lambda: verb(table), twice=twice)
@@ -278,6 +278,15 @@ class ORM(Broker):
             raise
         self._contact.note()
         return value
+
+    def _open_alias(self) -> str:
+        """The database of the queue, on a connection that is not stale."""
+        if self.get_connection is not ORM.get_connection:
+            return _alias_of(self.get_connection(self.list_key))
+        # A query set for nothing takes as long as all else before the statement.
+        alias = _alias_of(None)
+        freshen(connections[alias])
+        return alias
 
     def _claim(self, count: int) -> list[Row]:
         is_nobody = self._holder is None

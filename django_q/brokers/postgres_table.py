@@ -159,10 +159,7 @@ class PostgresTable(Table):
 
     def insert(self, new: Consignment) -> int:
         row = self.new_row(new)
-        text = (
-            f"WITH added AS ({row.text} ON CONFLICT DO NOTHING"
-            f' RETURNING "id") SELECT "id", pg_notify(%s, \'\') FROM added'
-        )
+        text = f"{row.text} {self.or_nothing} RETURNING \"id\", pg_notify(%s, '')"
         rows = self.fetch(text, (*row.values, channel_of(self.key)))
         return int(rows[0][0]) if rows else self.find_id(new.task_id)
 
