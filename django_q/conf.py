@@ -355,7 +355,8 @@ Conf: Final = LiveConf()
 
 def get_options() -> Options:
     """The settings in force. Cheap: kept until a setting changes."""
-    return Conf.options
+    # Each task asks several times: what `Conf.options` gives, in one call where it is kept.
+    return _seen.get() or vars(Conf)["_options"] or Conf.own
 
 
 def options_for(queue: str) -> Options:

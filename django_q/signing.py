@@ -24,7 +24,6 @@ from django.utils.encoding import force_bytes
 
 from django_q.conf import Conf, get_options
 from django_q.exceptions import ConfigurationError, PackageTooLarge, UnreadablePackage
-from django_q.options import Options
 
 __all__ = ["BadSignature", "PickleSerializer", "SignedPackage"]
 
@@ -93,7 +92,8 @@ class SignedPackage:
         data = PickleSerializer.dumps(obj)
         body = _pack(data, options.compress if compressed is None else compressed)
         packed = _signer(options.name).sign(body)
-        _refuse_oversize(len(packed), options)
+        if len(packed) > options.max_package_size:
+            raise _oversize(len(packed), options.max_package_size)
         return packed
 
     @staticmethod
@@ -234,9 +234,7 @@ def _too_large(size: int, limit: int) -> UnreadablePackage:
     return UnreadablePackage(f"{message} {limit:,} (setting 'max_package_size').")
 
 
-def _refuse_oversize(size: int, options: Options) -> None:
-    limit = options.max_package_size
-    if size > limit:
-        message = f"The package needs {size:,} bytes; the limit is {limit:,}."
-        hint = "Pass a file name or an id, or raise Q_CLUSTER['max_package_size']."
-        raise PackageTooLarge(message, hint=hint)
+def _oversize(size: int, limit: int) -> PackageTooLarge:
+    message = f"The package needs {size:,} bytes; the limit is {limit:,}."
+    hint = "Pass a file name or an id, or raise Q_CLUSTER['max_package_size']."
+    return PackageTooLarge(message, hint=hint)

@@ -59,6 +59,8 @@ def split_options(
     is imported here, the option is noted in `undecided_options`, and the worker decides
     (`Envelope.decided_for`).
     """
+    if not kwargs:
+        return {}, {}
     rest = dict(kwargs)
     chosen = rest.pop("q_options", None) or {}
     if not isinstance(chosen, Mapping):

@@ -239,15 +239,12 @@ class Table(Ranks):
 
     def new_row(self, new: Consignment) -> SQL:
         moment, columns = self.moment(new.delay), self.new_columns([new])
-        row = dict.fromkeys(columns, "%s") | {"lock": moment.text}
-        values: tuple[Any, ...] = ()
+        values: list[Any] = []
         for name in columns:
             values += moment.values if name == "lock" else (FACTS[name](new),)
-        text = (
-            f"INSERT INTO {self.name} ({self.columns(row)})"
-            f" VALUES ({', '.join(row.values())})"
-        )
-        return SQL(text, values)
+        marks = ", ".join([moment.text if c == "lock" else "%s" for c in columns])
+        text = f"INSERT INTO {self.name} ({self.columns(columns)}) VALUES ({marks})"
+        return SQL(text, tuple(values))
 
     def new_columns(self, new: Sequence[Consignment]) -> list[str]:
         """Those that new rows need, and that are there."""
