@@ -166,6 +166,9 @@ class Options:
     start_method: str | None = None
     """How processes start: "fork", "forkserver" or "spawn"; None: the best here."""
 
+    preload: list[str] = field(default_factory=list)
+    """Modules that are imported before workers are forked, which then share them."""
+
     testing: bool = False
     """Show queued tasks in the admin without the ORM broker; bind no processors."""
 

@@ -326,7 +326,8 @@ class PostgreSQL(Server):
         return {
             "listen_addresses": ADDRESS,
             "port": str(self.port),
-            "unix_socket_directories": str(self.folder),
+            # No socket in a folder: its lock would outlive a server that was killed.
+            "unix_socket_directories": "",
             "fsync": "off",
             "full_page_writes": "off",
             "max_connections": "200",

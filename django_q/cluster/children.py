@@ -24,6 +24,7 @@ from typing import Any, Final
 from django_q.cluster.entrance import enter
 from django_q.cluster.lines import Line
 from django_q.cluster.roles import Launch, hold_signals, kill_group, release_signals
+from django_q.logs import clean, logger
 from django_q.options import Options
 
 PATHS: Final = {
@@ -52,6 +53,9 @@ PRELOAD: Final = "django_q.cluster.preload"
 
 PATH_VARIABLE: Final = "DJANGO_Q_IMPORT_PATH"
 """Where the sentinel tells its import path: the fork server starts with a bare one."""
+
+PRELOAD_VARIABLE: Final = "DJANGO_Q_PRELOAD"
+"""And the project's modules that it is to import."""
 
 
 @dataclass(eq=False)
@@ -122,6 +126,17 @@ def end_surely(process: int) -> None:
         poll.poll(1000)
 
 
+def prepare_method(options: Options, *, whole: bool) -> str:
+    """How processes start. Where this program forks them, it has by now what they share."""
+    if whole:
+        # First: where that starts threads, nothing is forked from here.
+        import_early(options.preload)
+    method = choose_method(options, whole=whole)
+    if whole and method == "fork":
+        prepare_to_fork()
+    return method
+
+
 def choose_method(options: Options, *, whole: bool = False) -> str:
     """How processes start: as the setting says, else what is best on this system.
 
@@ -156,6 +171,23 @@ def is_alone() -> bool:
     with suppress(OSError):
         return len(list(Path("/proc/self/task").iterdir())) == 1
     return threading.active_count() == 1
+
+
+def import_early(modules: Iterable[str]) -> None:
+    """Import modules of the project, so that workers that are forked have them at once.
+
+    What can't be imported is left to the tasks that need it.
+    """
+    for name in modules:
+        was_alone = is_alone()
+        try:
+            importlib.import_module(name)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - modules do anything
+            reason = f"{type(error).__name__}: {clean(error)}"
+            logger.warning("preload: %s can't be imported: %s", clean(name), reason)
+        if was_alone and not is_alone():
+            text = "preload: %s starts a thread, which forked workers do not have"
+            logger.warning(text, clean(name))
 
 
 def prepare_to_fork() -> None:
@@ -199,6 +231,7 @@ class Spawner:
 
     def _prepare_fork_server(self) -> None:
         os.environ[PATH_VARIABLE] = json.dumps(sys.path)
+        os.environ[PRELOAD_VARIABLE] = json.dumps([*self._template.options.preload])
         extra = ["uvloop"] if self._template.options.concurrency > 1 else []
         self._context.set_forkserver_preload([PRELOAD, *extra])
 

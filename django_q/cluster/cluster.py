@@ -22,8 +22,7 @@ from django_q.cluster.board import Board, Cell, State, Word
 from django_q.cluster.children import (
     Child,
     Spawner,
-    choose_method,
-    prepare_to_fork,
+    prepare_method,
     sentinel_method,
 )
 from django_q.cluster.frames import Kind, control
@@ -241,9 +240,7 @@ class Cluster:
     # -- the sentinel
 
     def _make_spawner(self) -> None:
-        method = choose_method(self.options, whole=self.is_whole_program)
-        if self.is_whole_program and method == "fork":
-            prepare_to_fork()
+        method = prepare_method(self.options, whole=self.is_whole_program)
         context = multiprocessing.get_context(method)
         self.board = Board(context, rows_for(self.options), places_for(self.options))
         identity = Identity(

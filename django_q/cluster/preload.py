@@ -14,7 +14,12 @@ import django
 from django.core.cache import caches
 from django.db import connections
 
-from django_q.cluster.children import PATH_VARIABLE, prepare_to_fork
+from django_q.cluster.children import (
+    PATH_VARIABLE,
+    PRELOAD_VARIABLE,
+    import_early,
+    prepare_to_fork,
+)
 
 MODULES: Final = ("multiprocessing.popen_forkserver", "multiprocessing.sharedctypes")
 """What the first object that a child is given needs."""
@@ -29,6 +34,7 @@ def preload() -> None:
         django.setup()
         for module in MODULES:
             importlib.import_module(module)
+        import_early(json.loads(os.environ.get(PRELOAD_VARIABLE, "[]")))
     # What app code may have opened here must not be shared by all children.
     connections.close_all()
     caches.close_all()

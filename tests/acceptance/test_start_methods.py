@@ -70,6 +70,26 @@ def test_killed_root_leaves_no_orphan(
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_forked_workers_have_what_was_imported_early(
+    running_cluster: Runner, method: str
+) -> None:
+    path = "tests.acceptance.imported"
+    how = {"start_method": method, "preload": [path], "workers": 1, "recycle": 1}
+    cluster = running_cluster(**how)
+    ids = [cluster.send(f"{path}.processes") for _ in range(3)]
+    told = [row.result for row in cluster.wait_for_all(ids)]
+    workers = {worker for _, worker in told}
+    importers = {importer for importer, _ in told}
+    assert len(workers) == 3
+    if method == "spawn":
+        assert importers == workers
+    else:
+        assert len(importers) == 1
+        assert not importers & workers
+    assert (cluster.process.pid in importers) is (method == "fork")
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_name_on_the_command_line_reaches_all_children(
     new_cluster: Runner, method: str
 ) -> None:

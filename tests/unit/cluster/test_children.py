@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -23,6 +24,7 @@ from django_q.cluster.children import (
     Child,
     Spawner,
     choose_method,
+    import_early,
     open_handle,
 )
 from django_q.cluster.roles import Launch
@@ -265,3 +267,31 @@ def test_children_are_told_apart_by_identity(nursery: Nursery) -> None:
     one, other = nursery.make(), nursery.make()
     assert one != other
     assert one in [one, other]
+
+
+class TestImportingEarly:
+    def test_what_fails_is_told_and_left(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+    ) -> None:
+        monkeypatch.syspath_prepend(tmp_path)
+        (tmp_path / "leaves_early.py").write_text("raise SystemExit(3)")
+        (tmp_path / "fine_early.py").write_text("")
+        import_early(["leaves_early", "not_there_early", "fine_early"])
+        first, second = caplog.messages
+        assert first == "preload: leaves_early can't be imported: SystemExit: 3"
+        assert "not_there_early can't be imported: ModuleNotFoundError" in second
+        assert sys.modules.pop("fine_early", None) is not None
+
+    def test_thread_is_told(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+    ) -> None:
+        monkeypatch.syspath_prepend(tmp_path)
+        source = "import threading\nover = threading.Event()\n"
+        source += "thread = threading.Thread(target=over.wait)\nthread.start()"
+        (tmp_path / "threaded_early.py").write_text(source)
+        monkeypatch.setattr(children, "is_alone", lambda: threading.active_count() == 1)
+        import_early(["threaded_early"])
+        module = sys.modules.pop("threaded_early")
+        module.over.set()
+        module.thread.join()
+        assert "threaded_early starts a thread" in caplog.text
