@@ -243,8 +243,8 @@ class Housekeeper(Role):
             say_rescued(texts)
 
     def prune(self) -> float:
-        results.prune(self.options, using=self.database)
-        return PRUNE_EVERY
+        has_more = results.prune(self.options, using=self.database)
+        return 0.0 if has_more else PRUNE_EVERY
 
     def sweep(self) -> float:
         results.sweep_attempts(using=self.database)

@@ -32,6 +32,9 @@ from django_q.transactions import freshen, writing
 LARGE: Final = 1024 * 1024
 """Characters; MySQL may refuse larger rows, and ends the connection then."""
 
+MOST_PRUNED: Final = 20_000
+"""Rows; other chores have their turn before there are more."""
+
 AT_ONCE: Final = 500
 """Rows that are deleted in one go: SQLite lets nobody else write meanwhile."""
 
@@ -147,25 +150,34 @@ def _is_there(rows: QuerySet[Any]) -> bool:
         return False
 
 
-def prune(options: Options, *, using: str) -> None:
-    """Delete the oldest successes beyond `save_limit`, all that are too many."""
+def prune(options: Options, *, using: str) -> bool:
+    """Delete the oldest successes beyond `save_limit`, so many of them at once.
+
+    Gives whether there may be more.
+    """
     if options.save_limit <= 0:
-        return
-    per = options.save_limit_per
-    rows = Success.objects.using(using).order_by()
-    if not per and rows.count() <= options.save_limit:
-        return
-    newest_first = [F("stopped").desc(), F("id").desc()]
-    place = Window(
-        RowNumber(), partition_by=[F(per)] if per else None, order_by=newest_first
-    )
-    surplus = rows.annotate(place=place).filter(place__gt=options.save_limit)
+        return False
     # Few have attempts, and to ask for them by the ids of all costs as much as the rest.
     noted = Exists(Attempt.objects.using(using).filter(task=OuterRef("pk")))
-    old = list(surplus.values_list("pk", noted))
+    surplus = _surplus(options, Success.objects.using(using).order_by())
+    old = list(surplus.values_list("pk", noted)[:MOST_PRUNED])
     for begin in range(0, len(old), AT_ONCE):
         some = old[begin : begin + AT_ONCE]
         _delete([pk for pk, _ in some], [pk for pk, has in some if has], using)
+    return len(old) == MOST_PRUNED
+
+
+def _surplus(options: Options, rows: QuerySet[Success]) -> QuerySet[Success]:
+    limit, per = options.save_limit, options.save_limit_per
+    newest_first = [F("stopped").desc(), F("id").desc()]
+    if per:
+        place = Window(RowNumber(), partition_by=[F(per)], order_by=newest_first)
+        return rows.annotate(place=place).filter(place__gt=limit)
+    # To number millions of rows takes the database far longer than to find this one.
+    newest = rows.order_by(*newest_first).values_list("stopped", "pk")
+    for stopped, pk in newest[limit : limit + 1]:
+        return rows.filter(Q(stopped__lt=stopped) | Q(stopped=stopped, pk__lte=pk))
+    return rows.none()
 
 
 def _delete(ids: list[str], noted: list[str], using: str) -> None:

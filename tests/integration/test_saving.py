@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from django_q.models import Failure, Success, Task
 from django_q.options import Options
-from django_q.results import upserts
+from django_q.results import database, upserts
 from django_q.results.database import (
     best,
     prune,
@@ -394,6 +394,23 @@ def test_many_are_pruned():
     write(*(new_record(name=f"{n:04}", stopped=ended(n)) for n in range(1200)))
     prune(Options(save_limit=3), using="default")
     assert names() == ["0000", "0001", "0002"]
+
+
+@pytest.mark.parametrize("per", [None, "func"])
+def test_very_many_are_pruned_in_turns(
+    per: str | None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(database, "MOST_PRUNED", 4)
+    write(*(new_record(name=str(n), stopped=ended(n)) for n in range(9)))
+    options = Options(save_limit=2, save_limit_per=per)
+    assert [prune(options, using="default") for _ in range(3)] == [True, False, False]
+    assert names() == ["0", "1"]
+
+
+def test_of_those_that_ended_in_the_same_moment_as_many_are_kept():
+    write(*(new_record(stopped=ended(7)) for _ in range(6)))
+    prune(Options(save_limit=4), using="default")
+    assert Task.objects.count() == 4
 
 
 def test_those_who_watch_rows_see_them_go():
