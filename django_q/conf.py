@@ -355,7 +355,7 @@ Conf: Final = LiveConf()
 
 def get_options() -> Options:
     """The settings in force. Cheap: kept until a setting changes."""
-    # Each task asks several times: what `Conf.options` gives, in one call where it is kept.
+    # Each task asks several times: what `Conf.options` gives, without a property and a descriptor.
     return _seen.get() or vars(Conf)["_options"] or Conf.own
 
 

@@ -103,8 +103,7 @@ class Envelope:
         if not is_function(func):
             message = f"A task is a function or its dotted path, not {func!r}."
             raise TypeError(message)
-        if options:
-            check_options(options)
+        check_options(options)
         given_id = options.get("task_id")
         task_id = _digits(given_id) if given_id else new_id()
         name = options.get("task_name") or humanhash.humanize(task_id)

@@ -73,7 +73,8 @@ def draw_pause(outcome: Outcome, options: Options) -> float:
     longest = _given(envelope.retry_delay_max, options.retry_delay_max)
     exponent = min(outcome.attempt - 1, LONGEST_EXPONENT)
     bound = min(longest, first * 2.0**exponent, LONGEST_PAUSE)
-    return random.uniform(0, bound)  # noqa: S311
+    # Settings may be another kind of number; what is saved is plain.
+    return random.uniform(0, float(bound))  # noqa: S311
 
 
 def _given(own: float | None, general: float) -> float:

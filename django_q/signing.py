@@ -29,7 +29,7 @@ __all__ = ["BadSignature", "PickleSerializer", "SignedPackage"]
 
 FROM_URL: Final = bytes.maketrans(b"-_", b"+/")
 TO_URL: Final = bytes.maketrans(b"+/", b"-_")
-"""The letters of base64 that are others in a URL."""
+"""The letters of base64 that are others in a URL, there and back."""
 
 SEP: Final = ":"
 SECOND: Final = 10**9
@@ -134,7 +134,7 @@ class _Signer:
     def sign(self, body: bytes) -> str:
         """The text with this moment and its signature."""
         value = b"%b:%b" % (body, _moment(time_ns() // SECOND))
-        return (value + b":" + self._sign(value, self._keys[0])).decode()
+        return (b"%b:%b" % (value, self._sign(value, self._keys[0]))).decode()
 
     def open(self, signed: str) -> str:
         """What was signed, without its moment, of whatever age. Raises BadSignature."""

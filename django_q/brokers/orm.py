@@ -31,6 +31,11 @@ from django_q.transactions import freshen
 Value = TypeVar("Value")
 
 
+def open_queue(list_key: str | None = None) -> QuerySet[OrmQ]:
+    """The table, on a connection that is not stale; asked for by every verb."""
+    return QuerySet(OrmQ, using=_fresh_alias())
+
+
 class ORM(Broker):
     """Carries packages in the table OrmQ of the database that the setting `orm` names.
 
@@ -70,12 +75,7 @@ class ORM(Broker):
         self._news: News | None = None
         self._trail = Trail()
 
-    @staticmethod
-    def get_connection(list_key: str | None = None) -> QuerySet[OrmQ]:
-        """The table, on a connection that is not stale; asked for by every verb."""
-        alias = _alias_of(None)
-        freshen(connections[alias])
-        return QuerySet(OrmQ, using=alias)
+    get_connection = staticmethod(open_queue)
 
     # -- producing and consuming
 
@@ -281,12 +281,9 @@ class ORM(Broker):
 
     def _open_alias(self) -> str:
         """The database of the queue, on a connection that is not stale."""
-        if self.get_connection is not ORM.get_connection:
-            return _alias_of(self.get_connection(self.list_key))
+        own = self.get_connection
         # A query set for nothing takes as long as all else before the statement.
-        alias = _alias_of(None)
-        freshen(connections[alias])
-        return alias
+        return _fresh_alias() if own is open_queue else _alias_of(own(self.list_key))
 
     def _claim(self, count: int) -> list[Row]:
         is_nobody = self._holder is None
@@ -334,6 +331,12 @@ class ORM(Broker):
             poll = get_options().poll
             self._news = open_news(self.database, channel, poll)
         return self._news
+
+
+def _fresh_alias() -> str:
+    alias = _alias_of(None)
+    freshen(connections[alias])
+    return alias
 
 
 def _alias_of(connection: Any) -> str:

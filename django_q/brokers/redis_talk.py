@@ -44,7 +44,7 @@ def packed(words: Sequence[Any], encode: Callable[[Any], bytes]) -> bytes:
     """A command as it goes over the wire; what is bytes needs no `encode`."""
     parts = [word if type(word) is bytes else encode(word) for word in words]
     sized = [b"$%d\r\n%b\r\n" % (len(part), part) for part in parts]
-    return b"*%d\r\n%b" % (len(parts), b"".join(sized))
+    return b"".join([b"*%d\r\n" % len(parts), *sized])
 
 
 def is_plain(client: Any) -> bool:

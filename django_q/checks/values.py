@@ -156,6 +156,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "broker_class": "shop.brokers.Own",
     "redis": "redis://127.0.0.1:6379/0",
     "allowed_functions": ["shop.tasks.*", "math.sqrt"],
+    "preload": ["shop.tasks"],
     "disque_nodes": ["127.0.0.1:7711"],
     "ALT_CLUSTERS": {"long": {"timeout": 3600}},
     "save_limit_per": "group",

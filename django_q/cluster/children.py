@@ -128,12 +128,12 @@ def end_surely(process: int) -> None:
 
 def prepare_method(options: Options, *, whole: bool) -> str:
     """How processes start. Where this program forks them, it has by now what they share."""
-    if whole:
-        # First: where that starts threads, nothing is forked from here.
-        import_early(options.preload)
     method = choose_method(options, whole=whole)
     if whole and method == "fork":
+        import_early(options.preload)
         prepare_to_fork()
+        # That may have started threads.
+        method = choose_method(options, whole=whole)
     return method
 
 

@@ -9,7 +9,7 @@ MOST_FUNCTIONS: Final = 1000
 """Functions whose lengths a worker remembers."""
 
 SHORT_RUN: Final = 0.02
-"""Seconds."""
+"""Seconds; the start of a shorter run is not told, and hooks wait for its end."""
 
 
 class Lengths:

@@ -18,10 +18,7 @@ LONGEST_LIMIT: Final = 1e8
 
 def deadline_of(board: Board, limit: float | None) -> int:
     """When a limit that begins now is over, as the board says it; 0: never."""
-    if not limit:
-        return 0
-    shortened = min(LONGEST_LIMIT, limit)
-    return board.now() + int(shortened * 1000)
+    return board.now() + int(min(limit, LONGEST_LIMIT) * 1000) if limit else 0
 
 
 @dataclass(slots=True, eq=False)

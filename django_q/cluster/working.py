@@ -372,10 +372,10 @@ class Worker(Role):
 
     def _measure(self, took: float) -> None:
         """Note how long runs take of late; a long one counts at once."""
-        words, now = self.row.words, int(took * 1e6) or 1
+        words, now = self.row.words, max(1, int(took * 1e6))
         pace = words[Cell.PACE]
-        is_slower = not pace or now > 4 * pace
-        words[Cell.PACE] = now if is_slower else (pace * 4 + now) // 5
+        starts_anew = not pace or now > 4 * pace
+        words[Cell.PACE] = now if starts_anew else (pace * 4 + now) // 5
         self.done += 1
 
     def _ask_for_more(self) -> None:

@@ -61,7 +61,7 @@ class TimeLimit:
 
     def call(self, seconds: float | None, func: Callable[..., Any], *args: Any) -> Any:
         """`func(*args)`, within so many seconds; None, 0 and less: without a limit."""
-        if threading.get_ident() == self._owned and is_finite(seconds):
+        if threading.get_ident() == self._owned and has_end(seconds):
             return self._call_as_owner(seconds, func, *args)
         if not is_limit(seconds):
             return func(*args)
@@ -132,14 +132,14 @@ def describe_limit(seconds: float) -> str:
     return f"Task exceeded maximum timeout value ({seconds:g} seconds)"
 
 
-def is_finite(seconds: float | None) -> TypeGuard[float]:
-    """Whether this is a limit at all."""
+def has_end(seconds: float | None) -> TypeGuard[float]:
+    """Whether this is a limit: some seconds, and not for ever."""
     return seconds is not None and 0 < seconds < LONGEST
 
 
 def is_limit(seconds: float | None) -> TypeGuard[float]:
     """Whether a call is to be limited to so many seconds, and can be here."""
-    if not is_finite(seconds):
+    if not has_end(seconds):
         return False
     if can_alarm():
         return True

@@ -172,7 +172,9 @@ def _surplus(options: Options, rows: QuerySet[Success]) -> QuerySet[Success]:
     newest_first = [F("stopped").desc(), F("id").desc()]
     if per:
         place = Window(RowNumber(), partition_by=[F(per)], order_by=newest_first)
-        return rows.annotate(place=place).filter(place__gt=limit)
+        numbered = rows.annotate(place=place).filter(place__gt=limit)
+        # What else is asked of rows is asked of these alone.
+        return rows.filter(pk__in=numbered.values("pk"))
     # To number millions of rows takes the database far longer than to find this one.
     newest = rows.order_by(*newest_first).values_list("stopped", "pk")
     for stopped, pk in newest[limit : limit + 1]:

@@ -243,8 +243,7 @@ def _is_kept(outcome: Outcome, options: Options, pause: float | None) -> bool:
     """Whether what is wanted gets a row: no retry to come, nor a cached result."""
     if outcome.envelope.cached:
         return False
-    again = pause is not None
-    return not again or repeats_for_ever(outcome.envelope, options)
+    return pause is None or repeats_for_ever(outcome.envelope, options)
 
 
 def next_package(outcome: Outcome, options: Options) -> dict[str, Any] | None:

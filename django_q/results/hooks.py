@@ -17,6 +17,10 @@ from django_q.results.conclusion import forget_parts
 from django_q.results.encoding import is_wanted
 from django_q.signals import announce, post_execute
 
+SENDERS: Final = id(Task), id(None)
+OURS: Final = id(call_hook)
+"""These, as Django's signals know them."""
+
 Deed = Callable[[], object]
 Within = Callable[[Deed], object]
 
@@ -144,8 +148,3 @@ def _is_watched() -> bool:
         if sender in SENDERS and receiver != OURS:
             return True
     return False
-
-
-SENDERS: Final = id(Task), id(None)
-OURS: Final = id(call_hook)
-"""As Django's signals know them."""

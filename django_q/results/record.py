@@ -11,6 +11,15 @@ import pickle
 from typing import Any, NamedTuple, NoReturn
 
 
+class PlainPickler(pickle.Pickler):
+    """Writes what PlainUnpickler reads; asked for anything else, it raises PicklingError."""
+
+    def reducer_override(self, thing: Any) -> NoReturn:
+        kind = type(thing)
+        message = f"A record can't hold {kind.__module__}.{kind.__qualname__}."
+        raise pickle.PicklingError(message)
+
+
 class PlainUnpickler(pickle.Unpickler):
     """Loads text, numbers and truth, and what holds them; nothing else. No class is ever
     looked for, so no code runs, whoever wrote the bytes.
@@ -68,11 +77,15 @@ class Record(NamedTuple):
     """For that row: the error with its traceback."""
 
     def to_bytes(self) -> bytes:
-        """The record as it travels on a line."""
-        return pickle.dumps(tuple(self), pickle.HIGHEST_PROTOCOL)
+        """The record as it travels on a line. Raises PicklingError for what is not plain:
+        here, where it harms one worker, and not in the monitor that all need.
+        """
+        file = io.BytesIO()
+        PlainPickler(file, pickle.HIGHEST_PROTOCOL).dump(tuple(self))
+        return file.getvalue()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Record:
-        """The record that to_bytes made. Raises UnpicklingError for other than that."""
+        """The record that to_bytes made. Raises UnpicklingError for what is not plain."""
         values: tuple[Any, ...] = PlainUnpickler(io.BytesIO(data)).load()
         return cls._make(values)

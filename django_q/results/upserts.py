@@ -43,7 +43,7 @@ CASTS: Final = {
 """What PostgreSQL makes of the text that is in JSON; the others are text."""
 
 LARGEST_JSONB: Final = 200_000_000
-"""Characters; it takes 268,435,455 bytes."""
+"""Characters; jsonb takes 268,435,455 bytes."""
 
 AT_UTC: Final = "+00:00"
 REPLACED: Final = ("result", "cluster", "stopped")

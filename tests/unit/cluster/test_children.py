@@ -289,7 +289,9 @@ class TestImportingEarly:
         source = "import threading\nover = threading.Event()\n"
         source += "thread = threading.Thread(target=over.wait)\nthread.start()"
         (tmp_path / "threaded_early.py").write_text(source)
-        monkeypatch.setattr(children, "is_alone", lambda: threading.active_count() == 1)
+        before = threading.active_count()
+        alone = staticmethod(lambda: threading.active_count() == before)
+        monkeypatch.setattr(children, "is_alone", alone)
         import_early(["threaded_early"])
         module = sys.modules.pop("threaded_early")
         module.over.set()

@@ -10,7 +10,7 @@ import pytest
 from django.utils.safestring import mark_safe
 
 from django_q.results import Record
-from tests.unit.results.making import ended, record_of
+from tests.unit.results.making import OPTIONS, ended, record_of
 
 
 class Often(IntEnum):
@@ -37,6 +37,28 @@ def test_values_of_subclasses_become_plain_ones() -> None:
     record = record_of(outcome._replace(envelope=envelope))
     assert {type(value) for value in record} == {str, int, float, bool, type(None)}
     assert Record.from_bytes(record.to_bytes()) == record
+
+
+class Measured(float):
+    """As those of numpy: what is worked out with it is of its kind."""
+
+    def __mul__(self, other: float) -> Measured:
+        return Measured(float(self) * other)
+
+    __rmul__ = __mul__
+
+
+def test_pause_is_plain_whatever_kind_of_number_the_settings_have() -> None:
+    options = replace(OPTIONS, max_attempts=2, retry_delay=Measured(2.0))
+    record = record_of(ended(success=False), options)
+    assert type(record.pause) is float
+    assert Record.from_bytes(record.to_bytes()) == record
+
+
+def test_what_is_not_plain_is_refused_where_it_is_written() -> None:
+    record = record_of(ended())._replace(attempts_allowed=Often.TWICE)
+    with pytest.raises(pickle.PicklingError, match=r"can't hold .*Often"):
+        record.to_bytes()
 
 
 @pytest.mark.parametrize("foreign", [Often.TWICE, mark_safe("text"), print, object()])
