@@ -7,12 +7,7 @@ that has become smaller to be lowered.
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from types import FrameType
 from typing import Any
 from uuid import uuid4
 
@@ -20,74 +15,17 @@ import pytest
 from django.db import connection
 from redis import Redis as Client
 
-import django_q
 from django_q.brokers import get_broker
+from django_q.conf import get_options
+from django_q.models import Task
 from django_q.tasks import async_bulk, async_task
-from tests.acceptance.apps import summary
+from tests.acceptance.counting import at_most, calls, commands, statements
+from tests.acceptance.desk import Desk
 from tests.servers import RedisServer
 
 ADD = "tests.functions.add"
 MANY = 1000
 SOME = 100
-OURS = str(Path(django_q.__file__).parent)
-
-
-def at_most(bound: float, counted: Counter[str], tasks: int, what: str) -> None:
-    """For a thousand tasks; who fails says what there was, the most frequent first."""
-    each = 1000 / tasks
-    total = counted.total() * each
-    shown = ", ".join(f"{n * each:g} {name}" for name, n in counted.most_common(12))
-    assert total <= bound, (
-        f"{total:g} {what} for 1,000 tasks, at most {bound:g} are meant: {shown}"
-    )
-
-
-@contextmanager
-def statements() -> Iterator[Counter[str]]:
-    """The statements that this process gives to the database meanwhile."""
-    counted: Counter[str] = Counter()
-
-    def count(execute: Any, sql: str, *rest: Any) -> Any:
-        counted[summary(sql)] += 1
-        return execute(sql, *rest)
-
-    # What a new connection says first is nobody's cost here.
-    connection.ensure_connection()
-    with connection.execute_wrapper(count):
-        yield counted
-
-
-@contextmanager
-def calls() -> Iterator[Counter[str]]:
-    """The calls of our own functions in this thread meanwhile."""
-    counted: Counter[str] = Counter()
-
-    def note(frame: FrameType, event: str, _what: Any) -> None:
-        code = frame.f_code
-        # What stands in brackets is a call of its own before Python 3.12.
-        is_ours = code.co_filename.startswith(OURS) and "<" not in code.co_name
-        if event == "call" and is_ours:
-            counted[code.co_qualname] += 1
-
-    usual = sys.getprofile()
-    sys.setprofile(note)
-    try:
-        yield counted
-    finally:
-        sys.setprofile(usual)
-
-
-@contextmanager
-def commands(server: RedisServer) -> Iterator[Counter[str]]:
-    """What Redis does meanwhile: all that it is asked, and what its scripts do."""
-    counted: Counter[str] = Counter()
-    with Client.from_url(server.url) as client:
-        client.config_resetstat()
-        yield counted
-        for name, facts in client.info("commandstats").items():
-            counted[name.removeprefix("cmdstat_")] += facts["calls"]
-    for own in ("config|resetstat", "info"):
-        counted.pop(own, None)
 
 
 @pytest.fixture
@@ -173,3 +111,36 @@ def test_calls_of_tasks_that_are_queued_in_bulk(redis: RedisServer) -> None:
     with calls() as counted:
         async_bulk(ADD, ((number,) for number in range(MANY)))
     at_most(27_000, counted, MANY, "calls of our own functions")
+
+
+# ------------------------------------------------------------------ running what waits
+
+
+@pytest.fixture
+def desk(queue: str, q_settings: Any) -> Iterator[Desk]:
+    """A worker and a monitor of that queue, where ten batches wait: one has gone through
+    their hands.
+    """
+    q_settings(recycle=0)
+    with Desk(get_options()) as desk:
+        desk.monitor.setup()
+        async_bulk(ADD, ((number,) for number in range(MANY + SOME)))
+        desk.give(desk.claim(SOME))
+        desk.run(SOME)
+        desk.save()
+        yield desk
+        Task.objects.filter(cluster=queue).delete()
+
+
+@pytest.mark.every_database
+def test_statements_of_tasks_that_run(desk: Desk, queue: str) -> None:
+    with statements() as counted:
+        for _ in range(MANY // SOME):
+            desk.give(desk.claim(SOME))
+            desk.run(SOME)
+            desk.save()
+    assert Task.objects.filter(cluster=queue, success=True).count() == MANY + SOME
+    assert get_broker(queue).queue_size() == get_broker(queue).lock_size() == 0
+    # A batch is one claim, and one transaction that saves and acknowledges.
+    each = {"sqlite": 14, "postgresql": 5, "mysql": 10}[connection.vendor]
+    at_most(each * (MANY // SOME), counted, MANY, "statements")
