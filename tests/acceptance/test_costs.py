@@ -144,3 +144,21 @@ def test_statements_of_tasks_that_run(desk: Desk, queue: str) -> None:
     # A batch is one claim, and one transaction that saves and acknowledges.
     each = {"sqlite": 14, "postgresql": 5, "mysql": 10}[connection.vendor]
     at_most(each * (MANY // SOME), counted, MANY, "statements")
+
+
+def test_calls_of_a_worker(desk: Desk) -> None:
+    desk.give(desk.claim(SOME))
+    with calls() as counted:
+        desk.run(SOME)
+    assert counted["Runner.execute"] == SOME
+    at_most(134_000, counted, SOME, "calls of our own functions")
+
+
+def test_calls_of_a_monitor(desk: Desk) -> None:
+    """Whatever the database does, it asks in few statements."""
+    desk.give(desk.claim(SOME))
+    desk.run(SOME)
+    with calls() as counted:
+        desk.save()
+    assert counted["Record.from_bytes"] == SOME
+    at_most(13_300, counted, SOME, "calls of our own functions")
