@@ -40,6 +40,9 @@ WITH_OTHERS = (
     "tests.integration.",
 )
 
+# What tests start beside servers; Debian's packages have the same names.
+TOOLS = ("strace",) if sys.platform == "linux" else ()
+
 # What a driver without wheels needs to be built with.
 BUILD_PACKAGES = ("build-essential", "libmariadb-dev", "pkg-config", "python3-dev")
 
@@ -158,6 +161,7 @@ def set_up(options: argparse.Namespace) -> Bench:
             bench.missing[kind.title] = remedy
         else:
             bench.found.append(kind)
+    bench.missing |= {tool: f"sudo apt install {tool}" for tool in missing_tools()}
     return bench
 
 
@@ -171,8 +175,13 @@ def install_packages(kinds: Sequence[type[Server]]) -> None:
         missing = [p for kind in kinds if not kind.programs() for p in kind.packages]
         if any(kind.database == "mysql" for kind in kinds) and not can_build():
             missing += BUILD_PACKAGES
+        missing += missing_tools()
         if missing:
             fetch_packages(missing)
+
+
+def missing_tools() -> list[str]:
+    return [tool for tool in TOOLS if shutil.which(tool) is None]
 
 
 def fetch_packages(names: Sequence[str]) -> None:

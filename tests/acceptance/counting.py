@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -18,6 +18,8 @@ from tests.acceptance.apps import summary
 from tests.servers import RedisServer
 
 OURS = str(Path(django_q.__file__).parent)
+CLOCKS = {"clock_gettime", "gettimeofday", "time"}
+"""System calls only where the machine has no better way to tell the time."""
 
 
 def at_most(bound: float, counted: Counter[str], tasks: int, what: str) -> None:
@@ -76,3 +78,16 @@ def commands(server: RedisServer) -> Iterator[Counter[str]]:
             counted[name.removeprefix("cmdstat_")] += facts["calls"]
     for own in ("config|resetstat", "info"):
         counted.pop(own, None)
+
+
+def system_calls(trace: Iterable[str], begin: str, end: str) -> Counter[str]:
+    """What strace saw from each line that has the one word to the next with the other."""
+    counted: Counter[str] = Counter()
+    is_on = False
+    for line in trace:
+        is_sign = begin in line or end in line
+        is_on = begin in line if is_sign else is_on
+        name, is_call, _ = line.partition("(")
+        if is_on and is_call and not is_sign and name not in CLOCKS:
+            counted[name] += 1
+    return counted

@@ -1,13 +1,18 @@
 """What a task costs, in work that can be counted; how long it takes, a test can't say.
 
-Whoever makes a task cost more statements, commands or calls sees it here. A bound is a little
+Whoever makes a task cost more statements, commands, calls or system calls sees it here. A bound is a little
 above what was counted when it was set: one that is meant to grow is to be raised, and one
 that has become smaller to be lowered.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -19,8 +24,15 @@ from django_q.brokers import get_broker
 from django_q.conf import get_options
 from django_q.models import Task
 from django_q.tasks import async_bulk, async_task
-from tests.acceptance.counting import at_most, calls, commands, statements
+from tests.acceptance.counting import (
+    at_most,
+    calls,
+    commands,
+    statements,
+    system_calls,
+)
 from tests.acceptance.desk import Desk
+from tests.acceptance.traced import BEGIN, END
 from tests.servers import RedisServer
 
 ADD = "tests.functions.add"
@@ -162,3 +174,30 @@ def test_calls_of_a_monitor(desk: Desk) -> None:
         desk.save()
     assert counted["Record.from_bytes"] == SOME
     at_most(13_300, counted, SOME, "calls of our own functions")
+
+
+@pytest.fixture
+def strace() -> str:
+    """Skips on a desk that lacks it; in CI tests/run.py fails then."""
+    program = shutil.which("strace")
+    if program is None:
+        pytest.skip("sudo apt install strace")
+    tried = subprocess.run(
+        [program, "-o", os.devnull, "true"], capture_output=True, text=True, check=False
+    )
+    if tried.returncode:
+        pytest.skip(f"nobody may trace here: {tried.stderr.strip()}")
+    return program
+
+
+def test_system_calls_of_a_worker(strace: str, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    batches = str(MANY // SOME)
+    program = [sys.executable, "-m", "tests.acceptance.traced", str(SOME), batches]
+    environment = os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"}
+    subprocess.run([strace, "-o", trace, *program], env=environment, check=True)
+    with trace.open() as lines:
+        counted = system_calls(lines, str(BEGIN), str(END))
+    # The time limit on and off, and the end on its way.
+    assert counted["setitimer"] == 2 * MANY
+    at_most(3100, counted, MANY, "system calls")
