@@ -90,7 +90,7 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
 
 
 def add_scale(command: argparse.ArgumentParser) -> None:
-    help_text = "so many times the tasks or calls that are usual"
+    help_text = "so many times the tasks that are usual"
     command.add_argument(
         "--scale", type=float, default=1.0, metavar="N", help=help_text
     )

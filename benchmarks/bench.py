@@ -30,7 +30,7 @@ class Plan:
     """Tasks, calls or seconds, instead of what the measure says."""
 
     scale: float = 1.0
-    """Of what the measure says; half a minute of idleness stays what it is."""
+    """Of what the measure says."""
 
     most: int = 100_000
     """Tasks or rows that are filled in for a point of a growth story."""
@@ -52,9 +52,9 @@ class Bench:
 
     def measure(self, kind: str, configs: Sequence[Config]) -> None:
         """Rounds outermost, so that a slow minute of the machine meets all of them."""
-        measure, size, _title, at_once = KINDS[kind]
+        measure, size, _title, at_once, is_scaled = KINDS[kind]
         parts = [configs] if at_once else [[config] for config in configs]
-        scale = 1.0 if at_once else self.plan.scale
+        scale = self.plan.scale if is_scaled else 1.0
         for number in range(self.plan.runs):
             for part in parts:
                 usual = round((size or part[0].tasks) * scale)

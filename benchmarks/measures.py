@@ -267,11 +267,20 @@ class Kind(NamedTuple):
     at_once: bool = False
     """All that are measured run beside each other, not in turns."""
 
+    is_scaled: bool = False
+    """`--scale` says how many it is: neither the calls that a percentile is made of, nor
+    how long an idle cluster is watched.
+    """
+
 
 KINDS: Final[dict[str, Kind]] = {
-    "drain": Kind(alone(drain), None, "Drain a full queue"),
-    "enqueue": Kind(alone(enqueue), 5000, "Enqueue, one call after the other"),
-    "bulk": Kind(alone(bulk), 10_000, "Enqueue with the peer's call for many"),
+    "drain": Kind(alone(drain), None, "Drain a full queue", is_scaled=True),
+    "enqueue": Kind(
+        alone(enqueue), 5000, "Enqueue, one call after the other", is_scaled=True
+    ),
+    "bulk": Kind(
+        alone(bulk), 10_000, "Enqueue with the peer's call for many", is_scaled=True
+    ),
     "latency": Kind(alone(latency), CALLS, "From the call to the begin of the task"),
     "memory": Kind(alone(memory), CALLS, "Memory of an idle cluster"),
     "idle": Kind(idle, 30, "Cost of an idle cluster", at_once=True),
