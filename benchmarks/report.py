@@ -152,6 +152,8 @@ class Unit(NamedTuple):
 UNITS: Final = {
     "rate": Unit("tasks/s", 0),
     "execution_rate": Unit("run only, tasks/s", 0),
+    "n": Unit("n", 0),
+    "seconds": Unit("seconds", 1),
     "worker_ms": Unit("worker CPU ms/task", 2),
     "server_ms": Unit("server CPU ms/task", 2),
     "start": Unit("start-up s", 2),
@@ -170,10 +172,10 @@ UNITS: Final = {
 }
 
 COLUMNS: Final = {
-    "drain": ("rate", "execution_rate", "worker_ms", "server_ms"),
-    "enqueue": ("rate",),
-    "bulk": ("rate",),
-    "latency": ("p50", "p95", "p99"),
+    "drain": ("rate", "n", "seconds", "execution_rate", "worker_ms", "server_ms"),
+    "enqueue": ("rate", "n", "seconds"),
+    "bulk": ("rate", "n", "seconds"),
+    "latency": ("p50", "p95", "p99", "n"),
     "memory": ("mib", "processes"),
     "idle": ("cpu_30", "redis_calls", "transactions"),
     "start": ("start",),
