@@ -20,8 +20,8 @@ SAVED: Final = rows("django_q_task where success")
 SAVED_AND_REMOVED: Final = rows(
     "django_q_task where success", less="select count(*) from django_q_ormq"
 )
-LONGER: Final = 20
-"""A drain should last some seconds: ours has so many times the tasks."""
+OF_OURS: Final = 60_000
+"""Tasks of a drain of ours: long enough for several prunes, which come every 5 seconds."""
 
 FINISHED: Final = finished_by_log(b"Processed")
 """A line of django-q2 for each result that it saved."""
@@ -31,7 +31,8 @@ Make = Callable[..., Config]
 
 def clusters(peer: str) -> list[Config]:
     def make(name: str, **more: Any) -> Config:
-        more["tasks"] *= LONGER if peer == OURS else 1
+        if peer == OURS:
+            more["tasks"] = OF_OURS
         return Config(
             name=f"{peer}-{name}",
             environment=peer,
@@ -53,7 +54,7 @@ def with_redis(make: Make) -> list[Config]:
         make(
             "redis-pg-maxage0",
             stored=SAVED,
-            tasks=2500,
+            tasks=500,
             options=anew,
             note="CONN_MAX_AGE 0, Django's default",
             **pg,
@@ -69,14 +70,14 @@ def with_redis(make: Make) -> list[Config]:
         make(
             "redis-sqlite",
             stored=SAVED,
-            tasks=3000,
+            tasks=4500,
             database="sqlite",
             uses_redis=True,
         ),
         make(
             "redis-nosave",
             stored=runs,
-            tasks=6000,
+            tasks=7000,
             options=none,
             note="save_limit -1: nothing saved",
             **pg,
@@ -89,9 +90,9 @@ def with_orm(make: Make) -> list[Config]:
     anew = {"options": {"broker": "orm", "conn_max_age": 0}}
     note = "CONN_MAX_AGE 0, Django's default"
     return [
-        make("orm-pg", tasks=1000, database="pg", **orm),
-        make("orm-pg-maxage0", tasks=1000, database="pg", note=note, **{**orm, **anew}),
-        make("orm-sqlite", tasks=2000, database="sqlite", **orm),
+        make("orm-pg", tasks=1500, database="pg", **orm),
+        make("orm-pg-maxage0", tasks=500, database="pg", note=note, **{**orm, **anew}),
+        make("orm-sqlite", tasks=2500, database="sqlite", **orm),
     ]
 
 
@@ -105,7 +106,7 @@ def through(config: Config) -> Count:
 def limited(make: Make) -> list[Config]:
     limit = {"q": {"save_limit": 250}}
     common: dict[str, Any] = {
-        "tasks": 1500,
+        "tasks": 800,
         "database": "pg",
         "stored": runs,
         "note": "save_limit 250, the default",

@@ -32,7 +32,7 @@ class Config:
     """How many tasks are through: their results are where the peer stores results."""
 
     tasks: int
-    """Of a drain, unless another number is asked for."""
+    """Of a drain, unless another number is asked for: it takes about 5 seconds."""
 
     database: Database | None = None
     uses_redis: bool = False

@@ -48,12 +48,12 @@ def celery() -> list[Config]:
     reused = {"results": "django", "celery": {"db_reuse_max": 1000}}
     late = {"celery": {"task_acks_late": True}}
     return [
-        one("redis", keyed, 5000),
-        one("redis-tuned", keyed, 5000, CELERY_TUNED, note=TUNED_NOTE),
-        one("redis-acklate", keyed, 4000, options=late, note="acks_late"),
-        one("noresult", runs, 6000, **plain, note="ignore_result"),
-        one("noresult-tuned", runs, 6000, CELERY_TUNED, **plain, note=TUNED_NOTE),
-        one("django-pg", in_rows, 800, database="pg", **django_db),
+        one("redis", keyed, 2500),
+        one("redis-tuned", keyed, 2500, CELERY_TUNED, note=TUNED_NOTE),
+        one("redis-acklate", keyed, 2500, options=late, note="acks_late"),
+        one("noresult", runs, 2500, **plain, note="ignore_result"),
+        one("noresult-tuned", runs, 2500, CELERY_TUNED, **plain, note=TUNED_NOTE),
+        one("django-pg", in_rows, 600, database="pg", **django_db),
         one(
             "django-pg-tuned",
             in_rows,
@@ -63,7 +63,7 @@ def celery() -> list[Config]:
             options=reused,
             note=f"{TUNED_NOTE}, CELERY_DB_REUSE_MAX 1000",
         ),
-        one("django-sqlite", in_rows, 1500, database="sqlite", **django_db),
+        one("django-sqlite", in_rows, 1000, database="sqlite", **django_db),
     ]
 
 
@@ -81,8 +81,8 @@ def rq() -> list[Config]:
     simple = (*pool, "--worker-class", "rq.SimpleWorker")
     note = "SimpleWorker: no fork for each job"
     return [
-        Config(name="rq", commands=(pool,), tasks=400, **common),
-        Config(name="rq-simple", commands=(simple,), tasks=2000, note=note, **common),
+        Config(name="rq", commands=(pool,), tasks=450, **common),
+        Config(name="rq-simple", commands=(simple,), tasks=1500, note=note, **common),
     ]
 
 
@@ -96,14 +96,14 @@ def huey() -> list[Config]:
         Config(
             name="huey",
             stored=in_redis(0, "HLEN", "huey.results.bench"),
-            tasks=12_000,
+            tasks=13_000,
             uses_redis=True,
             **common,
         ),
         Config(
             name="huey-noresult",
             stored=runs,
-            tasks=15_000,
+            tasks=17_000,
             uses_redis=True,
             options={"results": "none"},
             **common,
@@ -111,7 +111,7 @@ def huey() -> list[Config]:
         Config(
             name="huey-sqlite",
             stored=in_file("kv"),
-            tasks=3000,
+            tasks=9000,
             options={"storage": "sqlite"},
             note="SqliteHuey, its own settings of SQLite",
             **common,
@@ -119,7 +119,7 @@ def huey() -> list[Config]:
     ]
 
 
-def dramatiq(threads: int) -> list[Config]:
+def dramatiq(threads: int, tasks: int) -> list[Config]:
     program = ("{bin}/dramatiq", "-p", "2", "-t", str(threads))
     common: dict[str, Any] = {
         "environment": "dramatiq",
@@ -133,12 +133,12 @@ def dramatiq(threads: int) -> list[Config]:
     plain = {"results": "none"}
     return [
         Config(
-            name=name, stored=in_redis(1, "DBSIZE"), tasks=8000, note=note, **common
+            name=name, stored=in_redis(1, "DBSIZE"), tasks=tasks, note=note, **common
         ),
         Config(
             name=f"{name}-noresult",
             stored=runs,
-            tasks=12_000,
+            tasks=2 * tasks,
             options=plain,
             note=note,
             **common,
@@ -147,7 +147,7 @@ def dramatiq(threads: int) -> list[Config]:
 
 
 def with_event_loops() -> list[Config]:
-    common: dict[str, Any] = {"tasks": 5000, "uses_redis": True, "uses_django": False}
+    common: dict[str, Any] = {"tasks": 6000, "uses_redis": True, "uses_django": False}
     saq = ("{bin}/saq", "benchmarks.site.with_saq.settings", "--workers", "2")
     taskiq = ("{bin}/taskiq", "worker", "benchmarks.site.with_taskiq:broker")
     return [
@@ -186,11 +186,11 @@ def procrastinate() -> list[Config]:
     ten = (*worker, "--concurrency", "10")
     note = "concurrency 10"
     return [
-        Config(name="procrastinate", commands=(worker,) * 2, tasks=1000, **common),
+        Config(name="procrastinate", commands=(worker,) * 2, tasks=1500, **common),
         Config(
             name="procrastinate-c10",
             commands=(ten,) * 2,
-            tasks=1500,
+            tasks=2000,
             note=note,
             **common,
         ),
@@ -205,7 +205,7 @@ def of_django_tasks(database: Database) -> list[Config]:
             environment="djangotasksdb",
             commands=(django("db_worker"),) * 2,
             stored=rows("django_tasks_database_dbtaskresult where status='SUCCESSFUL'"),
-            tasks=800,
+            tasks=1500,
             **common,
         ),
         Config(
@@ -213,7 +213,7 @@ def of_django_tasks(database: Database) -> list[Config]:
             environment="djqueue",
             commands=(django("dj_queue"),),
             stored=rows("dj_queue_jobs where finished_at is not null"),
-            tasks=1000,
+            tasks=1500,
             note="2 processes of 3 threads, its default",
             **common,
         ),
@@ -227,14 +227,14 @@ def with_postgresql() -> list[Config]:
     return [
         *procrastinate(),
         *of_pg,
-        replace(of_pg[1], name=name, options=alone, note=note),
+        replace(of_pg[1], name=name, tasks=3000, options=alone, note=note),
         Config(
             name="pq",
             environment="pq",
             producer="with_pq",
             commands=(("{python}", "-m", "benchmarks.site.pq_program", "work"),) * 2,
             stored=rows("queue where dequeued_at is not null"),
-            tasks=4000,
+            tasks=6500,
             database="pg",
             uses_django=False,
             note="stores no result, marks a task before it runs, without Django",
