@@ -108,6 +108,16 @@ def costs() -> list[Bar]:
 BARS: Final = (*drains(), *calls(), *costs())
 
 COMPANY: Final[Mapping[tuple[str, str], Names]] = {
+    ("drain", "redis-pg"): ("celery-redis", "celery-redis-tuned", "rq", "rq-simple"),
+    ("drain", "redis-sqlite"): ("celery-django-sqlite",),
+    ("drain", "orm-pg"): (
+        "procrastinate",
+        "procrastinate-c10",
+        "djangotasksdb-pg",
+        "djqueue-pg",
+        "djangoq2-orm-pg-tuned",
+    ),
+    ("drain", "orm-sqlite"): ("djangotasksdb-sqlite", "djqueue-sqlite"),
     ("idle", "redis"): ("taskiq", "huey", "djangoq2-redis-pg"),
     ("idle", "orm-pg"): ("pq", "djangoq2-orm-pg"),
     ("idle", "orm-sqlite"): ("huey-sqlite", "djangoq2-orm-sqlite"),

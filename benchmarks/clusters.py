@@ -89,9 +89,12 @@ def with_orm(make: Make) -> list[Config]:
     orm: dict[str, Any] = {"stored": SAVED_AND_REMOVED, "options": {"broker": "orm"}}
     anew = {"options": {"broker": "orm", "conn_max_age": 0}}
     note = "CONN_MAX_AGE 0, Django's default"
+    tuned = {"options": {"broker": "orm", "q": {"bulk": 50, "queue_limit": 100}}}
+    known = "bulk 50, queue_limit 100"
     return [
         make("orm-pg", tasks=1500, database="pg", **orm),
         make("orm-pg-maxage0", tasks=500, database="pg", note=note, **{**orm, **anew}),
+        make("orm-pg-tuned", tasks=1500, database="pg", note=known, **{**orm, **tuned}),
         make("orm-sqlite", tasks=2500, database="sqlite", **orm),
     ]
 
