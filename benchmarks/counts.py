@@ -42,6 +42,13 @@ def rows(source: str, *, less: str = "") -> Count:
     return lambda traces: traces.ask(question)
 
 
+def pruned(count: Count, limit: int) -> Count:
+    """The same, less one while there are more successes than the limit lets stay."""
+    too_many = f"select 1 from django_q_task where success limit 1 offset {limit}"  # noqa: S608
+    question = f"select count(*) from ({too_many}) as surplus"  # noqa: S608
+    return lambda traces: count(traces) - traces.ask(question)
+
+
 def in_file(table: str) -> Count:
     return lambda traces: traces.ask_file(f"select count(*) from {table}")  # noqa: S608
 

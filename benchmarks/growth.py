@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from benchmarks.clusters import through
+from benchmarks.clusters import LIMIT, through
 from benchmarks.configs import OURS, Config
+from benchmarks.counts import pruned
 from benchmarks.measures import Figures, drain, judged, patience, rate_of
 from benchmarks.trial import Execution, Trial
 
@@ -24,6 +25,9 @@ LONG: Final = 5.0
 
 AHEAD: Final = 20_000
 """So many more tasks than are measured can run: a cluster goes on until it has stopped."""
+
+GROUPS: Final = 100
+"""Rows and tasks are spread over so many, evenly."""
 
 SLEEPING: Final = 0.1
 MANY: Final = 10_000
@@ -113,13 +117,17 @@ def fill(trial: Trial, what: str, *numbers: int) -> None:
 
 
 def by_rows(config: Config) -> Iterator[Point]:
-    """The number of rows is not what tells that tasks are through."""
+    """The number of rows is not what tells that tasks are through; but where there is a
+    limit, it has to be kept.
+    """
     counted = replace(config, stored=through(config))
-    grouped = {"save_limit": 250, "save_limit_per": "group"}
+    grouped = {"save_limit": LIMIT, "save_limit_per": "group"}
+    limited = replace(config, stored=pruned(through(config), LIMIT))
+    by_group = replace(config, stored=pruned(through(config), GROUPS * LIMIT))
     ways = {
         "save_limit 0": counted.with_settings(save_limit=0),
-        "save_limit 250": counted.with_settings(save_limit=250),
-        "250 per group": counted.with_settings(**grouped).with_options(groups=100),
+        "save_limit 250": limited.with_settings(save_limit=LIMIT),
+        "250 per group": by_group.with_settings(**grouped).with_options(groups=GROUPS),
     }
     for rows in (1_000, 100_000, 5_000_000):
         for way, changed in ways.items():
@@ -277,7 +285,7 @@ STORIES: Final[dict[str, Story]] = {
         "tasks/s",
         by_rows,
         among_rows,
-        more=("rows_after",),
+        more=("execution_rate", "rows_after"),
         is_counted=True,
     ),
     "size": Story(

@@ -43,7 +43,9 @@ def drain(trial: Trial, count: int) -> Figures:
     trial.wait_for_first()
     before = trial.load()
     have_run = trial.wait_for_runs(count, patience(count))
-    have_come = trial.wait(lambda: trial.config.stored(trial) >= count, 60, 0.01)
+    have_come = trial.wait(
+        lambda: trial.config.stored(trial) >= count, patience(count), 0.05
+    )
     end = time.monotonic_ns()
     load = trial.load().since(before)
     stored, lines = trial.config.stored(trial), trial.executions()

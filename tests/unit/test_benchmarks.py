@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from benchmarks.bars import BARS, Bar, groups_of
 from benchmarks.catalogue import CONFIGS, ENVIRONMENTS, UnknownName, choose
 from benchmarks.clusters import clusters
 from benchmarks.configs import EARLIER, OURS, Config
+from benchmarks.counts import pruned
 from benchmarks.curves import curve_rows, curves_of
 from benchmarks.growth import (
     STORIES,
@@ -209,6 +211,27 @@ def test_settings_are_changed_beside_those_there_are() -> None:
 
 
 # ------------------------------------------------------------------------- measures
+
+
+class Successes:
+    """Stands for a run that has left so many."""
+
+    def __init__(self, count: int) -> None:
+        self.rows = [(True,)] * count + [(False,)]
+
+    def ask(self, question: str) -> int:
+        with closing(sqlite3.connect(":memory:")) as line:
+            line.execute("create table django_q_task (success bool)")
+            line.executemany("insert into django_q_task values (?)", self.rows)
+            return int(line.execute(question).fetchone()[0])
+
+
+@pytest.mark.parametrize(("left", "through"), [(250, 600), (251, 599)])
+def test_tasks_are_through_when_no_more_rows_are_left_than_the_limit(
+    left: int, through: int
+) -> None:
+    count = pruned(lambda _traces: 600, 250)
+    assert count(Successes(left)) == through  # type: ignore[arg-type]
 
 
 def test_run_is_well_when_each_task_ran_once() -> None:
