@@ -23,24 +23,34 @@ CELERY_TUNED: Final = (
     *("--prefetch-multiplier", "64", "-Ofair"),
     *("--without-gossip", "--without-mingle", "--without-heartbeat"),
 )
-TUNED_NOTE: Final = "prefetch 64, -Ofair, no gossip, mingle, heartbeat"
+EARLY: Final = "acknowledges a task before it runs, its default"
+TUNED_NOTE: Final = f"prefetch 64, -Ofair, no gossip, mingle, heartbeat; {EARLY}"
+
+
+def with_celery(
+    name: str,
+    stored: Count,
+    tasks: int,
+    command: Command = CELERY,
+    *,
+    note: str = EARLY,
+    **more: Any,
+) -> Config:
+    return Config(
+        name=f"celery-{name}",
+        environment="celery",
+        producer="with_celery",
+        commands=(command,),
+        stored=stored,
+        tasks=tasks,
+        uses_redis=True,
+        note=note,
+        **more,
+    )
 
 
 def celery() -> list[Config]:
-    def one(
-        name: str, stored: Count, tasks: int, command: Command = CELERY, **more: Any
-    ) -> Config:
-        return Config(
-            name=f"celery-{name}",
-            environment="celery",
-            producer="with_celery",
-            commands=(command,),
-            stored=stored,
-            tasks=tasks,
-            uses_redis=True,
-            **more,
-        )
-
+    one = with_celery
     in_rows = rows("django_celery_results_taskresult where status = 'SUCCESS'")
     keyed = in_redis(1, "DBSIZE")
     plain: dict[str, Any] = {"options": {"results": "none"}}
@@ -51,7 +61,7 @@ def celery() -> list[Config]:
         one("redis", keyed, 2500),
         one("redis-tuned", keyed, 2500, CELERY_TUNED, note=TUNED_NOTE),
         one("redis-acklate", keyed, 2500, options=late, note="acks_late"),
-        one("noresult", runs, 2500, **plain, note="ignore_result"),
+        one("noresult", runs, 2500, **plain, note=f"ignore_result; {EARLY}"),
         one("noresult-tuned", runs, 2500, CELERY_TUNED, **plain, note=TUNED_NOTE),
         one("django-pg", in_rows, 600, database="pg", **django_db),
         one(
@@ -61,7 +71,7 @@ def celery() -> list[Config]:
             CELERY_TUNED,
             database="pg",
             options=reused,
-            note=f"{TUNED_NOTE}, CELERY_DB_REUSE_MAX 1000",
+            note=f"CELERY_DB_REUSE_MAX 1000, {TUNED_NOTE}",
         ),
         one("django-sqlite", in_rows, 1000, database="sqlite", **django_db),
     ]
@@ -87,6 +97,7 @@ def rq() -> list[Config]:
 
 
 def huey() -> list[Config]:
+    taken = "takes a task from the queue before it runs, acknowledges none"
     common: dict[str, Any] = {
         "environment": "huey",
         "producer": "with_huey.tasks",
@@ -98,6 +109,7 @@ def huey() -> list[Config]:
             stored=in_redis(0, "HLEN", "huey.results.bench"),
             tasks=13_000,
             uses_redis=True,
+            note=taken,
             **common,
         ),
         Config(
@@ -106,6 +118,7 @@ def huey() -> list[Config]:
             tasks=17_000,
             uses_redis=True,
             options={"results": "none"},
+            note=f"results off; {taken}",
             **common,
         ),
         Config(
@@ -113,7 +126,7 @@ def huey() -> list[Config]:
             stored=in_file("kv"),
             tasks=9000,
             options={"storage": "sqlite"},
-            note="SqliteHuey, its own settings of SQLite",
+            note=f"SqliteHuey, its own settings of SQLite; {taken}",
             **common,
         ),
     ]
