@@ -116,7 +116,7 @@ def limited(make: Make) -> list[Config]:
         "tasks": 800,
         "database": "pg",
         "stored": runs,
-        "note": "save_limit 250, the default; timed until no more are left",
+        "note": "save_limit 250, the default; timed until no more rows stay",
     }
     configs = [
         make(
