@@ -153,7 +153,7 @@ UNITS: Final = {
     "rate": Unit("tasks/s", 0),
     "execution_rate": Unit("run only, tasks/s", 0),
     "n": Unit("n", 0),
-    "seconds": Unit("seconds", 1),
+    "seconds": Unit("s", 1),
     "worker_ms": Unit("worker CPU ms/task", 2),
     "server_ms": Unit("server CPU ms/task", 2),
     "start": Unit("start-up s", 2),

@@ -112,7 +112,7 @@ def test_best_comes_first_and_others_are_shares_of_it() -> None:
 
 def test_table_says_how_many_tasks_it_were_and_how_long_they_took() -> None:
     rows = kind_rows("drain", [run("a", rate=5000, n=30_000, seconds=6.0)])
-    assert (cell(rows, "a", "n"), cell(rows, "a", "seconds")) == ("30,000", "6.0")
+    assert (cell(rows, "a", "n"), cell(rows, "a", "s")) == ("30,000", "6.0")
 
 
 def rows_of(table: list[list[str]]) -> list[list[str]]:
