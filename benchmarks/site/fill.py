@@ -21,8 +21,11 @@ from django.db import connection
 from django.utils import timezone
 
 from benchmarks.site.produce import chunks
+from benchmarks.site.told import OPTIONS
 
-GROUPS: Final = 100
+GROUPS: Final = OPTIONS.get("groups", 1)
+"""As the tasks that run beside them."""
+
 DIGITS: Final = 12
 MARK: Final = "filled"
 """Name of rows that no task has left."""
@@ -119,7 +122,7 @@ def task(a: int, b: int) -> dict[str, Any]:
 
 
 def fill_results(count: int) -> None:
-    """Older than any task of the run, a millisecond apart, in a hundred groups."""
+    """Older than any task of the run, a millisecond apart, in the groups of its tasks."""
     from django_q.models import Task
 
     begun = timezone.now() - timedelta(days=30)
