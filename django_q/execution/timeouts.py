@@ -51,7 +51,7 @@ class TimeLimit:
 
         Otherwise handler and timer are put back as they were found, after each call.
         """
-        has_alarm = owns_process and can_alarm()
+        has_alarm = owns_process and _can_alarm()
         self._owned = threading.get_ident() if has_alarm else None
         """The thread whose alarm is ours alone."""
         self._handler = self._ring
@@ -61,7 +61,7 @@ class TimeLimit:
 
     def call(self, seconds: float | None, func: Callable[..., Any], *args: Any) -> Any:
         """`func(*args)`, within so many seconds; None, 0 and less: without a limit."""
-        if threading.get_ident() == self._owned and has_end(seconds):
+        if threading.get_ident() == self._owned and _has_end(seconds):
             return self._call_as_owner(seconds, func, *args)
         if not is_limit(seconds):
             return func(*args)
@@ -132,16 +132,16 @@ def describe_limit(seconds: float) -> str:
     return f"Task exceeded maximum timeout value ({seconds:g} seconds)"
 
 
-def has_end(seconds: float | None) -> TypeGuard[float]:
+def _has_end(seconds: float | None) -> TypeGuard[float]:
     """Whether this is a limit: some seconds, and not for ever."""
     return seconds is not None and 0 < seconds < LONGEST
 
 
 def is_limit(seconds: float | None) -> TypeGuard[float]:
     """Whether a call is to be limited to so many seconds, and can be here."""
-    if not has_end(seconds):
+    if not _has_end(seconds):
         return False
-    if can_alarm():
+    if _can_alarm():
         return True
     logger.debug("no time limit: only the main thread of POSIX systems has one")
     return False
@@ -156,8 +156,7 @@ def _is_within(outer: FrameType | None, frame: FrameType | None) -> bool:
     return False
 
 
-def can_alarm() -> bool:
-    """Whether this thread is one that alarms interrupt."""
+def _can_alarm() -> bool:
     if not hasattr(signal, "setitimer"):
         return False
     return threading.current_thread() is threading.main_thread()

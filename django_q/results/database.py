@@ -175,11 +175,16 @@ def _surplus(options: Options, rows: QuerySet[Success]) -> QuerySet[Success]:
         numbered = rows.annotate(place=place).filter(place__gt=limit)
         # What else is asked of rows is asked of these alone.
         return rows.filter(pk__in=numbered.values("pk"))
-    # To number millions of rows takes the database far longer than to find this one.
-    newest = rows.order_by(*newest_first).values_list("stopped", "pk")
-    for stopped, pk in newest[limit : limit + 1]:
-        return rows.filter(Q(stopped__lt=stopped) | Q(stopped=stopped, pk__lte=pk))
-    return rows.none()
+    found = None
+    # Mostly nothing is too much, and to count is cheaper than to sort.
+    if rows.count() > limit:
+        # To number millions of rows takes far longer than to find the first to go.
+        newest = rows.order_by(*newest_first).values_list("stopped", "pk")
+        found = newest[limit:].first()
+    if found is None:
+        return rows.none()
+    stopped, pk = found
+    return rows.filter(Q(stopped__lt=stopped) | Q(stopped=stopped, pk__lte=pk))
 
 
 def _delete(ids: list[str], noted: list[str], using: str) -> None:
