@@ -498,13 +498,15 @@ def page(found: Sequence[Any], words: Sequence[bytes], valued: Sequence[str]) ->
 
 
 def requests(stream: Any) -> Iterator[list[bytes]]:
-    """Commands as clients send them: arrays of strings."""
+    """Commands as clients send them: arrays of strings. One that is cut off is none."""
     while (head := stream.readline()).startswith(b"*"):
         words = []
         for _ in range(int(head[1:])):
-            size = int(stream.readline()[1:])
-            words.append(stream.read(size))
-            stream.read(2)
+            size = int(stream.readline()[1:] or -1)
+            word = stream.read(size)
+            if stream.read(2) != b"\r\n":
+                return
+            words.append(word)
         yield words
 
 

@@ -33,6 +33,7 @@ class Message:
     due: float
     place: int
     reservation: str = ""
+    since: float = 0.0
     until: float = 0.0
     count: int = 0
 
@@ -75,7 +76,13 @@ class IronServer:
 
             def answer(self) -> None:
                 size = int(self.headers.get("Content-Length") or 0)
-                body = json.loads(self.rfile.read(size) or b"null")
+                sent = self.rfile.read(size)
+                if len(sent) < size:
+                    # Its client died while it wrote: no request, least of all one without
+                    # a body, which clears a queue.
+                    self.close_connection = True
+                    return
+                body = json.loads(sent or b"null")
                 service.said.append((self.command, self.path, body))
                 token = self.headers.get("Authorization", "")
                 status, said = service.serve(self.command, self.path, body, token)
@@ -121,6 +128,15 @@ class IronServer:
 
     def now(self) -> float:
         return time.monotonic() + self.skipped
+
+    def end_reservations(self, before: float) -> None:
+        """Those made `before` this moment, by time.monotonic(), run out now."""
+        with self._lock:
+            for queue in self.queues.values():
+                for message in queue.messages.values():
+                    if message.since < before:
+                        message.until = 0.0
+            self._lock.notify_all()
 
     # -- requests
 
@@ -238,6 +254,7 @@ class IronServer:
 
     def _hold(self, message: Message, timeout: float) -> None:
         message.reservation = uuid.uuid4().hex
+        message.since = time.monotonic()
         message.until = self.now() + timeout
 
     def _known(self, queue: Queue, name: str) -> Message:
