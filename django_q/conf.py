@@ -312,13 +312,14 @@ def option_of(name: str) -> str | None:
     return key if key in FIELDS and name.isupper() else None
 
 
-def _secret_key() -> str | None:
-    """None where the project has none; who needs one says so."""
+def secret_key() -> str | None:
+    """`Conf.SECRET_KEY`. None where the project has none; who needs one says so."""
+    # Each task asks: an assigned one is found without the ways of a missing attribute.
+    assigned: str | None = vars(Conf).get("SECRET_KEY")
     try:
-        key: str = settings.SECRET_KEY
+        return settings.SECRET_KEY if assigned is None else assigned
     except ImproperlyConfigured:
         return None
-    return key
 
 
 def _queue_limit(options: Options) -> int:
@@ -335,7 +336,7 @@ DERIVED: Final[Mapping[str, Any]] = {
     "CLUSTER_NAME": lambda conf: conf.options.queue,
     "MONGO_DB": lambda conf: _mongo_db(conf.options),
     "Q_STAT": lambda conf: conf.options.stat_prefix,
-    "SECRET_KEY": lambda _conf: _secret_key(),
+    "SECRET_KEY": lambda _conf: secret_key(),
     "MAX_ATTEMPTS": lambda conf: conf.options.max_attempts or 0,
     # Automatic, unless they are set: these are for code that counts on a number.
     "BULK": lambda conf: conf.options.bulk or 1,

@@ -22,7 +22,7 @@ from django.conf import settings
 from django.core.signing import BadSignature, b62_encode
 from django.utils.encoding import force_bytes
 
-from django_q.conf import Conf, get_options
+from django_q.conf import get_options, secret_key
 from django_q.exceptions import ConfigurationError, PackageTooLarge, UnreadablePackage
 
 __all__ = ["BadSignature", "PickleSerializer", "SignedPackage"]
@@ -31,7 +31,7 @@ FROM_URL: Final = bytes.maketrans(b"-_", b"+/")
 TO_URL: Final = bytes.maketrans(b"+/", b"-_")
 """The letters of base64 that are others in a URL, there and back."""
 
-SEP: Final = ":"
+SEP: Final = b":"
 SECOND: Final = 10**9
 """In nanoseconds."""
 
@@ -136,14 +136,13 @@ class _Signer:
         value = b"%b:%b" % (body, _moment(time_ns() // SECOND))
         return (b"%b:%b" % (value, self._sign(value, self._keys[0]))).decode()
 
-    def open(self, signed: str) -> str:
+    def open(self, signed: str) -> bytes:
         """What was signed, without its moment, of whatever age. Raises BadSignature."""
-        value, _, given = signed.rpartition(SEP)
         # Half characters are in no text of ours, and to meet them is no error here.
-        data = value.encode("utf-8", "surrogatepass")
-        signature = given.encode("utf-8", "surrogatepass")
+        data = signed.encode("utf-8", "surrogatepass")
+        value, _, signature = data.rpartition(SEP)
         for key in self._keys:
-            if hmac.compare_digest(signature, self._sign(data, key)):
+            if hmac.compare_digest(signature, self._sign(value, key)):
                 return value.rpartition(SEP)[0]
         raise BadSignature
 
@@ -174,7 +173,7 @@ def _moment(second: int) -> bytes:
 
 def require_key() -> str:
     """The key that packages are signed with. Raises ConfigurationError without one."""
-    key: str | None = Conf.SECRET_KEY
+    key = secret_key()
     if not key:
         message = "SECRET_KEY is empty: task packages can't be signed."
         raise ConfigurationError(message, hint="Set a long random SECRET_KEY.")
@@ -201,11 +200,11 @@ def _pack(data: bytes, compress: bool) -> bytes:
     return _encode(data)
 
 
-def _unpack(body: str, limit: int) -> bytes:
+def _unpack(body: bytes, limit: int) -> bytes:
     """Undo base64 and compression, never making more than `limit` bytes."""
-    compressed = body.startswith(".")
+    compressed = body.startswith(b".")
     try:
-        data = _decode(body.lstrip("."))
+        data = _decode(body.lstrip(b"."))
         if not compressed:
             return data
         inflater = zlib.decompressobj()
@@ -224,9 +223,9 @@ def _encode(data: bytes) -> bytes:
     return b2a_base64(data, newline=False).rstrip(b"=").translate(TO_URL)
 
 
-def _decode(text: str) -> bytes:
+def _decode(text: bytes) -> bytes:
     """As django.core.signing.b64_decode, with fewer steps. Raises ValueError."""
-    return a2b_base64(text.encode("ascii").translate(FROM_URL) + b"==")
+    return a2b_base64(text.translate(FROM_URL) + b"==")
 
 
 def _too_large(size: int, limit: int) -> UnreadablePackage:

@@ -12,6 +12,7 @@ from asgiref.sync import sync_to_async
 from django_q.envelope import Envelope
 from django_q.exceptions import TaskNotFound
 from django_q.execution.connections import tidy_connections
+from django_q.execution.coroutines import is_awaitable
 from django_q.execution.runner import Run, Runner
 from django_q.execution.shared_loop import (
     AsyncLimit,
@@ -96,7 +97,7 @@ class ConcurrentRunner(Runner):
             self._decide(run, func)
         await aside(listens, announce, pre_execute, func=func, task=run.task)
         value = func(*run.task["args"], **run.task["kwargs"])
-        return await value if inspect.isawaitable(value) else value
+        return await value if is_awaitable(value) else value
 
     def _wait_for(self, awaitable: Any) -> Any:
         """What a plain function gave: its thread waits for that."""

