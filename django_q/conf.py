@@ -315,11 +315,13 @@ def option_of(name: str) -> str | None:
 def secret_key() -> str | None:
     """`Conf.SECRET_KEY`. None where the project has none; who needs one says so."""
     # Each task asks: an assigned one is found without the ways of a missing attribute.
-    assigned: str | None = vars(Conf).get("SECRET_KEY")
+    if "SECRET_KEY" in vars(Conf):
+        return str(vars(Conf)["SECRET_KEY"] or "")
     try:
-        return settings.SECRET_KEY if assigned is None else assigned
+        key: str = settings.SECRET_KEY
     except ImproperlyConfigured:
         return None
+    return key
 
 
 def _queue_limit(options: Options) -> int:

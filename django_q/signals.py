@@ -42,5 +42,4 @@ def __getattr__(name: str) -> Any:
 
 def announce(signal: Signal, **details: Any) -> None:
     """Send one of the signals; the only caller of Signal.send. Errors propagate."""
-    if signal.receivers:
-        signal.send(sender=SENDER, **details)
+    signal.send(sender=SENDER, **details)

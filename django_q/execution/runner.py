@@ -12,7 +12,7 @@ from django_q import clock
 from django_q.allowed import find_function
 from django_q.envelope import KNOWN_KEYS, Envelope
 from django_q.exceptions import TaskNotAllowed, TaskNotFound, TimeoutException
-from django_q.execution.connections import Aliases, OwnConnections, tidy
+from django_q.execution.connections import Aliases, tidy_connections
 from django_q.execution.coroutines import EventLoop, is_awaitable, refuse, run_inline
 from django_q.execution.failures import describe, explain_missing, shorten, summarise
 from django_q.execution.reporters import Reporter, load_reporters
@@ -69,7 +69,6 @@ class Runner:
         self.options = options
         self._born = clock.now().timestamp()
         self._owns_process = owns_process
-        self._connections = OwnConnections() if owns_process else None
         self._functions: dict[str, Function] = {}
         self._limit: Limit = TimeLimit(owns_process=owns_process)
         self._event_loop = EventLoop()
@@ -232,5 +231,4 @@ class Runner:
         return outcome._replace(envelope=replace(outcome.envelope, extra=extra))
 
     def _tidy_up(self, outer: Aliases | None = None) -> Aliases:
-        own = self._connections
-        return frozenset() if own is None else tidy(own.known, outer)
+        return tidy_connections(outer) if self._owns_process else frozenset()

@@ -499,7 +499,7 @@ def page(found: Sequence[Any], words: Sequence[bytes], valued: Sequence[str]) ->
 
 def requests(stream: Any) -> Iterator[list[bytes]]:
     """Commands as clients send them: arrays of strings. One that is cut off is none."""
-    while (head := stream.readline()).startswith(b"*"):
+    while (head := stream.readline()).startswith(b"*") and head.endswith(b"\n"):
         words = []
         for _ in range(int(head[1:])):
             size = int(stream.readline()[1:] or -1)
