@@ -13,6 +13,7 @@ import pytest
 from django.core import signing
 from django.core.exceptions import ImproperlyConfigured
 
+from django_q.conf import Conf
 from django_q.exceptions import PackageTooLarge, UnreadablePackage
 from django_q.signing import BadSignature, PickleSerializer, SignedPackage
 
@@ -167,3 +168,15 @@ class TestSize:
         data = SignedPackage.verify(SignedPackage.dumps(Bomb(), compressed=True))
         assert data == PickleSerializer.dumps(Bomb())
         assert zlib.compress(data)
+
+
+def test_key_that_is_assigned_is_taken_as_it_is(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SECRET_KEY = "the same"
+    package = SignedPackage.dumps("thing")
+    monkeypatch.setattr(Conf, "SECRET_KEY", b"the same")
+    assert SignedPackage.loads(package) == "thing"
+    monkeypatch.setattr(Conf, "SECRET_KEY", None)
+    with pytest.raises(ImproperlyConfigured, match="SECRET_KEY is empty"):
+        SignedPackage.dumps("thing")
