@@ -51,6 +51,14 @@ TOGETHER: Final = 0.25
 """Seconds by which a chore is done before its time, rather than to wake up once more."""
 
 PRUNE_EVERY: Final = 5.0
+PRUNE_AGAIN: Final = 0.25
+"""Seconds until it is done again, when there was something to prune."""
+
+LOOK_TO_PRUNE: Final = 0.1
+"""Seconds; where looking for what to prune takes so many times longer, among millions of
+rows, so does the pause after it.
+"""
+
 SWEEP_EVERY: Final = 3600.0
 
 
@@ -140,6 +148,7 @@ class Housekeeper(Role):
         self.chores.append(Chore("the outbox", self.relay.send_overdue, look))
         self.chores.append(Chore("sweeping", self.sweep))
         if self.options.save_limit > 0:
+            self.pruner = results.Pruner(self.options, using=self.database)
             self.chores.append(Chore("pruning", self.prune))
 
     def turn(self) -> None:
@@ -243,8 +252,11 @@ class Housekeeper(Role):
             say_rescued(texts)
 
     def prune(self) -> float:
-        has_more = results.prune(self.options, using=self.database)
-        return 0.0 if has_more else PRUNE_EVERY
+        pruned = self.pruner.prune()
+        if self.pruner.has_more:
+            return 0.0
+        usual = PRUNE_AGAIN if pruned else PRUNE_EVERY
+        return usual * max(1.0, self.pruner.looked / LOOK_TO_PRUNE)
 
     def sweep(self) -> float:
         results.sweep_attempts(using=self.database)

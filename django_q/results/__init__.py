@@ -12,7 +12,6 @@ from django_q.results.conclusion import (
 )
 from django_q.results.database import (
     has_succeeded,
-    prune,
     save,
     save_or_raise,
     unqueued,
@@ -25,11 +24,13 @@ from django_q.results.encoding import (
 )
 from django_q.results.hooks import finish, needs_finish, run_hook
 from django_q.results.parts import part_id
+from django_q.results.pruning import Pruner, prune
 from django_q.results.record import Record
 from django_q.results.refusals import rejected_record, unloadable_record
 from django_q.results.waiting import wait_for, wait_for_async
 
 __all__ = [
+    "Pruner",
     "Record",
     "ResultCache",
     "conclude",

@@ -1,4 +1,4 @@
-"""Rows of results: save them in few statements, and prune old successes."""
+"""Rows of results: save them in few statements, and look for them."""
 
 from __future__ import annotations
 
@@ -16,24 +16,19 @@ from django.db import (
     router,
     transaction,
 )
-from django.db.models import Exists, F, OuterRef, Q, QuerySet, Window
-from django.db.models.functions import RowNumber
+from django.db.models import Q, QuerySet
 from picklefield.fields import dbsafe_encode
 
 from django_q import clock
 from django_q.envelope import Envelope
 from django_q.logs import clean, logger
-from django_q.models import Attempt, Success, Task
-from django_q.options import Options
+from django_q.models import Success, Task
 from django_q.results.record import Record
 from django_q.results.upserts import upsert
 from django_q.transactions import freshen, writing
 
 LARGE: Final = 1024 * 1024
 """Characters; MySQL may refuse larger rows, and ends the connection then."""
-
-MOST_PRUNED: Final = 20_000
-"""Rows; other chores have their turn before there are more."""
 
 AT_ONCE: Final = 500
 """Rows that are deleted in one go: SQLite lets nobody else write meanwhile."""
@@ -148,51 +143,6 @@ def _is_there(rows: QuerySet[Any]) -> bool:
         return rows.using(alias).exists()
     except Error:
         return False
-
-
-def prune(options: Options, *, using: str) -> bool:
-    """Delete the oldest successes beyond `save_limit`, so many of them at once.
-
-    Gives whether there may be more.
-    """
-    if options.save_limit <= 0:
-        return False
-    # Few have attempts, and to ask for them by the ids of all costs as much as the rest.
-    noted = Exists(Attempt.objects.using(using).filter(task=OuterRef("pk")))
-    surplus = _surplus(options, Success.objects.using(using).order_by())
-    old = list(surplus.values_list("pk", noted)[:MOST_PRUNED])
-    for begin in range(0, len(old), AT_ONCE):
-        some = old[begin : begin + AT_ONCE]
-        _delete([pk for pk, _ in some], [pk for pk, has in some if has], using)
-    return len(old) == MOST_PRUNED
-
-
-def _surplus(options: Options, rows: QuerySet[Success]) -> QuerySet[Success]:
-    limit, per = options.save_limit, options.save_limit_per
-    newest_first = [F("stopped").desc(), F("id").desc()]
-    if per:
-        place = Window(RowNumber(), partition_by=[F(per)], order_by=newest_first)
-        numbered = rows.annotate(place=place).filter(place__gt=limit)
-        # What else is asked of rows is asked of these alone.
-        return rows.filter(pk__in=numbered.values("pk"))
-    found = None
-    # Mostly nothing is too much, and to count is cheaper than to sort.
-    if rows.count() > limit:
-        # To number millions of rows takes far longer than to find the first to go.
-        newest = rows.order_by(*newest_first).values_list("stopped", "pk")
-        found = newest[limit:].first()
-    if found is None:
-        return rows.none()
-    stopped, pk = found
-    return rows.filter(Q(stopped__lt=stopped) | Q(stopped=stopped, pk__lte=pk))
-
-
-def _delete(ids: list[str], noted: list[str], using: str) -> None:
-    """Through Django: other applications may point at these rows, or watch."""
-    with writing(using, patient=True):
-        if noted:
-            Attempt.objects.using(using).filter(task__in=noted).delete()
-        Task.objects.using(using).filter(pk__in=ids).delete()
 
 
 def best(records: Iterable[Record]) -> dict[str, Record]:

@@ -6,15 +6,23 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from django_q.brokers.memory import Memory
-from django_q.cluster import working
+from django_q.cluster import housekeeper, working
 from django_q.cluster.board import Word
 from django_q.cluster.frames import Kind, control
-from django_q.cluster.housekeeper import LOOK_FOR_LAPSED, Housekeeper
+from django_q.cluster.housekeeper import (
+    LOOK_FOR_LAPSED,
+    PRUNE_AGAIN,
+    PRUNE_EVERY,
+    Housekeeper,
+)
 from django_q.cluster.lines import Line
 from django_q.cluster.working import Worker
-from django_q.envelope import Envelope
+from django_q.envelope import Envelope, new_id
+from django_q.models import Task
+from django_q.options import Options
 from django_q.results.encoding import ERROR_SIZE
 from tests.unit.cluster.making import make_launch, make_parcel
 from tests.unit.results.making import ended, record_of
@@ -90,6 +98,46 @@ class Graveyard(Memory):
         some = min(self.left, self.rescued_at_once)
         self.left -= some
         return ["task"] * some
+
+
+@pytest.fixture
+def keeper() -> Iterator[Housekeeper]:
+    """Who keeps one success."""
+    ours, sentinel = Line.pair()
+    keeper = Housekeeper(
+        make_launch(
+            "housekeeper", ours, options=Options(save_limit=1), broker=Memory("kept")
+        )
+    )
+    keeper.setup()
+    yield keeper
+    keeper.teardown()
+    keeper.control.close()
+    sentinel.close()
+
+
+def add_successes(count: int) -> None:
+    now = timezone.now()
+    times = {"started": now, "stopped": now}
+    Task.objects.bulk_create(Task(id=new_id(), **times) for _ in range(count))
+
+
+@pytest.mark.django_db
+def test_housekeeper_prunes_soon_again_where_there_was_something(
+    keeper: Housekeeper,
+) -> None:
+    add_successes(2)
+    assert [keeper.prune() for _ in range(2)] == [PRUNE_AGAIN, PRUNE_EVERY]
+
+
+@pytest.mark.django_db
+def test_housekeeper_looks_the_seldomer_the_longer_it_takes(
+    keeper: Housekeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_successes(2)
+    monkeypatch.setattr(housekeeper, "LOOK_TO_PRUNE", 1e-6)
+    assert keeper.prune() > 10 * PRUNE_AGAIN
+    assert keeper.prune() > 10 * PRUNE_EVERY
 
 
 @pytest.mark.django_db

@@ -19,14 +19,14 @@ from django.utils import timezone
 
 from django_q.models import Failure, Success, Task
 from django_q.options import Options
-from django_q.results import database, upserts
+from django_q.results import pruning, upserts
 from django_q.results.database import (
     best,
-    prune,
     refused,
     save,
     write_alias,
 )
+from django_q.results.pruning import Pruner, prune
 from django_q.results.record import Record
 from tests.aliases import added_sqlite
 
@@ -402,11 +402,26 @@ def test_many_are_pruned():
 def test_very_many_are_pruned_in_turns(
     per: str | None, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(database, "MOST_PRUNED", 4)
-    write(*(new_record(name=str(n), stopped=ended(n)) for n in range(9)))
-    options = Options(save_limit=2, save_limit_per=per)
-    assert [prune(options, using="default") for _ in range(3)] == [True, False, False]
+    monkeypatch.setattr(pruning, "MOST_PRUNED", 4)
+    monkeypatch.setattr(pruning, "MOST_FOUND", 6)
+    write(*(new_record(name=str(n), stopped=ended(n)) for n in range(13)))
+    pruner = Pruner(Options(save_limit=2, save_limit_per=per), using="default")
+    turns = [(pruner.prune(), pruner.has_more) for _ in range(5)]
+    assert turns == [(4, True), (2, False), (4, True), (1, False), (0, False)]
     assert names() == ["0", "1"]
+
+
+def test_what_was_saved_again_since_the_look_is_not_pruned(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(pruning, "MOST_PRUNED", 1)
+    write(*(new_record(id=f"{n:032}", stopped=ended(n)) for n in range(4)))
+    pruner = Pruner(Options(save_limit=1), using="default")
+    pruner.prune()
+    Task.objects.update(stopped=ended(-1))
+    pruner.prune()
+    pruner.prune()
+    assert Task.objects.count() == 3
 
 
 def test_of_those_that_ended_in_the_same_moment_as_many_are_kept():
