@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from calendar import monthrange
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -27,6 +27,8 @@ def moment(given: Any) -> datetime:
     if not isinstance(given, datetime):
         return now()
     wants_aware = bool(settings.USE_TZ)
+    if wants_aware and given.tzinfo is UTC:
+        return given
     if wants_aware == timezone.is_aware(given):
         return given
     return timezone.make_aware(given) if wants_aware else timezone.make_naive(given)

@@ -120,8 +120,11 @@ class Envelope:
         return BLANK.amended(given)
 
     @classmethod
-    def from_dict(cls, task: Mapping[str, Any]) -> Envelope:
-        """The envelope of a task dict. Raises UnreadablePackage if it is none.
+    def from_dict(
+        cls, task: Mapping[str, Any], cluster: str | None = None, **facts: Any
+    ) -> Envelope:
+        """The envelope of a task dict, served by this cluster, with these facts about it;
+        None: by none yet. Raises UnreadablePackage if the dict is no task.
 
         An impossible number counts as not given, and an impossible moment as now: they
         come from packages that were made by hand.
@@ -129,17 +132,18 @@ class Envelope:
         if not is_task(task):
             message = "A package holds no task: it lacks what every task has."
             raise UnreadablePackage(message)
-        extra: dict[str, Any] = {}
+        extra = facts
         known = dict(task)
         if not known.keys() <= KNOWN_KEYS:
             # In the order of the dict: a set's differs from process to process.
-            extra = {k: known.pop(k) for k in task if k not in KNOWN_KEYS}
+            extra = {k: known.pop(k) for k in task if k not in KNOWN_KEYS} | facts
+        if cluster is not None:
+            known["cluster"] = cluster
         known["args"] = tuple(known["args"] or ())
         known["kwargs"] = dict(known["kwargs"] or {})
         known["started"] = clock.moment(known["started"])
-        for key in known.keys() & FORGIVEN:
-            if not is_usable(key, known[key]):
-                known[key] = None
+        if not FORGIVEN.isdisjoint(known):
+            _forgive(known)
         known["extra"] = extra
         return BLANK.amended(known)
 
@@ -173,7 +177,8 @@ class Envelope:
     @property
     def func_name(self) -> str:
         """The function as rows and log lines call it."""
-        return name_of(self.func)
+        # As it mostly is: each task asks several times.
+        return self.func if isinstance(self.func, str) else name_of(self.func)
 
     @property
     def hook_name(self) -> str | None:
@@ -260,6 +265,13 @@ OPTIONAL_KEYS: Final = frozenset(
 BLANK: Final = Envelope(id="", name="", func="", started=datetime.min)
 REQUIRED: Final = frozenset(FIXED_KEYS)
 KNOWN_KEYS: Final = OPTIONAL_KEYS.union(FIXED_KEYS)
+
+
+def _forgive(known: dict[str, Any]) -> None:
+    """Options that are nothing they could be count as not given."""
+    for key in known.keys() & FORGIVEN:
+        if not is_usable(key, known[key]):
+            known[key] = None
 
 
 def is_task(thing: object) -> bool:

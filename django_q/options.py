@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -205,7 +206,7 @@ class Options:
     disque_fastack: bool = False
     """Acknowledge to Disque without waiting for its other nodes."""
 
-    @property
+    @cached_property
     def queue(self) -> str:
         """The queue that this process serves and puts its tasks on."""
         return self.cluster_name or self.name
@@ -235,7 +236,7 @@ class Options:
         """Where the queue is, and vital signs are posted: comparable, no more."""
         return tuple(getattr(self, name) for name in PLACE)
 
-    @property
+    @cached_property
     def keeps_successes(self) -> bool:
         return self.save_limit >= 0
 

@@ -42,4 +42,5 @@ def __getattr__(name: str) -> Any:
 
 def announce(signal: Signal, **details: Any) -> None:
     """Send one of the signals; the only caller of Signal.send. Errors propagate."""
-    signal.send(sender=SENDER, **details)
+    if signal.receivers:
+        signal.send(sender=SENDER, **details)

@@ -104,7 +104,7 @@ class SignedPackage:
         signature is neither of SECRET_KEY nor of SECRET_KEY_FALLBACKS, or it is too
         large; then whatever unpickling raises.
         """
-        return PickleSerializer.loads(SignedPackage.verify(package))
+        return Opener().loads(package)
 
     @staticmethod
     def verify(package: str | bytes) -> bytes:
@@ -112,13 +112,32 @@ class SignedPackage:
 
         Raises UnreadablePackage.
         """
+        return Opener().verify(package)
+
+
+class Opener:
+    """Opens packages with the keys of the moment when it was made: to look for them takes
+    as long as to check a signature, and many packages come at once.
+    """
+
+    def __init__(self) -> None:
         options = get_options()
-        text = _as_text(package, options.max_package_size)
+        self._limit = options.max_package_size
+        self._signer = _signer(options.name)
+
+    def loads(self, package: str | bytes) -> Any:
+        """As SignedPackage.loads."""
+        return PickleSerializer.loads(self.verify(package))
+
+    def verify(self, package: str | bytes) -> bytes:
+        """As SignedPackage.verify."""
+        if len(package) > self._limit:
+            raise _too_large(len(package), self._limit)
         try:
-            body = _signer(options.name).open(text)
+            body = self._signer.open(package)
         except BadSignature:
             raise UnreadablePackage from None
-        return _unpack(body, options.max_package_size)
+        return _unpack(body, self._limit)
 
 
 class _Signer:
@@ -136,11 +155,12 @@ class _Signer:
         value = b"%b:%b" % (body, _moment(time_ns() // SECOND))
         return (b"%b:%b" % (value, self._sign(value, self._keys[0]))).decode()
 
-    def open(self, signed: str) -> bytes:
+    def open(self, signed: str | bytes) -> bytes:
         """What was signed, without its moment, of whatever age. Raises BadSignature."""
-        # Half characters are in no text of ours, and to meet them is no error here.
-        data = signed.encode("utf-8", "surrogatepass")
-        value, _, signature = data.rpartition(SEP)
+        if isinstance(signed, str):
+            # Half characters are in no text of ours, and to meet them is no error here.
+            signed = signed.encode("utf-8", "surrogatepass")
+        value, _, signature = bytes(signed).rpartition(SEP)
         for key in self._keys:
             if hmac.compare_digest(signature, self._sign(value, key)):
                 return value.rpartition(SEP)[0]
@@ -157,7 +177,8 @@ class _Signer:
 
 
 def _signer(salt: str) -> _Signer:
-    return _make_signer(require_key(), salt, tuple(settings.SECRET_KEY_FALLBACKS))
+    key = secret_key() or require_key()
+    return _make_signer(key, salt, tuple(settings.SECRET_KEY_FALLBACKS))
 
 
 @lru_cache(maxsize=8)
@@ -180,17 +201,6 @@ def require_key() -> str:
     return key
 
 
-def _as_text(package: str | bytes, limit: int) -> str:
-    if len(package) > limit:
-        raise _too_large(len(package), limit)
-    if isinstance(package, str):
-        return package
-    try:
-        return bytes(package).decode("ascii")
-    except UnicodeDecodeError:
-        raise UnreadablePackage from None
-
-
 def _pack(data: bytes, compress: bool) -> bytes:
     """In base64, compressed where that is wanted and makes it shorter."""
     if compress:
@@ -202,11 +212,10 @@ def _pack(data: bytes, compress: bool) -> bytes:
 
 def _unpack(body: bytes, limit: int) -> bytes:
     """Undo base64 and compression, never making more than `limit` bytes."""
-    compressed = body.startswith(b".")
     try:
+        if not body.startswith(b"."):
+            return _decode(body)
         data = _decode(body.lstrip(b"."))
-        if not compressed:
-            return data
         inflater = zlib.decompressobj()
         data = inflater.decompress(data, limit)
     except (ValueError, zlib.error):

@@ -13,6 +13,8 @@ from collections.abc import Container
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from django_q.logs import clean
+
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
 
@@ -117,7 +119,7 @@ def state_in(word: int) -> State:
 def pack_turn(number: int, state: State, deadline: int) -> int:
     """The word of a turn, for those who write one several times for each task."""
     head = (number & NUMBER_MASK) << NUMBER_SHIFT | state << DEADLINE_BITS
-    return head | min(deadline, DEADLINE_MASK)
+    return head | (min(DEADLINE_MASK, deadline))
 
 
 class Turn(NamedTuple):
@@ -186,11 +188,11 @@ class Row:
     def task(self) -> str:
         """What runs, for the eyes of people: it is no word, and may be torn."""
         text = bytes(self._text).partition(b"\0")[0].decode("utf-8", "replace")
-        return text if text and self.state is State.RUNNING else "a task"
+        return clean(text) if text and self.state is State.RUNNING else "a task"
 
     @task.setter
     def task(self, shown: str) -> None:
-        data = shown.encode("utf-8", "replace")[: TEXT_BYTES - 1] + b"\0"
+        data = shown[:TEXT_BYTES].encode("utf-8", "replace")[: TEXT_BYTES - 1] + b"\0"
         self._text[: len(data)] = data
 
     @property

@@ -19,7 +19,7 @@ from django_q.cluster.frames import Kind, Parcel
 from django_q.cluster.lengths import SHORT_RUN
 from django_q.cluster.places import Places, Ticket
 from django_q.cluster.roles import LONGEST_PAUSE, Launch
-from django_q.cluster.verdicts import as_served, deliveries_allowed, judge
+from django_q.cluster.verdicts import deliveries_allowed, judge, looks_first
 from django_q.cluster.working import LOOK_EVERY, Worker
 from django_q.envelope import Envelope
 from django_q.execution import ConcurrentRunner, NotRun, Threads
@@ -131,7 +131,9 @@ class ConcurrentWorker(Worker):
             self.perform(parcel)
 
     def _perform_opened(self, parcel: Parcel, envelope: Envelope) -> None:
-        if self._has_succeeded(parcel, envelope):
+        looks = looks_first(parcel, envelope, self.options)
+        if looks and results.has_succeeded(envelope):
+            self._conclude_again(parcel, envelope)
             return
         going = Going(parcel, envelope)
         runs = judge(parcel, envelope, self.options) is None
@@ -147,7 +149,7 @@ class ConcurrentWorker(Worker):
 
     async def _run_on_loop(self, going: Going) -> None:
         parcel, attempt = going.parcel, going.parcel.attempts + 1
-        envelope = as_served(parcel, going.envelope, self.options)
+        envelope = going.envelope
         try:
             self._announce_start(parcel, envelope)
             going.outcome = await self.runner.execute_async(envelope, attempt=attempt)

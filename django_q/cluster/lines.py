@@ -73,21 +73,18 @@ class Line:
                 handing.close()
             return
         if handing is None and not self._outgoing:
-            # As it mostly goes: the kernel takes all of it.
-            frame = self._rest_of(frame)
-        if frame:
-            self._outgoing.append((memoryview(frame), handing))
-            self.flush()
-
-    def _rest_of(self, frame: bytes) -> bytes:
-        """Write it; gives what the kernel does not take now."""
-        try:
-            return frame[self._socket.send(frame) :]
-        except BlockingIOError:
-            return frame
-        except CLOSED_ERRORS:
-            self._give_up_writing()
-            return b""
+            try:
+                frame = frame[self._socket.send(frame) :]
+            except BlockingIOError:
+                pass
+            except CLOSED_ERRORS:
+                self._give_up_writing()
+                return
+            if not frame:
+                # As it mostly goes: the kernel takes all of it.
+                return
+        self._outgoing.append((memoryview(frame), handing))
+        self.flush()
 
     def flush(self) -> None:
         """Write as much as the kernel takes."""

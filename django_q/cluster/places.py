@@ -18,7 +18,9 @@ LONGEST_LIMIT: Final = 1e8
 
 def deadline_of(board: Board, limit: float | None) -> int:
     """When a limit that begins now is over, as the board says it; 0: never."""
-    return board.now() + int(min(limit, LONGEST_LIMIT) * 1000) if limit else 0
+    if not limit:
+        return 0
+    return board.now() + int((min(LONGEST_LIMIT, limit)) * 1000)
 
 
 @dataclass(slots=True, eq=False)

@@ -35,6 +35,14 @@ def say_started_again(envelope: Envelope, parcel: Parcel, allowed: int) -> None:
     logger.warning(text, *names_of(envelope), counted, clean(parcel.text))
 
 
+def label_of(envelope: Envelope) -> str:
+    """Function and task, for the board: whoever reads it makes it clean."""
+    func, name = envelope.func, envelope.name
+    if not (type(func) is str and type(name) is str):
+        func, name = names_of(envelope)
+    return f"{func} [{name}]"
+
+
 def names_of(envelope: Envelope) -> tuple[str, str]:
     """Function and task, as log lines call them."""
     return clean(envelope.func_name), clean(envelope.name)

@@ -11,6 +11,7 @@ from django_q.envelope import Envelope
 from django_q.options import Options
 from django_q.outcome import Cause
 from django_q.retrying import staleness
+from django_q.signing import Opener
 
 
 class Verdict(NamedTuple):
@@ -20,12 +21,15 @@ class Verdict(NamedTuple):
     text: str
 
 
-def as_served(parcel: Parcel, envelope: Envelope, options: Options) -> Envelope:
-    """The envelope as a worker of this cluster runs it."""
-    if parcel.receipt.startswith(UNRECEIPTED):
-        # Its broker can't bring it back: this run is the only one.
-        return replace(envelope.served_by(options.queue, ack_id=None), max_attempts=1)
-    return envelope.served_by(options.queue, ack_id=receipt_of(parcel.receipt))
+def open_parcel(parcel: Parcel, opener: Opener, options: Options) -> Envelope:
+    """The envelope in it, as a worker of this cluster runs it. Raises UnreadablePackage,
+    or whatever unpickling raises.
+    """
+    task, receipt = opener.loads(parcel.package), parcel.receipt
+    if not receipt.startswith(UNRECEIPTED):
+        return Envelope.from_dict(task, options.queue, ack_id=receipt_of(receipt))
+    # Its broker can't bring it back: this run is the only one.
+    return replace(Envelope.from_dict(task, options.queue, ack_id=None), max_attempts=1)
 
 
 def judge(parcel: Parcel, envelope: Envelope, options: Options) -> Verdict | None:
@@ -36,8 +40,9 @@ def judge(parcel: Parcel, envelope: Envelope, options: Options) -> Verdict | Non
     if parcel.starts >= allowed:
         text = f"{parcel.text} Given up after {allowed} deliveries."
         return Verdict(Cause.LOST, text)
-    reason = staleness(envelope, options)
-    return Verdict(Cause.TOO_OLD, reason) if reason else None
+    if options.max_task_age and (reason := staleness(envelope, options)):
+        return Verdict(Cause.TOO_OLD, reason)
+    return None
 
 
 def looks_first(parcel: Parcel, envelope: Envelope, options: Options) -> bool:

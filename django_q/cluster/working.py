@@ -29,7 +29,12 @@ from django_q.cluster.rejections import Rejections
 from django_q.cluster.roles import LONGEST_PAUSE, Launch, Role
 from django_q.cluster.titles import set_title
 from django_q.cluster.trouble import Trouble
-from django_q.cluster.verdicts import as_served, deliveries_allowed, judge, looks_first
+from django_q.cluster.verdicts import (
+    deliveries_allowed,
+    judge,
+    looks_first,
+    open_parcel,
+)
 from django_q.cluster.wear import is_worn
 from django_q.envelope import Envelope
 from django_q.exceptions import UnreadablePackage
@@ -37,6 +42,7 @@ from django_q.execution import Runner
 from django_q.logs import clean, logger
 from django_q.outcome import Outcome
 from django_q.signals import announce, post_spawn
+from django_q.signing import Opener
 
 MOST_KEPT: Final = 500
 """Ended runs that a worker keeps; more would cost memory while nothing is saved."""
@@ -46,7 +52,7 @@ HOOK_PATIENCE: Final = 0.25
 """Seconds that a worker waits for "saved" before a task that may be long, so that hooks
 of those before do not wait behind it."""
 
-LOOK_EVERY: Final = 0.002
+LOOK_EVERY: Final = 0.005
 """Seconds between two looks at the lines while there is work in hand: looking costs as
 much as running a tiny task does."""
 
@@ -67,6 +73,7 @@ class Worker(Role):
         self.pusher: Line | None = None
         self.monitor: Line | None = None
         self.inbox: deque[Parcel] = deque()
+        self.opener = Opener()
         self.kept: dict[int, Report] = {}
         self.kept_bytes = 0
         self.refused: set[int] = set()
@@ -110,7 +117,7 @@ class Worker(Role):
 
     @property
     def _is_ready(self) -> bool:
-        return bool(self.inbox) and self._may_start and not self._is_leaving
+        return bool(self.inbox) and not self._is_leaving and self._may_start
 
     @property
     def _is_leaving(self) -> bool:
@@ -145,6 +152,7 @@ class Worker(Role):
     def _hear_pusher(self, pusher: Line) -> None:
         for frame in pusher.receive():
             if frame.kind is Kind.PARCELS:
+                self.opener = Opener()
                 self.inbox.extend(decode_parcels(frame.body))
                 self.low_water = len(self.inbox) // 2
         if pusher.closed:
@@ -234,7 +242,7 @@ class Worker(Role):
 
     def _show(self, number: int, state: State, limit: float | None) -> None:
         """Write on the board what is being done, and until when it may take."""
-        deadline = deadline_of(self.board, limit)
+        deadline = deadline_of(self.board, limit) if limit else 0
         self.row.words[Cell.TURN] = pack_turn(number, state, deadline)
 
     def _rest(self, number: int) -> None:
@@ -248,7 +256,7 @@ class Worker(Role):
 
     def perform(self, parcel: Parcel) -> None:
         try:
-            envelope = Envelope.open(parcel.package)
+            envelope = open_parcel(parcel, self.opener, self.options)
         except UnreadablePackage as error:
             self.rejections.tell(parcel.package, error, monotonic())
             self.report(parcel, results.rejected_record())
@@ -260,9 +268,12 @@ class Worker(Role):
             self._perform_opened(parcel, envelope)
 
     def _perform_opened(self, parcel: Parcel, envelope: Envelope) -> None:
-        if self._has_succeeded(parcel, envelope):
+        looks = looks_first(parcel, envelope, self.options)
+        if looks and results.has_succeeded(envelope):
+            self._conclude_again(parcel, envelope)
             return
-        self._wait_for_hooks(envelope)
+        if self.unfinished:
+            self._wait_for_hooks(envelope)
         begun = monotonic()
         try:
             outcome = self.run_task(parcel, envelope)
@@ -272,14 +283,10 @@ class Worker(Role):
             self.conclude(parcel, outcome, self.atomic_runs.take_settled(outcome))
         self.lengths.note(envelope.func_name, monotonic() - begun)
 
-    def _has_succeeded(self, parcel: Parcel, envelope: Envelope) -> bool:
+    def _conclude_again(self, parcel: Parcel, envelope: Envelope) -> None:
         """It came again, and has succeeded: say so, and what follows from that."""
-        looks = looks_first(parcel, envelope, self.options)
-        if not (looks and results.has_succeeded(envelope)):
-            return False
         remarks.say_repeated(envelope)
         self.report(parcel, results.conclude_again(envelope, self.options))
-        return True
 
     def _leave_to_others(self, parcel: Parcel, envelope: Envelope) -> None:
         """Its end is another cluster's to tell."""
@@ -287,7 +294,6 @@ class Worker(Role):
         self.report(parcel, results.rejected_record("not ours"), settled=True)
 
     def run_task(self, parcel: Parcel, envelope: Envelope) -> Outcome:
-        envelope = as_served(parcel, envelope, self.options)
         attempt = parcel.attempts + 1
         is_atomic = self.runner.is_atomic(envelope)
         verdict = judge(parcel, envelope, self.options)
@@ -308,16 +314,15 @@ class Worker(Role):
         return self.runner.execute(envelope, attempt=attempt, frame=frame)
 
     def _announce_start(self, parcel: Parcel, envelope: Envelope) -> None:
-        short = 0 < self.row.words[Cell.PACE] < SHORT_RUN * 1e6
-        func, name = remarks.names_of(envelope)
-        self.row.task = f"{func} [{name}]"
+        is_short = 0 < self.row.words[Cell.PACE] < SHORT_RUN * 1e6
+        self.row.task = remarks.label_of(envelope)
         if parcel.text:
             allowed = deliveries_allowed(envelope, self.options)
             remarks.say_started_again(envelope, parcel, allowed)
-        elif not short:
+        elif not is_short:
             remarks.say_started(envelope, self.title)
-        if not short:
-            self._set_title(func)
+        if not is_short:
+            self._set_title(clean(envelope.func_name))
             self.has_title = True
 
     def conclude(
@@ -351,8 +356,8 @@ class Worker(Role):
 
     def see_off(self, number: int) -> None:
         """Return when this report is on its way."""
-        while number in self.kept and not self.control.closed:
-            if self.monitor is not None and not self.monitor.is_waiting:
+        while self.monitor is None or self.monitor.is_waiting:
+            if number not in self.kept or self.control.closed:
                 break
             self.collect(LONGEST_PAUSE)
 
@@ -362,7 +367,7 @@ class Worker(Role):
         """Before a run that may be long, let the hooks of former tasks run, if their ends
         are saved soon.
         """
-        if not self.unfinished or self.lengths.is_short(envelope.func_name):
+        if self.lengths.is_short(envelope.func_name):
             return
         until = monotonic() + HOOK_PATIENCE
         while self.unfinished.keys() - self.refused and self.monitor is not None:

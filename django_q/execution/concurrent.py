@@ -52,25 +52,26 @@ class ConcurrentRunner(Runner):
         """Run a task whose function is a coroutine's. Whatever it does, there is an
         outcome.
         """
-        # Error reporters look for a local variable of this name in the frames.
-        task = envelope.as_shown()
-        run = Run(envelope, task, attempt, monotonic(), awaits=True)
+        run = Run(envelope, attempt, monotonic(), awaits=True)
         try:
             value = await self._perform_async(run)
             outcome = self._outcome_of(run, success=True, result=value)
         except BaseException as error:  # noqa: BLE001 - tasks raise anything at all
+            # Error reporters look for a local variable of this name in the frames.
+            task = run.task  # noqa: F841
             failure = await aside(self._reporter, self._failure, error)
             outcome = self._outcome_of(run, **failure)
         listens = pre_execute.receivers or post_execute_in_worker.receivers
-        ended: Outcome = await aside(listens, self._announce_end, outcome, run)
+        if listens:
+            outcome = await sync_to_async(self._announce_end)(outcome, run)
         self.loop.tidy_soon()
-        return ended
+        return outcome
 
     def broken(
         self, envelope: Envelope, error: BaseException, *, attempt: int = 1
     ) -> Outcome:
         """The outcome of a run whose own was lost: its limit came just after its end."""
-        run = Run(envelope, {}, attempt, monotonic(), awaits=False)
+        run = Run(envelope, attempt, monotonic(), awaits=False)
         return self._outcome_of(run, **self._failure(error))
 
     def tidy(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from time import monotonic
 from typing import Any
 
@@ -12,7 +12,7 @@ from django_q import clock
 from django_q.allowed import find_function
 from django_q.envelope import KNOWN_KEYS, Envelope
 from django_q.exceptions import TaskNotAllowed, TaskNotFound, TimeoutException
-from django_q.execution.connections import Aliases, tidy_connections
+from django_q.execution.connections import Tidier, Untouched
 from django_q.execution.coroutines import EventLoop, is_awaitable, refuse, run_inline
 from django_q.execution.failures import describe, explain_missing, shorten, summarise
 from django_q.execution.reporters import Reporter, load_reporters
@@ -39,9 +39,6 @@ class Run:
     """One run of a task, while it goes on."""
 
     envelope: Envelope
-    task: dict[str, Any]
-    """The dict that receivers get."""
-
     attempt: int
     began: float
     awaits: bool
@@ -49,6 +46,11 @@ class Run:
 
     func: Function | None = None
     """The function, once it was found."""
+
+    @cached_property
+    def task(self) -> dict[str, Any]:
+        """The dict that receivers and error reporters get. Few tasks have any."""
+        return self.envelope.as_shown()
 
 
 class Runner:
@@ -71,6 +73,7 @@ class Runner:
         self._owns_process = owns_process
         self._functions: dict[str, Function] = {}
         self._limit: Limit = TimeLimit(owns_process=owns_process)
+        self._tidier = Tidier() if owns_process else Untouched()
         self._event_loop = EventLoop()
         self._reporter = reporter or load_reporters(options.error_reporter)
 
@@ -85,20 +88,23 @@ class Runner:
 
         A `frame` ends before anybody is told how the task ended.
         """
-        outer = self._tidy_up()
-        # Error reporters look for a local variable of this name in the frames.
-        task = envelope.as_shown()
-        run = Run(envelope, task, attempt, monotonic(), awaits=frame is None)
-        perform = partial(self._perform_in_time, run)
+        outer = self._tidier.before()
+        run = Run(envelope, attempt, monotonic(), awaits=frame is None)
         try:
-            outcome = perform() if frame is None else frame(perform)
+            if frame is None:
+                outcome = self._perform_in_time(run)
+            else:
+                outcome = frame(partial(self._perform_in_time, run))
         except NotRun:
-            self._tidy_up(outer)
+            self._tidier.after(outer)
             raise
         except BaseException as error:  # noqa: BLE001 - tasks raise anything at all
+            # Error reporters look for a local variable of this name in the frames.
+            task = run.task  # noqa: F841
             outcome = self._outcome_of(run, **self._failure(error))
-        outcome = self._announce_end(outcome, run)
-        self._tidy_up(outer)
+        if post_execute_in_worker.receivers or pre_execute.receivers:
+            outcome = self._announce_end(outcome, run)
+        self._tidier.after(outer)
         return outcome
 
     def is_atomic(self, envelope: Envelope) -> bool:
@@ -139,30 +145,35 @@ class Runner:
         return limit if limit is not None and limit > 0 else None
 
     def _perform_in_time(self, run: Run) -> Outcome:
-        run.began = monotonic()
-        value = self._limit.call(self.limit_of(run.envelope), self._perform, run)
-        return self._outcome_of(run, success=True, result=value)
+        limit = self.limit_of(run.envelope)
+        began = run.began = monotonic()
+        value = self._limit.call(limit, self._perform, run)
+        ran = monotonic() - began
+        return Outcome(run.envelope, True, value, clock.now(), ran, attempt=run.attempt)
 
     # -- the steps, all of them within the time limit
 
     def _perform(self, run: Run) -> Any:
         """Resolve, announce, call. Receivers may still change the arguments."""
         try:
-            func = run.func = self._find(run.task["func"])
+            func = run.func = self._find(run.envelope.func)
         except TaskNotFound:
             announce(pre_execute, func=None, task=run.task)
             raise
         if run.envelope.undecided_options:
             self._decide(run, func)
-        announce(pre_execute, func=func, task=run.task)
-        value = func(*run.task["args"], **run.task["kwargs"])
+        args, kwargs = run.envelope.args, run.envelope.kwargs
+        if pre_execute.receivers:
+            announce(pre_execute, func=func, task=run.task)
+            args, kwargs = run.task["args"], run.task["kwargs"]
+        value = func(*args, **kwargs)
         if not is_awaitable(value):
             return value
         return self._wait_for(value) if run.awaits else refuse(value)
 
     def _decide(self, run: Run, func: Function) -> None:
         run.envelope = run.envelope.decided_for(func)
-        # Error reporters have the same dict.
+        # Error reporters may have the same dict.
         run.task.clear()
         run.task.update(run.envelope.as_shown())
 
@@ -214,8 +225,6 @@ class Runner:
 
     def _announce_end(self, outcome: Outcome, run: Run) -> Outcome:
         """Tell the receivers; keys that any receiver added stay with the task."""
-        if not (post_execute_in_worker.receivers or pre_execute.receivers):
-            return outcome
         task = run.task
         ended = outcome.ending()
         task.update(ended)
@@ -229,6 +238,3 @@ class Runner:
         if extra == outcome.envelope.extra:
             return outcome
         return outcome._replace(envelope=replace(outcome.envelope, extra=extra))
-
-    def _tidy_up(self, outer: Aliases | None = None) -> Aliases:
-        return tidy_connections(outer) if self._owns_process else frozenset()

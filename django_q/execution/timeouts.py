@@ -61,15 +61,8 @@ class TimeLimit:
 
     def call(self, seconds: float | None, func: Callable[..., Any], *args: Any) -> Any:
         """`func(*args)`, within so many seconds; None, 0 and less: without a limit."""
-        if threading.get_ident() == self._owned and _has_end(seconds):
-            return self._call_as_owner(seconds, func, *args)
-        if not is_limit(seconds):
-            return func(*args)
-        return self._call_as_guest(seconds, func, *args)
-
-    def _call_as_owner(
-        self, seconds: float, func: Callable[..., Any], *args: Any
-    ) -> Any:
+        if threading.get_ident() != self._owned or not _has_end(seconds):
+            return self._call_as_guest(seconds, func, *args)
         # A task may have put a handler of its own in the place of ours.
         if signal.getsignal(signal.SIGALRM) is not self._handler:
             signal.signal(signal.SIGALRM, self._handler)
@@ -80,8 +73,10 @@ class TimeLimit:
             self._inside = None
 
     def _call_as_guest(
-        self, seconds: float, func: Callable[..., Any], *args: Any
+        self, seconds: float | None, func: Callable[..., Any], *args: Any
     ) -> Any:
+        if not is_limit(seconds):
+            return func(*args)
         outer = self._step_in()
         try:
             return self._call(seconds, func, *args)
@@ -113,7 +108,8 @@ class TimeLimit:
     def _arm(self, seconds: float) -> None:
         self._seconds = seconds
         self._deadline = monotonic() + seconds
-        signal.setitimer(signal.ITIMER_REAL, max(SHORTEST, seconds), AGAIN_EVERY)
+        first = max(SHORTEST, seconds)
+        signal.setitimer(signal.ITIMER_REAL, first, AGAIN_EVERY)
 
     def _ring(self, _number: int, frame: FrameType | None) -> None:
         """SIGALRM. It may come late: between the end of the call and the disarming.

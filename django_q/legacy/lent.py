@@ -61,18 +61,18 @@ class LentRunner(Runner):
     def execute(
         self, envelope: Envelope, *, attempt: int = 1, frame: Frame | None = None
     ) -> Outcome:
-        outer = self._tidy_up()
+        outer = self._tidier.before()
         began = monotonic()
         perform = partial(self._lend_in_time, envelope)
         try:
             outcome = perform() if frame is None else frame(perform)
         except NotRun:
-            self._tidy_up(outer)
+            self._tidier.after(outer)
             raise
         except BaseException as error:  # noqa: BLE001 - the project's function and task
             failure = self._failure(error)
             outcome = Outcome(envelope=envelope, stopped=clock.now(), **failure)
-        self._tidy_up(outer)
+        self._tidier.after(outer)
         return outcome._replace(attempt=attempt, ran=monotonic() - began)
 
     def _lend_in_time(self, envelope: Envelope) -> Outcome:

@@ -43,40 +43,60 @@ def make_record(outcome: Outcome, options: Options) -> tuple[Outcome, Record]:
 
     A result that can't be stored makes a failure of a success, one that says so.
     """
-    encoded = NOTHING
+    encoded = args = kwargs = NOTHING
     wanted = is_wanted(outcome, options)
     if wanted:
         outcome, encoded = encode_result(outcome, options)
-    pause = pause_before_retry(outcome, options)
-    keep = wanted and _is_kept(outcome, options, pause)
-    envelope = outcome.envelope
-    args, kwargs = _arguments(envelope, options) if keep else (NOTHING, NOTHING)
+    envelope, more = outcome.envelope, _beside_success(outcome, options)
+    keep = wanted and _is_kept(envelope, more)
+    if keep:
+        args, kwargs = _arguments(envelope, options)
+    hook, group, cluster = envelope.hook_name, envelope.group, envelope.cluster
     record = Record(
-        id=column_text(envelope.id, ID_SIZE),
-        name=column_text(envelope.name, NAME_SIZE),
-        func=column_text(envelope.func_name, FUNC_SIZE),
-        hook=_optional_text(envelope.hook_name, FUNC_SIZE),
-        args=args,
-        kwargs=kwargs,
-        result=encoded if keep else NOTHING,
-        group=_optional_text(envelope.group, NAME_SIZE),
-        cluster=_optional_text(envelope.cluster, NAME_SIZE),
-        started=envelope.started.isoformat(),
-        stopped=outcome.stopped.isoformat(),
-        success=outcome.success,
-        attempt=outcome.attempt,
+        column_text(envelope.id, ID_SIZE),
+        column_text(envelope.name, NAME_SIZE),
+        column_text(envelope.func_name, FUNC_SIZE),
+        None if hook is None else column_text(hook, FUNC_SIZE),
+        args,
+        kwargs,
+        encoded if keep else NOTHING,
+        None if group is None else column_text(group, NAME_SIZE),
+        None if cluster is None else column_text(cluster, NAME_SIZE),
+        envelope.started.isoformat(),
+        outcome.stopped.isoformat(),
+        outcome.success,
+        outcome.attempt,
         keep=keep,
-        pause=pause,
         ran=outcome.ran,
         waited=_waited(outcome),
-        cause=str(outcome.cause),
-        summary=column_text(outcome.summary, FUNC_SIZE),
-        attempts_allowed=_attempts(outcome, options),
+        **more,
     )
-    more = _note(outcome)
-    if pause is None and envelope.chain and (link := next_package(outcome, options)):
-        more |= link
-    return outcome, record._replace(**more) if more else record
+    is_last = record.pause is None
+    if is_last and envelope.chain and (link := next_package(outcome, options)):
+        record = record._replace(**link)
+    return outcome, record
+
+
+def _beside_success(outcome: Outcome, options: Options) -> dict[str, Any]:
+    """What a record says of any outcome but a success at the first attempt."""
+    if outcome.success:
+        return {} if outcome.attempt == 1 else _note(outcome)
+    return {
+        "pause": pause_before_retry(outcome, options),
+        "attempts_allowed": _attempts(outcome, options),
+        "cause": str(outcome.cause),
+        "summary": column_text(outcome.summary, FUNC_SIZE),
+        **_note(outcome),
+    }
+
+
+def _is_kept(envelope: Envelope, ending: dict[str, Any]) -> bool:
+    """Whether what is wanted gets a row: no cached result, nor a retry to come, but for
+    those without an end.
+    """
+    if envelope.cached:
+        return False
+    return ending.get("pause") is None or not ending["attempts_allowed"]
 
 
 def repeated_record(envelope: Envelope, options: Options) -> Record:
@@ -201,21 +221,17 @@ def _encoded(value: Any, limit: int) -> str | None:
 
 def column_text(text: object, size: int) -> str:
     """Text that every database takes: no NUL, no half characters, not too long."""
+    if type(text) is str and text.isascii() and "\0" not in text:
+        # As most are; the rest would leave it as it is.
+        return text[:size]
     shown = text if isinstance(text, str) else print_safely(text)
-    if not shown.isascii():
-        shown = shown.encode("utf-8", "backslashreplace").decode("utf-8")
-    if "\0" in shown:
-        shown = shown.replace("\0", "\\x00")
-    return shown[:size]
-
-
-def _optional_text(text: object, size: int) -> str | None:
-    return None if text is None else column_text(text, size)
+    shown = shown.encode("utf-8", "backslashreplace").decode("utf-8")
+    return shown.replace("\0", "\\x00")[:size]
 
 
 def _note(outcome: Outcome) -> dict[str, Any]:
     """What the attempt's own row says, if it is to have one."""
-    if outcome.envelope.cached or (outcome.success and outcome.attempt == 1):
+    if outcome.envelope.cached:
         return {}
     is_lost = outcome.cause is Cause.LOST
     worker = "" if is_lost else f"{socket.gethostname()}:{os.getpid()}"
@@ -225,8 +241,8 @@ def _note(outcome: Outcome) -> dict[str, Any]:
 
 def _waited(outcome: Outcome) -> float:
     """Seconds from async_task to the start of this run."""
-    past = outcome.stopped - outcome.envelope.started
-    return max(0.0, past.total_seconds() - outcome.ran)
+    past = (outcome.stopped - outcome.envelope.started).total_seconds() - outcome.ran
+    return past if past > 0 else 0.0
 
 
 # -- what follows
@@ -237,13 +253,6 @@ def _attempts(outcome: Outcome, options: Options) -> int:
     if repeats_for_ever(outcome.envelope, options):
         return 0
     return int(attempts_allowed(outcome.envelope, options))
-
-
-def _is_kept(outcome: Outcome, options: Options, pause: float | None) -> bool:
-    """Whether what is wanted gets a row: no retry to come, nor a cached result."""
-    if outcome.envelope.cached:
-        return False
-    return pause is None or repeats_for_ever(outcome.envelope, options)
 
 
 def next_package(outcome: Outcome, options: Options) -> dict[str, Any] | None:

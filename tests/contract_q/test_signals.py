@@ -12,6 +12,7 @@ from django_q.brokers.front import name_of
 from django_q.cluster.frames import Kind, control
 from django_q.cluster.ledger import Ledger
 from django_q.cluster.lines import Line
+from django_q.cluster.verdicts import open_parcel
 from django_q.cluster.working import Worker
 from django_q.options import Options
 from django_q.outcome import Outcome
@@ -195,12 +196,14 @@ def test_receivers_in_the_worker_see_the_receipt_as_the_broker_gave_it(
 
     bench = open_bench()
     entry = Ledger(1).take(Delivery(name_of(receipt), "package"))
-    parcel = make_parcel(receipt=entry.receipt)
+    package = ended().envelope.seal()
+    parcel, worker = make_parcel(receipt=entry.receipt, package=package), bench.worker
     pre_execute.connect(look)
     try:
-        outcome = bench.worker.run_task(parcel, ended().envelope)
+        envelope = open_parcel(parcel, worker.opener, worker.options)
+        outcome = worker.run_task(parcel, envelope)
     finally:
         pre_execute.disconnect(look)
-        bench.worker.runner.close()
+        worker.runner.close()
     assert outcome.success
     assert seen == [receipt]

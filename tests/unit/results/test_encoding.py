@@ -163,7 +163,8 @@ def test_names_that_no_column_takes() -> None:
     outcome = ended(task_name="n\0" * 200, group="\udcff" * 200)
     envelope = replace(outcome.envelope, func="f" * 400, hook="h" * 400, id="i" * 90)
     envelope = replace(envelope, cluster="c" * 300)
-    record = record_of(outcome._replace(envelope=envelope, summary="s\0" * 500))
+    failed = outcome._replace(envelope=envelope, success=False, result="no")
+    record = record_of(failed._replace(cause=Cause.RAISED, summary="s\0" * 500))
     sizes = [record.name, record.group, record.cluster, record.func, record.hook]
     assert [len(text or "") for text in sizes] == [100, 100, 100, 256, 256]
     assert len(record.id) == 32
