@@ -237,7 +237,8 @@ class ORM(Broker):
         return self._open_news().has_any()
 
     def may_miss(self) -> bool:
-        return self._open_news().may_miss
+        # Mostly there is nothing, and to ask for that is one question instead of two.
+        return self._open_news().may_miss and self._use(lambda table: table.has_any())
 
     def pulse(self) -> float:
         return self._open_news().pulse()

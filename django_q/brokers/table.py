@@ -328,6 +328,11 @@ class Table(Ranks):
         [[number]] = self.select("COUNT(*)", where)
         return int(number)
 
+    def has_any(self) -> bool:
+        """Whether there are rows at all, whoever holds them."""
+        where = SQL(f"{self.quoted('key')} = %s", (self.key,))
+        return bool(self.select("1", where, " LIMIT 1"))
+
     def next_due(self) -> float | None:
         """Seconds until the next row that nobody holds is due."""
         rest, due = self.rest_of_lock(), self.earliest(self.waits)

@@ -38,7 +38,7 @@ SIGNS_LAST: Final = 10.0
 LOOK_AT_THE_BOARD: Final = 1.0
 """Seconds after which it is noticed that there is something to do, or nothing more."""
 
-LOOK_FOR_SCHEDULES: Final = 1.0
+LOOK_FOR_SCHEDULES: Final = 2.0
 """Seconds within which a new or changed schedule is noticed."""
 
 LOOK_FOR_THE_DEAD: Final = 2.0
@@ -49,6 +49,9 @@ LOOK_FOR_LAPSED: Final = 4.0
 
 TOGETHER: Final = 0.25
 """Seconds by which a chore is done before its time, rather than to wake up once more."""
+
+LOOK_TOGETHER: Final = 1.0
+"""The same for a look, rather than to begin a transaction once more."""
 
 PRUNE_EVERY: Final = 5.0
 PRUNE_AGAIN: Final = 0.25
@@ -155,7 +158,8 @@ class Housekeeper(Role):
         soonest = min(chore.due for chore in self.chores)
         self.listen((), max(0.0, soonest - monotonic()))
         early = TOGETHER if monotonic() >= soonest else 0.0
-        self.look_at_once([chore for chore in self.chores if chore.is_due(early)])
+        if any(chore.look and chore.is_due(early) for chore in self.chores):
+            self.look_at_once([c for c in self.chores if c.is_due(LOOK_TOGETHER)])
         for chore in self.chores:
             if chore.is_due(early):
                 chore.perform()

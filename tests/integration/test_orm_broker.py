@@ -391,6 +391,14 @@ def test_package_calls_the_cluster(broker: ORM):
 
 
 @on_postgres
+def test_an_empty_queue_is_asked_one_question(broker: ORM):
+    ORM("elsewhere").enqueue("a")
+    assert not broker.may_miss()
+    broker.enqueue("b", delay=60)
+    assert broker.may_miss()
+
+
+@on_postgres
 def test_package_on_another_queue_does_not_call(broker: ORM):
     wait_until(lambda: not broker.has_news())
     ORM("elsewhere").enqueue("a")

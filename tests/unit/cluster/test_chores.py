@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,13 @@ from django.db import connections
 from django_q.cluster import housekeeper
 from django_q.cluster.board import Cell, State, Word, pack_turn
 from django_q.cluster.frames import Frame, Kind
-from django_q.cluster.housekeeper import FRESH, HEARTBEAT, Chore, Housekeeper
+from django_q.cluster.housekeeper import (
+    FRESH,
+    HEARTBEAT,
+    LOOK_TOGETHER,
+    Chore,
+    Housekeeper,
+)
 from django_q.cluster.lines import Line
 from tests.unit.cluster.making import make_launch
 
@@ -134,6 +141,29 @@ def test_those_who_are_due_look_in_one_transaction(
     keeper.look_at_once([idle, other, busy, Chore("d", lambda: 1.0)])
     assert transactions == ["results"]
     assert [each.is_due() for each in (idle, other, busy)] == [False, False, True]
+
+
+def test_who_looks_takes_those_along_whose_time_is_soon(
+    keeper: Housekeeper, transactions: list[str]
+) -> None:
+    now, soon, later = looking("a", 5.0), looking("b", 5.0), looking("c", 5.0)
+    keeper.chores = [now, soon, later]
+    soon.due, later.due = monotonic() + LOOK_TOGETHER / 2, monotonic() + 60
+    keeper.turn()
+    assert transactions == ["results"]
+    assert min(now.due, soon.due) > monotonic() + 4
+    assert later.due > monotonic() + 50
+
+
+def test_nobody_looks_before_somebody_must(
+    keeper: Housekeeper, transactions: list[str]
+) -> None:
+    looks = [looking("a", 5.0), looking("b", 5.0)]
+    keeper.chores = [Chore("c", lambda: 1.0), *looks]
+    for chore in looks:
+        chore.due = monotonic() + LOOK_TOGETHER / 2
+    keeper.turn()
+    assert transactions == []
 
 
 def test_who_looks_alone_needs_no_transaction_around_it(
