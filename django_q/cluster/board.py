@@ -28,6 +28,9 @@ VOID_PAUSE: Final = 0.01
 """Seconds between raising `void` and reading `turn`: long enough for any store to
 become visible everywhere (decision 0004)."""
 
+LONGEST_LIMIT: Final = 1e8
+"""Seconds; more, and for ever, comes to the same."""
+
 NUMBER_BITS: Final = 24
 DEADLINE_BITS: Final = 38
 EPOCH_SHIFT: Final = 48
@@ -297,6 +300,14 @@ class Board:
     def done_with(self) -> tuple[int, int]:
         """Packages that were finished so far, and those that were given back."""
         return self[Word.FINISHED], self[Word.RETURNED]
+
+    def deadline(self, limit: float | None) -> int:
+        """When a limit of so many seconds that begins now is over, as a turn says it; 0:
+        never.
+        """
+        if not limit:
+            return 0
+        return self.now() + int(min(limit, LONGEST_LIMIT) * 1000)
 
     def now(self) -> int:
         """Milliseconds since the cluster's birth."""

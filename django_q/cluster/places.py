@@ -7,20 +7,9 @@ import itertools
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Final
 
 from django_q.cluster.board import Board, Cell, Place, PlaceCell, Row, State, Turn
 from django_q.cluster.frames import Parcel
-
-LONGEST_LIMIT: Final = 1e8
-"""Seconds; more, and for ever, comes to the same."""
-
-
-def deadline_of(board: Board, limit: float | None) -> int:
-    """When a limit that begins now is over, as the board says it; 0: never."""
-    if not limit:
-        return 0
-    return board.now() + int((min(LONGEST_LIMIT, limit)) * 1000)
 
 
 @dataclass(slots=True, eq=False)
@@ -111,7 +100,7 @@ class Places:
         return ticket
 
     def _write(self, ticket: Ticket, state: State, limit: float | None) -> None:
-        deadline = deadline_of(self._board, limit)
+        deadline = self._board.deadline(limit)
         ticket.turn = Turn(ticket.number, state, deadline)
         ticket.place[PlaceCell.TURN] = ticket.turn.pack()
         if deadline:

@@ -24,7 +24,6 @@ from django_q.cluster.frames import (
 )
 from django_q.cluster.lengths import SHORT_RUN, Lengths
 from django_q.cluster.lines import Line
-from django_q.cluster.places import deadline_of
 from django_q.cluster.rejections import Rejections
 from django_q.cluster.roles import LONGEST_PAUSE, Launch, Role
 from django_q.cluster.titles import set_title
@@ -242,7 +241,7 @@ class Worker(Role):
 
     def _show(self, number: int, state: State, limit: float | None) -> None:
         """Write on the board what is being done, and until when it may take."""
-        deadline = deadline_of(self.board, limit) if limit else 0
+        deadline = self.board.deadline(limit) if limit else 0
         self.row.words[Cell.TURN] = pack_turn(number, state, deadline)
 
     def _rest(self, number: int) -> None:
