@@ -30,7 +30,9 @@ HEARTBEAT: Final = 4.0
 """Seconds between two heartbeats while nothing changes."""
 
 FRESH: Final = 2.0
-"""Seconds after which changed figures are told; a changed state is told at once."""
+"""Seconds after which changed figures are told; a changed state is told at once. Workers
+that are recycled change many times in a second.
+"""
 
 SIGNS_LAST: Final = 10.0
 """Seconds after which the vital signs of a silent cluster are forgotten."""
@@ -200,7 +202,7 @@ class Housekeeper(Role):
         if self.told is not None:
             before, limit = self.signs, self.options.queue_limit
             self.signs = signs_of(self.told, self.board, limit)
-            if before is None or _figures(before) != _figures(self.signs):
+            if before is None or before["status"] != self.signs["status"]:
                 self.heart.due = 0.0
             elif before != self.signs:
                 self.heart.due = min(self.heart.due, self.last_beat + FRESH)
@@ -293,8 +295,3 @@ def stat_of(signs: dict[str, Any]) -> Stat:
     """Vital signs as what others read."""
     cluster, born = UUID(signs["cluster_id"]), datetime.fromisoformat(signs["tob"])
     return Stat.of(**signs | {"cluster_id": cluster, "tob": born})
-
-
-def _figures(signs: dict[str, Any]) -> tuple[Any, ...]:
-    """What makes a change of the vital signs worth telling at once."""
-    return signs["status"], tuple(signs["workers"]), signs["reincarnations"]

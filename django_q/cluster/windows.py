@@ -17,7 +17,7 @@ LONG_TASK: Final = 0.02
 FIRST_WINDOW: Final = 4
 """In hand while nothing is known of the tasks' length."""
 
-LARGEST_WINDOW: Final = 512
+LARGEST_WINDOW: Final = 2048
 
 LONGEST_FETCH: Final = 500
 

@@ -80,13 +80,18 @@ def keeper() -> Iterator[Housekeeper]:
 
 
 @pytest.mark.parametrize(
-    "change", [{"status": "Stopping"}, {"workers": [2]}, {"reincarnations": 1}]
+    ("change", "due"),
+    [
+        ({"status": "Stopping"}, 0.0),
+        ({"workers": [2]}, 1000.0 + FRESH),
+        ({"reincarnations": 1}, 1000.0 + FRESH),
+    ],
 )
-def test_what_the_sentinel_says_is_told_at_once(
-    keeper: Housekeeper, change: dict[str, Any]
+def test_another_state_is_told_at_once_and_other_workers_soon(
+    keeper: Housekeeper, change: dict[str, Any], due: float
 ) -> None:
     keeper.obey(Frame(Kind.VITALS, json.dumps(TOLD | change).encode()))
-    assert keeper.heart.due == 0.0
+    assert keeper.heart.due == due
 
 
 def test_that_there_is_something_to_do_is_told_at_once(keeper: Housekeeper) -> None:
