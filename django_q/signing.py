@@ -177,8 +177,7 @@ class _Signer:
 
 
 def _signer(salt: str) -> _Signer:
-    key = secret_key() or require_key()
-    return _make_signer(key, salt, tuple(settings.SECRET_KEY_FALLBACKS))
+    return _make_signer(require_key(), salt, tuple(settings.SECRET_KEY_FALLBACKS))
 
 
 @lru_cache(maxsize=8)

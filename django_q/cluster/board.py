@@ -122,7 +122,7 @@ def state_in(word: int) -> State:
 def pack_turn(number: int, state: State, deadline: int) -> int:
     """The word of a turn, for those who write one several times for each task."""
     head = (number & NUMBER_MASK) << NUMBER_SHIFT | state << DEADLINE_BITS
-    return head | (min(DEADLINE_MASK, deadline))
+    return head | min(deadline, DEADLINE_MASK)
 
 
 class Turn(NamedTuple):

@@ -64,6 +64,9 @@ LOOK_TO_PRUNE: Final = 0.1
 rows, so does the pause after it.
 """
 
+PRUNE_AT_LEAST: Final = 300.0
+"""Seconds; no pause is longer: that a look took long may have been a lock's fault."""
+
 SWEEP_EVERY: Final = 3600.0
 
 
@@ -262,7 +265,7 @@ class Housekeeper(Role):
         if self.pruner.has_more:
             return 0.0
         usual = PRUNE_AGAIN if pruned else PRUNE_EVERY
-        return usual * max(1.0, self.pruner.looked / LOOK_TO_PRUNE)
+        return min(usual * max(1.0, self.pruner.looked / LOOK_TO_PRUNE), PRUNE_AT_LEAST)
 
     def sweep(self) -> float:
         results.sweep_attempts(using=self.database)

@@ -241,7 +241,7 @@ class Worker(Role):
 
     def _show(self, number: int, state: State, limit: float | None) -> None:
         """Write on the board what is being done, and until when it may take."""
-        deadline = self.board.deadline(limit) if limit else 0
+        deadline = self.board.deadline(limit)
         self.row.words[Cell.TURN] = pack_turn(number, state, deadline)
 
     def _rest(self, number: int) -> None:

@@ -90,14 +90,17 @@ class ConcurrentRunner(Runner):
     async def _call(self, run: Run) -> Any:
         listens = pre_execute.receivers
         try:
-            func = run.func = self._find(run.task["func"])
+            func = run.func = self._find(run.envelope.func)
         except TaskNotFound:
             await aside(listens, announce, pre_execute, func=None, task=run.task)
             raise
         if run.envelope.undecided_options:
-            self._decide(run, func)
-        await aside(listens, announce, pre_execute, func=func, task=run.task)
-        value = func(*run.task["args"], **run.task["kwargs"])
+            run.envelope = run.envelope.decided_for(func)
+        args, kwargs = run.envelope.args, run.envelope.kwargs
+        if listens:
+            await sync_to_async(announce)(pre_execute, func=func, task=run.task)
+            args, kwargs = run.task["args"], run.task["kwargs"]
+        value = func(*args, **kwargs)
         return await value if is_awaitable(value) else value
 
     def _wait_for(self, awaitable: Any) -> Any:

@@ -51,9 +51,12 @@ class Tidier(threading.local):
 
     def after(self, outer: Aliases) -> None:
         known = connections.all(initialized_only=True)
-        _tidy(known, outer)
-        # Not those that were given up.
-        self._known = [c for c in known if not c.in_atomic_block or c.alias in outer]
+        busy = _tidy(known, outer)
+        # One that was given up is another one now.
+        self._known = [
+            connections[c.alias] if c.in_atomic_block and c.alias not in busy else c
+            for c in known
+        ]
 
 
 def _tidy(known: Sequence[BaseDatabaseWrapper], outer: Aliases | None) -> Aliases:

@@ -161,7 +161,7 @@ class Runner:
             announce(pre_execute, func=None, task=run.task)
             raise
         if run.envelope.undecided_options:
-            self._decide(run, func)
+            run.envelope = run.envelope.decided_for(func)
         args, kwargs = run.envelope.args, run.envelope.kwargs
         if pre_execute.receivers:
             announce(pre_execute, func=func, task=run.task)
@@ -170,12 +170,6 @@ class Runner:
         if not is_awaitable(value):
             return value
         return self._wait_for(value) if run.awaits else refuse(value)
-
-    def _decide(self, run: Run, func: Function) -> None:
-        run.envelope = run.envelope.decided_for(func)
-        # Error reporters may have the same dict.
-        run.task.clear()
-        run.task.update(run.envelope.as_shown())
 
     def _find(self, func: Function | str) -> Function:
         """The function. Raises TaskNotFound."""

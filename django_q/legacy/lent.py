@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 from django_q import clock
 from django_q.callables import resolve
-from django_q.cluster.housekeeper import LOOK_FOR_SCHEDULES, Housekeeper
+from django_q.cluster.housekeeper import Chore, Housekeeper
 from django_q.cluster.roles import Launch
 from django_q.cluster.working import Worker
 from django_q.envelope import Envelope
@@ -26,6 +26,9 @@ from django_q.legacy.dicts import STOP, Task, envelope_of, outcome_of
 from django_q.options import Options
 from django_q.outcome import Outcome
 
+CALL_EVERY: Final = 1.0
+"""Seconds between two calls of a project's own scheduler."""
+
 
 class LentHousekeeper(Housekeeper):
     """Lets the project's own scheduler look for due schedules."""
@@ -34,9 +37,13 @@ class LentHousekeeper(Housekeeper):
         super().setup()
         self.own_scheduler = resolve(self.launch.replaced["scheduler"])
 
+    def _plan_schedules(self) -> Chore:
+        # Ours does not tell whether there is something to do: the other is called anyway.
+        return Chore("the scheduler", self.fire_schedules)
+
     def fire_schedules(self) -> float:
         self.own_scheduler(broker=self.broker)
-        return LOOK_FOR_SCHEDULES
+        return CALL_EVERY
 
 
 class LentWorker(Worker):

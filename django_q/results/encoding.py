@@ -276,5 +276,9 @@ def next_package(outcome: Outcome, options: Options) -> dict[str, Any] | None:
 def _seal_link(link: Envelope, options: Options) -> dict[str, Any]:
     link = link.with_defaults(options).announced()
     queue = link.cluster or options.queue
+    texts: tuple[object, ...] = link.id, queue
+    if not all(isinstance(text, str) for text in texts):
+        # A receiver may have put anything there.
+        raise TypeError(f"The id and the cluster of a task are text, not {texts!r}.")
     # Slices are plain text, also of Django's SafeString, whose str() is itself.
     return {"link": link.seal(), "link_id": link.id[:], "link_queue": queue[:]}

@@ -30,14 +30,18 @@ Found = tuple[str, datetime, bool]
 
 def prune(options: Options, *, using: str) -> None:
     """Delete what is too much, but for what would take long."""
-    Pruner(options, using=using).prune()
+    Pruner(options, using=using, most=MOST_PRUNED).prune()
 
 
 class Pruner:
     """Deletes the oldest successes beyond `save_limit`."""
 
-    def __init__(self, options: Options, *, using: str) -> None:
+    def __init__(
+        self, options: Options, *, using: str, most: int | None = None
+    ) -> None:
+        """`most`: so many rows are found at once; None: MOST_FOUND."""
         self._options = options
+        self._most = most or MOST_FOUND
         self._limit = options.save_limit
         self._using = using
         self._found: list[Found] = []
@@ -67,7 +71,7 @@ class Pruner:
         surplus = self._surplus_of_each(rows, per) if per else self._surplus(rows)
         # Few have attempts, and to ask for them by the ids of all costs as much as the rest.
         noted = Exists(Attempt.objects.using(self._using).filter(task=OuterRef("pk")))
-        return list(surplus.values_list("pk", "stopped", noted)[:MOST_FOUND])
+        return list(surplus.values_list("pk", "stopped", noted)[: self._most])
 
     def _surplus(self, rows: QuerySet[Success]) -> QuerySet[Success]:
         # Mostly nothing is too much, and to count is cheaper than to sort.
@@ -97,7 +101,9 @@ class Pruner:
         # A task that was queued and saved again since the look has a newer row.
         newest = max(stopped for _, stopped, _ in some)
         with writing(self._using, patient=True):
+            tasks = Task.objects.using(self._using)
+            old = tasks.filter(success=True, stopped__lte=newest)
             if noted:
+                noted = list(old.filter(pk__in=noted).values_list("pk", flat=True))
                 Attempt.objects.using(self._using).filter(task__in=noted).delete()
-            old = Task.objects.using(self._using).filter(stopped__lte=newest)
             old.filter(pk__in=ids).delete()

@@ -75,7 +75,9 @@ class Record(NamedTuple):
         here, where it harms one worker, and not in the monitor that all need.
         """
         if not PLAIN.issuperset(map(type, self)):
-            raise pickle.PicklingError(f"A record can't hold all of {self!r}.")
+            odd = {type(value) for value in self} - PLAIN
+            names = ", ".join(f"{kind.__module__}.{kind.__qualname__}" for kind in odd)
+            raise pickle.PicklingError(f"A record can't hold {names}.")
         return pickle.dumps(tuple(self), pickle.HIGHEST_PROTOCOL)
 
     @classmethod

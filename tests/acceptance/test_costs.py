@@ -163,7 +163,7 @@ def test_calls_of_a_worker(desk: Desk) -> None:
     with calls() as counted:
         desk.run(SOME)
     assert counted["Runner.execute"] == SOME
-    at_most(99_000, counted, SOME, "calls of our own functions")
+    at_most(100_000, counted, SOME, "calls of our own functions")
 
 
 def test_calls_of_a_monitor(desk: Desk) -> None:

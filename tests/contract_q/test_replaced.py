@@ -10,13 +10,16 @@ from unittest import mock
 import pytest
 
 from django_q import cluster as door
+from django_q.brokers.memory import Memory
+from django_q.cluster.lines import Line
 from django_q.cluster.replaced import find_replaced
 from django_q.envelope import Envelope
-from django_q.legacy.lent import LentRunner
+from django_q.legacy.lent import LentHousekeeper, LentRunner
 from django_q.options import Options
 from django_q.outcome import Cause, Outcome
 from django_q.worker import worker
 from tests import functions
+from tests.unit.cluster.making import make_launch
 
 
 def own_worker(tasks: Any, ends: Any, timer: Any, timeout: float = -1) -> None:
@@ -99,6 +102,20 @@ def test_what_no_child_can_find_is_said(func: Any):
         paths, [warning] = find_replaced()
     assert paths == {}
     assert "a child process can't find it" in warning
+
+
+@pytest.mark.django_db
+def test_own_scheduler_is_called_each_second_whatever_ours_would_say():
+    ours, sentinel = Line.pair()
+    replaced = {"scheduler": f"{__name__}.own_scheduler"}
+    launch = make_launch("housekeeper", ours, broker=Memory("lent"), replaced=replaced)
+    keeper = LentHousekeeper(launch)
+    keeper.setup()
+    [chore] = [chore for chore in keeper.chores if chore.name == "the scheduler"]
+    assert (chore.look, keeper.fire_schedules()) == (None, 1.0)
+    keeper.teardown()
+    keeper.control.close()
+    sentinel.close()
 
 
 # ------------------------------------------------------------- what a worker does

@@ -17,7 +17,7 @@ from django.db.models.signals import post_delete
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_q.models import Failure, Success, Task
+from django_q.models import Attempt, Failure, Success, Task
 from django_q.options import Options
 from django_q.results import pruning, upserts
 from django_q.results.database import (
@@ -418,10 +418,15 @@ def test_what_was_saved_again_since_the_look_is_not_pruned(
     write(*(new_record(id=f"{n:032}", stopped=ended(n)) for n in range(4)))
     pruner = Pruner(Options(save_limit=1), using="default")
     pruner.prune()
+    assert Task.objects.count() == 3
+    for task in Task.objects.all():
+        facts = {"worker": "host:1", "success": True, "stopped": task.stopped}
+        Attempt.objects.create(task=task, number=2, **facts)
     Task.objects.update(stopped=ended(-1))
     pruner.prune()
+    Task.objects.update(stopped=ended(60), success=False)
     pruner.prune()
-    assert Task.objects.count() == 3
+    assert (Task.objects.count(), Attempt.objects.count()) == (3, 3)
 
 
 def test_of_those_that_ended_in_the_same_moment_as_many_are_kept():

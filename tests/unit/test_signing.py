@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from django_q.conf import Conf
 from django_q.exceptions import PackageTooLarge, UnreadablePackage
-from django_q.signing import BadSignature, PickleSerializer, SignedPackage
+from django_q.signing import BadSignature, Opener, PickleSerializer, SignedPackage
 
 
 class Bomb:
@@ -121,6 +121,16 @@ def test_a_rotated_key_still_opens_what_waits(settings: Any) -> None:
     assert SignedPackage.loads(fresh) == "new"
     with pytest.raises(UnreadablePackage):
         SignedPackage.loads(package)
+
+
+def test_an_opener_has_the_keys_of_the_moment_when_it_was_made(settings: Any) -> None:
+    package, opener = SignedPackage.dumps("old"), Opener()
+    settings.SECRET_KEY = "fresh"
+    assert opener.loads(package) == "old"
+    assert Opener().loads(SignedPackage.dumps("new")) == "new"
+    for use, unknown in ((Opener(), package), (opener, SignedPackage.dumps("new"))):
+        with pytest.raises(UnreadablePackage):
+            use.loads(unknown)
 
 
 def test_without_a_key_nothing_is_signed(settings: Any) -> None:

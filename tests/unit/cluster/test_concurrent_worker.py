@@ -296,6 +296,15 @@ def test_worn_worker_stays_while_enough_others_retire(
     assert desk.row[Cell.RETIRING] == 1
 
 
+def test_keys_that_are_changed_open_what_comes_then(desk: Desk, settings: Any) -> None:
+    desk.give(functions.add)
+    desk.turn_until(lambda: len(desk.ends) == 1)
+    settings.SECRET_KEY = "fresh"
+    desk.give(functions.add)
+    desk.turn_until(lambda: len(desk.ends) == 2)
+    assert "rejected" not in [record.cause for record in desk.ends.values()]
+
+
 def test_package_that_is_not_ours_is_rejected_beside_others(desk: Desk) -> None:
     desk.give(pass_gate_later)
     parcel = make_parcel(number_of(1, 9), key=9, receipt="9:1", package="no package")

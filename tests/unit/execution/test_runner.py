@@ -443,6 +443,15 @@ class TestConnections:
         assert caplog.text.count("left a transaction on database 'default' open") == 2
         assert run(runner, is_in_transaction).result is False
 
+    def test_what_follows_an_abandoned_one_does_not_grow_too_old(
+        self, runner: Runner
+    ) -> None:
+        assert run(runner, leave_transaction_open).success
+        connection.ensure_connection()
+        before, connection.close_at = connection.connection, 0.0
+        assert run(runner, "django.db.connection.ensure_connection").success
+        assert connection.connection is not before
+
     def test_connections_of_other_threads_are_left_alone(self, runner: Runner) -> None:
         connection.ensure_connection()
         with ThreadPoolExecutor(1) as thread:

@@ -237,6 +237,20 @@ class TestChain:
         record = record_of(ended(chain=["a.b"]), Options(name="tests", cached=60))
         assert Envelope.open(record.link or "").cached == 60
 
+    def test_a_link_to_what_is_no_text_ends_it(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def change(task: dict[str, Any], **_: Any) -> None:
+            task["cluster"] = b"mail"
+
+        pre_enqueue.connect(change)
+        try:
+            record = record_of(ended(chain=["a.b"]))
+        finally:
+            pre_enqueue.disconnect(change)
+        assert (record.success, record.link) == (True, None)
+        assert "the id and the cluster of a task are text" in caplog.text.lower()
+
     def test_a_receiver_may_forbid_the_rest(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
