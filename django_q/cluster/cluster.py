@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import multiprocessing
 import os
 import signal
@@ -269,6 +270,9 @@ class Cluster:
     def _spawn_sentinel(self) -> None:
         self._own_broker().before_fork()
         close_connections(self.options, f"Q Cluster {self.name}")
+        if not self.is_whole_program:
+            # Clients that the program has dropped may be open until they are collected.
+            gc.collect()
         self._child = self._spawner.spawn("sentinel", (self._bell, self._ears))
         self.sentinel = self._child.process
 
