@@ -123,4 +123,6 @@ def test_row_18_rolling_deploy(bench: Bench) -> None:
 def assert_all_went_back(bench: Bench, but: frozenset[str] = frozenset()) -> None:
     """What ran has ended, but for what was cut off, and nobody holds anything."""
     assert set(bench.started()) - set(bench.ended()) == but
-    assert bench.held() == 0
+    # One that is queued while they are counted looks as if it were held; nobody gives back
+    # now what is.
+    wait_until(lambda: not bench.held())
