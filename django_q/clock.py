@@ -28,6 +28,7 @@ def moment(given: Any) -> datetime:
         return now()
     wants_aware = bool(settings.USE_TZ)
     if wants_aware and given.tzinfo is UTC:
+        # As that of each task mostly is.
         return given
     if wants_aware == timezone.is_aware(given):
         return given

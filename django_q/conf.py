@@ -314,7 +314,7 @@ def option_of(name: str) -> str | None:
 
 def secret_key() -> str | None:
     """`Conf.SECRET_KEY`. None where the project has none; who needs one says so."""
-    # Each task asks: an assigned one is found without the ways of a missing attribute.
+    # Each task that is queued asks: an assigned one is found without the ways of a missing attribute.
     assigned: dict[str, str | None] = vars(Conf)
     if "SECRET_KEY" in assigned:
         return assigned["SECRET_KEY"]

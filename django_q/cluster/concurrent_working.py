@@ -176,10 +176,10 @@ class ConcurrentWorker(Worker):
         self._tell(partial(self._take_end, going))
 
     def _announce_start(self, parcel: Parcel, envelope: Envelope) -> None:
-        func, name = remarks.names_of(envelope)
         pace = self.row[Cell.PACE]
         is_short = pace and pace < SHORT_RUN * 1e6 * self.options.concurrency
-        self.places.name(self.begun[parcel.number].ticket, f"{func} [{name}]")
+        label = remarks.label_of(envelope)
+        self.places.name(self.begun[parcel.number].ticket, label)
         if parcel.text:
             allowed = deliveries_allowed(envelope, self.options)
             remarks.say_started_again(envelope, parcel, allowed)

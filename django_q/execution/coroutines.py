@@ -13,6 +13,9 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django_q.exceptions import NotAtomic
 from django_q.execution.connections import tidy_connections
 
+PLAIN: Final = frozenset({NoneType, bool, int, float, str, bytes, tuple, list, dict})
+"""What most tasks give, and nobody waits for."""
+
 
 class EventLoop:
     """One event loop, made when the first coroutine comes, kept until `close`."""
@@ -53,9 +56,6 @@ def refuse(awaitable: Awaitable[Any]) -> NoReturn:
     message = "Coroutines can't run in a transaction: Django has none for them."
     hint = "Make it a plain function, or leave 'atomic' off for it (atomic=False)."
     raise NotAtomic(message, hint=hint)
-
-
-PLAIN: Final = frozenset({NoneType, bool, int, float, str, bytes, tuple, list, dict})
 
 
 def is_awaitable(value: object) -> bool:

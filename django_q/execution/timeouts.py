@@ -108,8 +108,7 @@ class TimeLimit:
     def _arm(self, seconds: float) -> None:
         self._seconds = seconds
         self._deadline = monotonic() + seconds
-        first = max(SHORTEST, seconds)
-        signal.setitimer(signal.ITIMER_REAL, first, AGAIN_EVERY)
+        signal.setitimer(signal.ITIMER_REAL, max(SHORTEST, seconds), AGAIN_EVERY)
 
     def _ring(self, _number: int, frame: FrameType | None) -> None:
         """SIGALRM. It may come late: between the end of the call and the disarming.

@@ -36,10 +36,8 @@ def conclude(
     simply the queue.
     """
     outcome, record = make_record(outcome, options)
-    if not outcome.envelope.cached:
-        return outcome, record
     is_last_run = record.pause is None or not record.attempts_allowed
-    if not is_last_run:
+    if not (outcome.envelope.cached and is_last_run):
         return outcome, record
     try:
         whole = _save_cached(outcome, options, list_key)

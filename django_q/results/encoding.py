@@ -241,8 +241,8 @@ def _note(outcome: Outcome) -> dict[str, Any]:
 
 def _waited(outcome: Outcome) -> float:
     """Seconds from async_task to the start of this run."""
-    past = (outcome.stopped - outcome.envelope.started).total_seconds() - outcome.ran
-    return past if past > 0 else 0.0
+    past = outcome.stopped - outcome.envelope.started
+    return max(0.0, past.total_seconds() - outcome.ran)
 
 
 # -- what follows
