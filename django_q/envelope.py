@@ -15,7 +15,7 @@ from django_q.exceptions import UnreadablePackage
 from django_q.logs import print_safely
 from django_q.options import Options
 from django_q.signals import announce, pre_enqueue
-from django_q.signing import SignedPackage
+from django_q.signing import Sealer, SignedPackage
 from django_q.task_options import (
     FORGIVEN,
     check_options,
@@ -156,7 +156,7 @@ class Envelope:
 
     def seal(self) -> str:
         """The signed package. Raises PackageTooLarge, or what pickle raises."""
-        return SignedPackage.dumps(self.as_dict())
+        return Sealer().dumps(self.as_dict())
 
     def as_dict(self) -> dict[str, Any]:
         """The task dict of the wire and of the signals: fixed keys and given options."""
@@ -236,19 +236,9 @@ class Envelope:
         return self.amended({"cluster": cluster, "extra": self.extra | facts})
 
     def called_with(self, args: tuple[Any, ...], name: str | None = None) -> Envelope:
-        """Another task like this one: it has these arguments, an id of its own, and this
-        name or that which follows from its id.
-        """
-        task_id = new_id()
-        changes = {
-            "id": task_id,
-            "name": name or humanhash.humanize(task_id),
-            "args": args,
-            "kwargs": dict(self.kwargs),
-            "started": clock.now(),
-            "extra": dict(self.extra),
-        }
-        return self.amended(changes)
+        """Another task like this one, with the facts of a new call."""
+        copies = {"kwargs": dict(self.kwargs), "extra": dict(self.extra)}
+        return self.amended(facts_of_call(args, name) | copies)
 
     def amended(self, changes: dict[str, Any]) -> Envelope:
         """The same task, but for these fields."""
@@ -283,6 +273,15 @@ def is_task(thing: object) -> bool:
     """Whether this is a task dict: a package may hold anything else as well."""
     # A dict first: to ask for a Mapping takes three calls more.
     return isinstance(thing, (dict, Mapping)) and thing.keys() >= REQUIRED
+
+
+def facts_of_call(args: tuple[Any, ...], name: str | None = None) -> dict[str, Any]:
+    """What tells one of many calls that are alike from the others: its arguments, an id of
+    its own, this name or that which follows from its id, and when it was queued.
+    """
+    task_id = new_id()
+    name = name or humanhash.humanize(task_id)
+    return {"id": task_id, "name": name, "args": args, "started": clock.now()}
 
 
 def new_id() -> str:

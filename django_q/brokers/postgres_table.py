@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from typing import Final
 
@@ -29,14 +30,11 @@ LOWEST: Final = -(2**31)
 HIGHEST: Final = 2**31 - 1
 """Numbers that no priority is beyond."""
 
-ARRAYS: Final = {
-    "key": "text",
-    "payload": "text",
-    "lock": "float8",
-    "task_id": "text",
-    "priority": "int",
+CASTS: Final = {
+    "lock": "statement_timestamp() + \"lock\"::float8 * interval '1 second'",
+    "priority": '"priority"::int',
 }
-"""Types of what a new row is told; its `lock` is told as a delay."""
+"""What becomes of the texts that a new row is told of; its `lock` is told as a delay."""
 
 
 class PostgresTable(Table):
@@ -164,21 +162,20 @@ class PostgresTable(Table):
         return int(rows[0][0]) if rows else self.find_id(new.task_id)
 
     def insert_many(self, new: Sequence[Consignment]) -> None:
+        # Lists as JSON: the driver would look for what must be quoted in each text.
         columns = self.new_columns(new)
         lists = values_of(new, columns, [each.delay for each in new])
-        arrays = ", ".join(f"%s::{ARRAYS[name]}[]" for name in columns)
         given = self.columns(columns)
-        taken = given.replace(
-            '"lock"', "statement_timestamp() + \"lock\" * interval '1 second'"
-        )
+        taken = ", ".join([CASTS.get(name, self.quoted(name)) for name in columns])
+        texts = ", ".join(["json_array_elements_text(%s)"] * len(columns))
         text = (
             f"WITH added AS (INSERT INTO {self.name} ({given}) SELECT {taken}"
-            f" FROM unnest({arrays}) WITH ORDINALITY AS new ({given}, place)"
+            f" FROM ROWS FROM ({texts}) WITH ORDINALITY AS new ({given}, place)"
             f" ORDER BY place ON CONFLICT DO NOTHING)"
             f" SELECT pg_notify(channel, '') FROM unnest(%s::text[]) AS channel"
         )
-        channels = sorted({channel_of(each.queue) for each in new})
-        self.fetch(text, (*lists, channels))
+        channels = sorted(map(channel_of, {each.queue for each in new}))
+        self.fetch(text, (*map(json.dumps, lists), channels))
 
     def wake(self) -> None:
         self.fetch("SELECT pg_notify(%s, '')", (channel_of(self.key),))

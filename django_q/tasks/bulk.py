@@ -11,10 +11,12 @@ from typing import Any, Final
 from asgiref.sync import sync_to_async
 from django.conf import settings
 
+from django_q.brokers import Consignment
 from django_q.brokers.loads import loads
-from django_q.envelope import Envelope
+from django_q.envelope import Envelope, facts_of_call
 from django_q.logs import clean, print_safely
 from django_q.signals import pre_enqueue
+from django_q.signing import Sealer
 from django_q.task_options import split_options
 from django_q.tasks.advice import warn_of_main
 from django_q.tasks.enqueue import (
@@ -24,6 +26,7 @@ from django_q.tasks.enqueue import (
     dispatch,
     outside_loop,
     prepare,
+    seal,
 )
 
 OF_ONE_TASK: Final = frozenset({"task_id", "slot", "iter_index"})
@@ -61,16 +64,22 @@ def _async_bulk(
     func: Callable[..., Any] | str, args_iter: Iterable[Any], kwargs: dict[str, Any]
 ) -> list[str]:
     options, keywords = split_options(func, kwargs)
-    for name in sorted(options.keys() & OF_ONE_TASK):
-        message = f"{name!r} is for one task: async_bulk queues many."
+    for option in sorted(options.keys() & OF_ONE_TASK):
+        message = f"{option!r} is for one task: async_bulk queues many."
         raise TypeError(message)
     model = prepare(func, (), keywords, options)
     if not model.sync:
         warn_of_main(model)
-    calls = _calls(model, args_iter, options.get("task_name"), kwargs)
+    members, name = _checked(args_iter), options.get("task_name")
+    if pre_enqueue.receivers or model.sync or settings.DEBUG:
+        calls = _calls(model, members, name, kwargs)
+        sent = _send_looked_at(calls, options.get("broker"))
+    else:
+        sender = Sender(Route.of(model), options.get("broker"))
+        sent = _send_loads(sender, _alike(sender, model, members, name, kwargs))
     ids: list[str] = []
     try:
-        for some in _send_all(calls, options.get("broker")):
+        for some in sent:
             ids += some
     except Exception as error:
         error.add_note(f"Tasks that async_bulk had queued before: {len(ids):,}")
@@ -78,13 +87,7 @@ def _async_bulk(
     return ids
 
 
-def _calls(
-    model: Envelope, args_iter: Iterable[Any], name: str | None, given: dict[str, Any]
-) -> Iterator[tuple[Route, Envelope]]:
-    """A task like the model for each member, as the receivers of pre_enqueue leave it,
-    and how it gets to a worker.
-    """
-    route = Route.of(model)
+def _checked(args_iter: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
     for index, args in enumerate(args_iter):
         if not isinstance(args, tuple | list):
             shown = clean(print_safely(args, repr), 80)
@@ -93,22 +96,55 @@ def _calls(
                 " For a single one, write (argument,)."
             )
             raise TypeError(message)
-        envelope = model.called_with(tuple(args), name)
-        if pre_enqueue.receivers:
-            envelope = envelope.announced()
-            check(envelope, given)
-            yield Route.of(envelope), envelope
-            continue
-        # All are alike but for their arguments, which nobody looks at but the adviser.
-        if index == 0 or settings.DEBUG:
-            check(envelope, given)
-        yield route, envelope
+        yield tuple(args)
 
 
-def _send_all(
+# -- where nobody looks at the tasks: they are alike but for their arguments
+
+
+def _alike(
+    sender: Sender,
+    model: Envelope,
+    members: Iterable[tuple[Any, ...]],
+    name: str | None,
+    given: dict[str, Any],
+) -> Iterator[Consignment]:
+    """A task like the model for each member, made of the dict that they have in common."""
+    common, sealer = model.as_dict(), Sealer()
+    for index, args in enumerate(members):
+        if index == 0:
+            check(model, given)
+        task = common | facts_of_call(args, name)
+        try:
+            package = sealer.dumps(task)
+        except Exception:  # noqa: BLE001 - pickling calls everybody's code
+            # Once more, with an explanation of what can't be sent.
+            package = seal(Envelope.from_dict(task))
+        yield sender.consign_package(package, task["id"])
+
+
+# -- where each is looked at
+
+
+def _calls(
+    model: Envelope,
+    members: Iterable[tuple[Any, ...]],
+    name: str | None,
+    given: dict[str, Any],
+) -> Iterator[tuple[Route, Envelope]]:
+    """A task like the model for each member, as the receivers of pre_enqueue leave it,
+    and how it gets to a worker.
+    """
+    for args in members:
+        envelope = model.called_with(args, name).announced()
+        check(envelope, given)
+        yield Route.of(envelope), envelope
+
+
+def _send_looked_at(
     calls: Iterator[tuple[Route, Envelope]], broker: Any
 ) -> Iterator[list[str]]:
-    """Send them on, and give the ids of those that were."""
+    """Send them on, or run them here and now, and give the ids of those that were."""
     for route, some in groupby(calls, key=itemgetter(0)):
         alike = map(itemgetter(1), some)
         if route.sync:
@@ -117,6 +153,13 @@ def _send_all(
                 yield [envelope.id]
             continue
         sender = Sender(route, broker)
-        for load in loads(map(sender.consign, alike)):
-            sender.send(load)
-            yield [str(each.task_id) for each in load]
+        yield from _send_loads(sender, map(sender.consign, alike))
+
+
+def _send_loads(
+    sender: Sender, consignments: Iterable[Consignment]
+) -> Iterator[list[str]]:
+    """Send them, and give the ids of those that were."""
+    for load in loads(consignments):
+        sender.send(load)
+        yield [str(each.task_id) for each in load]

@@ -197,6 +197,10 @@ class Sender:
         """A task, ready to be sent."""
         return Consignment(seal(envelope), self._queue, envelope.id)
 
+    def consign_package(self, package: str, task_id: str) -> Consignment:
+        """A task that is sealed, ready to be sent."""
+        return Consignment(package, self._queue, task_id)
+
     def send(self, new: Sequence[Consignment], name: str = "") -> None:
         """Send them all; `name` is that of a single one."""
         send = partial(_send, self._broker, new, name, once=self._once)

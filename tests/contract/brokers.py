@@ -227,6 +227,11 @@ class BrokerContract:
         assert sorted(each.id for each in envelopes) == sorted(ids)
         assert sorted(each.args for each in envelopes) == [(n,) for n in range(5)]
 
+    def test_any_text_arrives_as_it_was(self, broker: Broker, queue: str):
+        texts = ['"', "it's", "\\", "\\n", "a\nb\tc", "%s", "{0}", "[null]", "ü€😀"]
+        broker.enqueue_many([Consignment(text, queue) for text in texts])
+        assert sorted(packages_of(take(broker, len(texts)))) == sorted(texts)
+
     def test_nothing_is_enqueued_by_enqueuing_nothing(self, broker: Broker):
         broker.enqueue_many([])
         assert broker.queue_size() == 0

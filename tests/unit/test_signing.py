@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copyreg
 import pickle
 import zlib
-from datetime import UTC
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
@@ -15,7 +16,13 @@ from django.core.exceptions import ImproperlyConfigured
 
 from django_q.conf import Conf
 from django_q.exceptions import PackageTooLarge, UnreadablePackage
-from django_q.signing import BadSignature, Opener, PickleSerializer, SignedPackage
+from django_q.signing import (
+    BadSignature,
+    Opener,
+    PickleSerializer,
+    Sealer,
+    SignedPackage,
+)
 
 
 class Bomb:
@@ -47,6 +54,35 @@ def test_the_wire_is_djangos_to_the_letter(compress: bool) -> None:
         moment = signing.b62_decode(theirs.split(":")[1])
         with patch("django_q.signing.time_ns", return_value=moment * 10**9 + 1):
             assert SignedPackage.dumps(thing, compressed=compress) == theirs
+
+
+class Registered:
+    """Pickled as copyreg says, which a project may use for classes of others."""
+
+
+def test_what_is_pickled_is_what_pickle_makes_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(copyreg.dispatch_table, Registered, lambda _: (Registered, ()))
+    moment, offset = datetime(2026, 1, 2, tzinfo=UTC), timedelta(hours=2)
+    zones = [
+        UTC,
+        timezone(offset),
+        timezone(offset, "CEST"),
+        timezone(timedelta(0), "Z"),
+    ]
+    things = [moment, *zones, ZoneInfo("Europe/Amsterdam"), Registered()]
+    sealer = Sealer()
+    for thing in [*things, [*things, things]]:
+        pickled = Opener().verify(sealer.dumps(thing))
+        assert pickled == pickle.dumps(thing, pickle.HIGHEST_PROTOCOL)
+
+
+def test_a_sealer_goes_on_after_what_it_could_not_seal() -> None:
+    sealer = Sealer()
+    with pytest.raises(TypeError, match="generator"):
+        sealer.dumps(["x" * 1000, (n for n in range(1))])
+    assert SignedPackage.loads(sealer.dumps("x")) == "x"
 
 
 @pytest.mark.parametrize(
@@ -121,6 +157,14 @@ def test_a_rotated_key_still_opens_what_waits(settings: Any) -> None:
     assert SignedPackage.loads(fresh) == "new"
     with pytest.raises(UnreadablePackage):
         SignedPackage.loads(package)
+
+
+def test_a_sealer_signs_with_the_key_of_the_moment_when_it_was_made(
+    settings: Any,
+) -> None:
+    sealer, opener = Sealer(), Opener()
+    settings.SECRET_KEY = "fresh"
+    assert opener.loads(sealer.dumps("x")) == "x"
 
 
 def test_an_opener_has_the_keys_of_the_moment_when_it_was_made(settings: Any) -> None:

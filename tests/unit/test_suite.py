@@ -34,7 +34,8 @@ def test_report_is_counted(tmp_path: Path) -> None:
     [
         (["tests.acceptance.test_a::test_x"], 1, True),
         (["tests.acceptance.test_a::test_x"], 2, False),
-        (["tests.acceptance.test_a::test_x"] * 4, 1, False),
+        (["tests.acceptance.test_a::test_x"] * 10, 1, True),
+        (["tests.acceptance.test_a::test_x"] * 11, 1, False),
         (["tests.acceptance.test_a::test_x", "tests.unit.test_b::test_w"], 1, False),
         ([], 1, False),
         ([], 0, False),

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-import pickle
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core import signing
 from django.db import IntegrityError, transaction
 
+from django_q.conf import get_options
 from django_q.models import OrmQ, VitalSign
 from django_q.models.ormq import peek
-from django_q.signing import SignedPackage
+from django_q.signing import PickleSerializer, SignedPackage
 
 NOON = datetime(2026, 5, 12, 12, tzinfo=UTC)
 TASK: dict[str, Any] = {
@@ -105,11 +106,14 @@ def test_peeking_loads_nothing(tmp_path: Path):
     assert (tmp_path / "touched").exists()
 
 
-def test_peeking_into_what_is_no_pickle_names_the_error(
-    monkeypatch: pytest.MonkeyPatch,
-):
-    monkeypatch.setattr(pickle, "dumps", lambda *_args, **_kwargs: b"no pickle")
-    signed = SignedPackage.dumps({})
+class NoPickle(PickleSerializer):
+    @staticmethod
+    def dumps(_obj: Any) -> bytes:
+        return b"no pickle"
+
+
+def test_peeking_into_what_is_no_pickle_names_the_error():
+    signed = signing.dumps({}, salt=get_options().name, serializer=NoPickle)
     assert peek(signed) == {"id": "*ValueError"}
 
 

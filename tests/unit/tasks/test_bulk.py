@@ -22,7 +22,8 @@ from django_q.exceptions import (
 )
 from django_q.models import Failure, OrmQ, Task
 from django_q.signals import pre_enqueue
-from django_q.tasks import aasync_bulk, async_bulk, fetch, result
+from django_q.signing import SignedPackage
+from django_q.tasks import aasync_bulk, async_bulk, async_task, fetch, result
 from tests import functions
 from tests.functions import words
 
@@ -104,6 +105,18 @@ def test_they_have_options_and_keywords_in_common() -> None:
             key: value for key, value in (options | own).items() if key != "task_name"
         }
         assert (envelope.name, envelope.kwargs) == ("mine", {"colour": "red"})
+
+
+@pytest.mark.parametrize("options", [{}, {"hook": "a.b", "chain": [("a.b", (1,))]}])
+def test_their_packages_hold_what_async_task_puts_there(
+    options: dict[str, Any],
+) -> None:
+    async_task("a.b", 1, 2, colour="red", **options)
+    async_bulk("a.b", [[1, 2]], colour="red", **options)
+    one, other = (SignedPackage.loads(package) for package in get_broker().peek())
+    assert list(one) == list(other)
+    own = dict.fromkeys(("id", "name", "started"))
+    assert one | own == other | own
 
 
 def test_they_may_go_to_another_queue_or_broker(memory: str) -> None:
