@@ -28,8 +28,8 @@ from tests.servers import BESIDE, SERVERS, Server, ServerFailed
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
-# With more failures than this, the code is to blame and not a busy machine. A machine of
-# half the speed made five of seven thousand fail.
+# With more failures than this, the code is to blame and not a busy machine. One that took
+# half as long again for everything made five of seven thousand fail.
 SECOND_TRIES = 10
 
 # Where tests have clusters or servers beside them, which a busy machine keeps waiting.

@@ -34,7 +34,7 @@ CASTS: Final = {
     "lock": "statement_timestamp() + \"lock\"::float8 * interval '1 second'",
     "priority": '"priority"::int',
 }
-"""What becomes of the texts that a new row is told of; its `lock` is told as a delay."""
+"""How a column is made of its text in JSON; `lock` comes as a delay."""
 
 
 class PostgresTable(Table):
@@ -162,7 +162,7 @@ class PostgresTable(Table):
         return int(rows[0][0]) if rows else self.find_id(new.task_id)
 
     def insert_many(self, new: Sequence[Consignment]) -> None:
-        # Lists as JSON: the driver would look for what must be quoted in each text.
+        # Lists as JSON: the driver looks in each text of an array for what must be quoted.
         columns = self.new_columns(new)
         lists = values_of(new, columns, [each.delay for each in new])
         given = self.columns(columns)
@@ -175,7 +175,9 @@ class PostgresTable(Table):
             f" SELECT pg_notify(channel, '') FROM unnest(%s::text[]) AS channel"
         )
         channels = sorted(map(channel_of, {each.queue for each in new}))
-        self.fetch(text, (*map(json.dumps, lists), channels))
+        # Half characters are refused by the driver, and not joined to whole ones.
+        told = [json.dumps(each, ensure_ascii=False, default=str) for each in lists]
+        self.fetch(text, (*told, channels))
 
     def wake(self) -> None:
         self.fetch("SELECT pg_notify(%s, '')", (channel_of(self.key),))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from django_q.tasks.enqueue import (
     dispatch,
     outside_loop,
     prepare,
+    refuse,
     seal,
 )
 
@@ -70,13 +71,8 @@ def _async_bulk(
     model = prepare(func, (), keywords, options)
     if not model.sync:
         warn_of_main(model)
-    members, name = _checked(args_iter), options.get("task_name")
-    if pre_enqueue.receivers or model.sync or settings.DEBUG:
-        calls = _calls(model, members, name, kwargs)
-        sent = _send_looked_at(calls, options.get("broker"))
-    else:
-        sender = Sender(Route.of(model), options.get("broker"))
-        sent = _send_loads(sender, _alike(sender, model, members, name, kwargs))
+    members, name = _members(args_iter), options.get("task_name")
+    sent = _send_all(model, members, name, kwargs, options.get("broker"))
     ids: list[str] = []
     try:
         for some in sent:
@@ -87,7 +83,8 @@ def _async_bulk(
     return ids
 
 
-def _checked(args_iter: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+def _members(args_iter: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+    """The arguments of each call."""
     for index, args in enumerate(args_iter):
         if not isinstance(args, tuple | list):
             shown = clean(print_safely(args, repr), 80)
@@ -99,7 +96,25 @@ def _checked(args_iter: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
         yield tuple(args)
 
 
-# -- where nobody looks at the tasks: they are alike but for their arguments
+def _send_all(
+    model: Envelope,
+    members: Iterator[tuple[Any, ...]],
+    name: str | None,
+    given: dict[str, Any],
+    broker: Any,
+) -> Iterator[list[str]]:
+    """Send a task like the model for each member, and give the ids of those that were."""
+    first = next(members, None)
+    if first is None:
+        return
+    members = chain([first], members)
+    if pre_enqueue.receivers or model.sync or settings.DEBUG:
+        yield from _send_each(_calls(model, members, name, given), broker)
+        return
+    # All are alike but for their arguments, which nobody looks at.
+    check(model, given)
+    sender = Sender(Route.of(model), broker)
+    yield from _send_loads(sender, _alike(sender, model, members, name))
 
 
 def _alike(
@@ -107,23 +122,16 @@ def _alike(
     model: Envelope,
     members: Iterable[tuple[Any, ...]],
     name: str | None,
-    given: dict[str, Any],
 ) -> Iterator[Consignment]:
-    """A task like the model for each member, made of the dict that they have in common."""
+    """Tasks made of the dict that they have in common, without an envelope for each."""
     common, sealer = model.as_dict(), Sealer()
-    for index, args in enumerate(members):
-        if index == 0:
-            check(model, given)
+    for args in members:
         task = common | facts_of_call(args, name)
         try:
             package = sealer.dumps(task)
-        except Exception:  # noqa: BLE001 - pickling calls everybody's code
-            # Once more, with an explanation of what can't be sent.
-            package = seal(Envelope.from_dict(task))
-        yield sender.consign_package(package, task["id"])
-
-
-# -- where each is looked at
+        except Exception as error:  # noqa: BLE001 - pickling calls everybody's code
+            refuse(Envelope.from_dict(task), error)
+        yield sender.consign(package, task["id"])
 
 
 def _calls(
@@ -132,19 +140,17 @@ def _calls(
     name: str | None,
     given: dict[str, Any],
 ) -> Iterator[tuple[Route, Envelope]]:
-    """A task like the model for each member, as the receivers of pre_enqueue leave it,
-    and how it gets to a worker.
-    """
+    """Tasks as the receivers of pre_enqueue leave them, and how each gets to a worker."""
     for args in members:
         envelope = model.called_with(args, name).announced()
         check(envelope, given)
         yield Route.of(envelope), envelope
 
 
-def _send_looked_at(
+def _send_each(
     calls: Iterator[tuple[Route, Envelope]], broker: Any
 ) -> Iterator[list[str]]:
-    """Send them on, or run them here and now, and give the ids of those that were."""
+    """Send them on, or run them here and now."""
     for route, some in groupby(calls, key=itemgetter(0)):
         alike = map(itemgetter(1), some)
         if route.sync:
@@ -153,13 +159,13 @@ def _send_looked_at(
                 yield [envelope.id]
             continue
         sender = Sender(route, broker)
-        yield from _send_loads(sender, map(sender.consign, alike))
+        sealed = (sender.consign(seal(each), each.id) for each in alike)
+        yield from _send_loads(sender, sealed)
 
 
 def _send_loads(
     sender: Sender, consignments: Iterable[Consignment]
 ) -> Iterator[list[str]]:
-    """Send them, and give the ids of those that were."""
     for load in loads(consignments):
         sender.send(load)
         yield [str(each.task_id) for each in load]

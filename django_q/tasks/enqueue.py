@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from logging import DEBUG, INFO
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -193,11 +193,7 @@ class Sender:
         if self._has_outbox:
             self._queue = route.cluster or get_options().queue
 
-    def consign(self, envelope: Envelope) -> Consignment:
-        """A task, ready to be sent."""
-        return Consignment(seal(envelope), self._queue, envelope.id)
-
-    def consign_package(self, package: str, task_id: str) -> Consignment:
+    def consign(self, package: str, task_id: str) -> Consignment:
         """A task that is sealed, ready to be sent."""
         return Consignment(package, self._queue, task_id)
 
@@ -221,7 +217,7 @@ def dispatch(envelope: Envelope, broker: Broker | None = None) -> None:
         return
     warn_of_main(envelope)
     sender = Sender(Route.of(envelope), broker)
-    sender.send([sender.consign(envelope)], envelope.name)
+    sender.send([sender.consign(seal(envelope), envelope.id)], envelope.name)
 
 
 def _has_outbox(own: bool | None, broker: Broker) -> bool:
@@ -265,12 +261,17 @@ def seal(envelope: Envelope) -> str:
     """The package. Raises PackageTooLarge, or a TaskError that names the culprit."""
     try:
         return envelope.seal()
-    except PackageTooLarge as error:
+    except Exception as error:  # noqa: BLE001 - pickling calls everybody's code
+        refuse(envelope, error)
+
+
+def refuse(envelope: Envelope, error: Exception) -> NoReturn:
+    """Raise why it can't be sealed, in words that name it."""
+    if isinstance(error, PackageTooLarge):
         raise PackageTooLarge(f"{envelope.func_name}: {error}", hint=" ") from None
-    except DjangoQError:
-        raise
-    except Exception as error:
-        raise explain_unsendable(envelope, error) from error
+    if isinstance(error, DjangoQError):
+        raise error
+    raise explain_unsendable(envelope, error) from error
 
 
 @contextmanager

@@ -37,8 +37,9 @@ def test_restart_after_a_crash_loses_nothing(
 def test_three_crashes_among_short_tasks_lose_nothing(
     running_cluster: Runner, diary: Diary
 ) -> None:
-    # A task that all three crashes hit has one delivery left.
-    settings = {**SETTINGS, "cluster_name": "crashing", "max_deliveries": 4}
+    # A task that all three crashes hit has deliveries left, also for a lease that lapses
+    # while the whole machine is paused.
+    settings = {**SETTINGS, "cluster_name": "crashing", "max_deliveries": 8}
     ids: list[str] = []
     for n in range(3):
         cluster = running_cluster(**settings)

@@ -18,6 +18,9 @@ from tests.waiting import wait_until
 
 METHODS = multiprocessing.get_all_start_methods()
 
+STARTS_WITHIN = 30
+"""Seconds: each spawned process loads Python, Django and the project anew."""
+
 
 @pytest.mark.every_database
 @pytest.mark.parametrize("method", METHODS)
@@ -30,13 +33,13 @@ def test_cluster_works_survives_and_stops(
     diary.wait_until_begun(4)
     for role in ("worker", "monitor", "pusher"):
         cluster.kill(role)
-        wait_until(cluster.is_whole)
+        wait_until(cluster.is_whole, within=STARTS_WITHIN)
     rows = cluster.wait_for_all(ids)
     assert all(row.success for row in rows)
     assert len(diary.of("end")) == 30
     cluster.kill("sentinel")
-    cluster.works(within=15)
-    wait_until(cluster.is_whole)
+    cluster.works(within=STARTS_WITHIN)
+    wait_until(cluster.is_whole, within=STARTS_WITHIN)
     cluster.send(functions.log_and_sleep, diary.path, "last", 0.5)
     wait_until(lambda: diary.of("start")["last"])
     pids = {pid for role in ROLES for pid in cluster.pids(role)}

@@ -132,13 +132,13 @@ def test_killed_root_takes_everybody_along_and_a_new_cluster_goes_on(
     diary.wait_until_begun(min(3, count))
     for name in role.split(" and "):
         cluster.kill(name)
-    cluster.process.wait(5)
-    cluster.wait_until_gone(within=6)
+    cluster.process.wait(15)
+    cluster.wait_until_gone(within=12)
     successor = running_cluster(**CLUSTER, cluster_name=cluster.queue)
-    rows = successor.wait_for_all(ids, within=LEASE + 8)
+    rows = successor.wait_for_all(ids, within=LEASE + 20)
     assert all(row.success for row in rows)
     assert diary.extra_ends() <= BOUND
-    successor.works(within=5)
+    successor.works()
 
 
 def test_terminated_root_stops_the_cluster_and_a_new_one_goes_on(

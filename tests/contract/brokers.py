@@ -228,7 +228,18 @@ class BrokerContract:
         assert sorted(each.args for each in envelopes) == [(n,) for n in range(5)]
 
     def test_any_text_arrives_as_it_was(self, broker: Broker, queue: str):
-        texts = ['"', "it's", "\\", "\\n", "a\nb\tc", "%s", "{0}", "[null]", "ü€😀"]
+        texts = [
+            '"',
+            "it's",
+            "\\",
+            "\\n",
+            "a\nb\tc",
+            "%s",
+            "{0}",
+            "null",
+            "[null]",
+            "ü€😀",
+        ]
         broker.enqueue_many([Consignment(text, queue) for text in texts])
         assert sorted(packages_of(take(broker, len(texts)))) == sorted(texts)
 
@@ -386,6 +397,25 @@ class BrokerContract:
         begun = time.monotonic()
         wait_until(lambda: take(broker))
         assert time.monotonic() - begun < 5
+
+    @needs_delay
+    def test_packages_that_come_at_once_wait_each_for_its_own_time(
+        self, broker: Broker, queue: str
+    ):
+        delays = {"later": 60, "soon": 0.15, "now": 0}
+        broker.enqueue_many(
+            [Consignment(name, queue, None, delay) for name, delay in delays.items()]
+        )
+        taken: list[str] = []
+
+        def all_but_the_latest_came() -> bool:
+            taken.extend(packages_of(take(broker, 5)))
+            return len(taken) == 2
+
+        wait_until(all_but_the_latest_came)
+        assert sorted(taken) == ["now", "soon"]
+        self.pass_time(broker, 61)
+        assert "later" in packages_of(take(broker, 5))
 
     # -- ids
 

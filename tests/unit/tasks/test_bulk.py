@@ -107,10 +107,13 @@ def test_they_have_options_and_keywords_in_common() -> None:
         assert (envelope.name, envelope.kwargs) == ("mine", {"colour": "red"})
 
 
+@pytest.mark.parametrize("is_heard", [False, True])
 @pytest.mark.parametrize("options", [{}, {"hook": "a.b", "chain": [("a.b", (1,))]}])
 def test_their_packages_hold_what_async_task_puts_there(
-    options: dict[str, Any],
+    announced: Any, options: dict[str, Any], is_heard: bool
 ) -> None:
+    if is_heard:
+        announced(lambda _task: None)
     async_task("a.b", 1, 2, colour="red", **options)
     async_bulk("a.b", [[1, 2]], colour="red", **options)
     one, other = (SignedPackage.loads(package) for package in get_broker().peek())
@@ -126,8 +129,40 @@ def test_they_may_go_to_another_queue_or_broker(memory: str) -> None:
     assert len(waiting(f"{memory}-mail")) == len(waiting(f"{memory}-given")) == 3
 
 
-def test_of_nothing_nothing_is_queued() -> None:
+def test_of_nothing_nothing_is_queued_nor_asked_for() -> None:
     assert async_bulk("a.b", []) == []
+    assert async_bulk("a.b", [], q_options={"atomic": True}) == []
+    assert waiting() == []
+
+
+def test_an_iterable_may_queue_tasks_itself() -> None:
+    def members() -> Iterator[tuple[int]]:
+        for number in range(2):
+            async_bulk("a.b", [(number, "within")])
+            yield (number,)
+
+    async_bulk("a.b", members())
+    found = [envelope.args for envelope in waiting()]
+    assert found == [(0, "within"), (1, "within"), (0,), (1,)]
+
+
+class Once:
+    """Can be pickled, but not at first."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __getstate__(self) -> dict[str, int]:
+        self.asked += 1
+        if self.asked == 1:
+            raise ConnectionError("not now")
+        return vars(self)
+
+
+def test_what_could_not_be_pickled_is_not_sent_after_all() -> None:
+    with pytest.raises(TaskNotSerializable) as caught:
+        async_bulk("a.b", [(1,), (Once(),)])
+    assert isinstance(caught.value.__cause__, ConnectionError)
     assert waiting() == []
 
 
@@ -198,8 +233,9 @@ def test_options_are_judged_as_for_one_task(q_settings: Any) -> None:
         async_bulk("a.b", PAIRS, timeout="5")
     with pytest.raises(TypeError, match="have an outbox, not 'broker'"):
         async_bulk("a.b", PAIRS, outbox=True, broker=get_broker())
-    with pytest.raises(NotAtomic):
+    with pytest.raises(NotAtomic) as caught:
         async_bulk("a.b", PAIRS, q_options={"atomic": True})
+    assert caught.value.__notes__ == ["Tasks that async_bulk had queued before: 0"]
     with pytest.raises(ValueError, match="A chain has at most"):
         async_bulk("a.b", PAIRS, chain=["a.b"] * 10_000)
     q_settings(max_package_size=1000)

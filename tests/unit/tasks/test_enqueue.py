@@ -29,7 +29,7 @@ from django_q.exceptions import (
 )
 from django_q.models import OrmQ
 from django_q.signals import pre_enqueue
-from django_q.tasks import aasync_task, async_task
+from django_q.tasks import aasync_task, async_bulk, async_task
 from tests import functions
 from tests.aliases import added_sqlite
 
@@ -447,6 +447,9 @@ class TestCoroutines:
         assert Envelope.open(row.payload).id == task_id
 
 
+def crop(path: str) -> None: ...
+
+
 def resize(path: str, size: int) -> None: ...
 
 
@@ -496,6 +499,13 @@ class TestAdvice:
         call()
         assert caplog.text.count(start) == 1
         assert end in caplog.text
+        assert len(waiting()) == 2
+
+    def test_it_is_told_of_the_members_of_a_bulk(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async_bulk(f"{__name__}.crop", [("/a.jpg",), ("/a.jpg", 256)])
+        assert "was given 2 arguments" in caplog.text
         assert len(waiting()) == 2
 
     def test_nothing_is_told_of_a_good_call(
