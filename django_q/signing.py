@@ -37,6 +37,9 @@ SEP: Final = b":"
 SECOND: Final = 10**9
 """In nanoseconds."""
 
+SMALL: Final = 4096
+"""Bytes of a pickled object after which a pickler is used once more."""
+
 
 class PickleSerializer:
     """Pickle at the highest protocol, as the wire format wants it."""
@@ -44,11 +47,7 @@ class PickleSerializer:
     @staticmethod
     def dumps(obj: Any) -> bytes:
         """As pickle.dumps makes it, to the byte."""
-        buffer = BytesIO()
-        pickler = pickle.Pickler(buffer, pickle.HIGHEST_PROTOCOL)
-        pickler.dispatch_table = {timezone: _reduced, **copyreg.dispatch_table}
-        pickler.dump(obj)
-        return buffer.getvalue()
+        return _Pickling().dumps(obj)
 
     @staticmethod
     def loads(data: bytes) -> Any:
@@ -59,6 +58,31 @@ class PickleSerializer:
             if not any(module.encode() in data for module, _ in _OLDER_ZONES):
                 raise
             return _OlderDates(BytesIO(data)).load()
+
+
+class _Pickling:
+    """Pickles one object after the other, each as if it were the only one."""
+
+    def __init__(self) -> None:
+        self._renew()
+
+    def dumps(self, obj: Any) -> bytes:
+        """As PickleSerializer.dumps."""
+        self._pickler.clear_memo()
+        self._buffer.seek(0)
+        self._buffer.truncate()
+        self._pickler.dump(obj)
+        data = self._buffer.getvalue()
+        if len(data) > SMALL:
+            self._renew()
+        return data
+
+    def _renew(self) -> None:
+        # What a pickler remembers of a large object would be cleared slot by slot after
+        # each small one.
+        self._buffer = BytesIO()
+        self._pickler = pickle.Pickler(self._buffer, pickle.HIGHEST_PROTOCOL)
+        self._pickler.dispatch_table = {timezone: _reduced, **copyreg.dispatch_table}
 
 
 class _OlderDates(pickle.Unpickler):
@@ -133,10 +157,11 @@ class Sealer:
         self._compresses = options.compress if compressed is None else compressed
         self._limit = options.max_package_size
         self._signer = _signer(options.name)
+        self._pickling = _Pickling()
 
     def dumps(self, obj: Any) -> str:
         """As SignedPackage.dumps."""
-        body = _pack(PickleSerializer.dumps(obj), self._compresses)
+        body = _pack(self._pickling.dumps(obj), self._compresses)
         packed = self._signer.sign(body)
         if len(packed) > self._limit:
             raise _oversize(len(packed), self._limit)

@@ -61,6 +61,15 @@ def writing(alias: str, *, patient: bool = False) -> Iterator[None]:
         yield
 
 
+def is_contended(alias: str | None) -> bool:
+    """Whether a patient writer would have to queue up now; only SQLite's do."""
+    connection = connections[alias] if alias else None
+    if connection is None or connection.vendor != "sqlite":
+        return False
+    with Turnstile(connection) as turnstile:
+        return not turnstile.is_free()
+
+
 def freshen(connection: BaseDatabaseWrapper) -> None:
     """Close a connection that is dead or too old; the next query opens another one.
 
@@ -128,6 +137,16 @@ class Turnstile:
         except OSError:
             # A folder or a system that knows no such lock: we do without.
             return
+
+    def is_free(self) -> bool:
+        """Whether it would be our turn at once."""
+        if self._connection.is_in_memory_db():
+            return True
+        try:
+            self._file = _open_beside(_file_of(self._connection), "-turnstile")
+            return _try_to_lock(self._file) and not self._read_rest(self._file)
+        except OSError:
+            return True
 
     def begin(self) -> None:
         """The writing begins: the longer it takes, the longer the rest after it."""

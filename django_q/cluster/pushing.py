@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from itertools import islice, takewhile
 from time import monotonic
 
@@ -23,8 +22,9 @@ from django_q.cluster.recovery import (
 )
 from django_q.cluster.roles import LONGEST_PAUSE, Launch, Role
 from django_q.cluster.trouble import Trouble
-from django_q.cluster.windows import fair_share, how_many_to_fetch
+from django_q.cluster.windows import WITH_STOCK, fair_share, how_many_to_fetch
 from django_q.logs import logger
+from django_q.transactions import is_contended
 
 
 class Pusher(Role):
@@ -58,6 +58,8 @@ class Pusher(Role):
     def turn(self) -> None:
         self.collect()
         with self._in_spite_of_errors():
+            # A new worker need not wait until more is fetched.
+            self.hand_over()
             if not self.trouble.rest:
                 self._use_broker()
             self.hand_over()
@@ -133,7 +135,8 @@ class Pusher(Role):
         """Workers call when they have little left; not when they begin something."""
         is_idle = any(hand.is_idle for hand in self._open_hands)
         until_called = STUCK_AFTER / 2 if is_idle else LONGEST_PAUSE
-        return 0.0 if self._wanted() else until_called
+        until_fetched = WITH_STOCK if self.ledger.free else 0.0
+        return until_fetched if self._wanted() else until_called
 
     def _hear_worker(self, hand: Hand) -> None:
         for frame in hand.line.receive():
@@ -168,8 +171,7 @@ class Pusher(Role):
 
     def mourn(self, frame: Frame) -> None:
         """A worker died: read what it still said, then let go of it."""
-        hand = self.hands.pop(frame.facts["generation"], None)
-        if hand is not None:
+        if hand := self.hands.pop(frame.facts["generation"], None):
             self._hear_worker(hand)
             hand.line.close()
         self.recovery.bury(frame.facts)
@@ -213,6 +215,9 @@ class Pusher(Role):
             return
         self.more = self.more or self.looks.is_time(self.broker.may_miss)
         if not (count := self._wanted() if self.more else 0):
+            return
+        if self.ledger.free and is_contended(self.broker.database):
+            # Workers that come meanwhile would wait with us.
             return
         begun = self.board.now()
         deliveries = self.broker.dequeue(count=count) or []
@@ -357,13 +362,9 @@ class Pusher(Role):
         if lost:
             logger.warning("%s: lease lost for %s tasks", self.title, len(lost))
 
-    @contextmanager
-    def _in_spite_of_errors(self) -> Iterator[None]:
-        try:
-            with self.trouble.watch(f"{self.title}: the broker"):
-                yield
-        except Exception as error:  # noqa: BLE001 - any client's errors end here
-            self.trouble.begin(f"{self.title} can't use the broker", error)
+    def _in_spite_of_errors(self) -> AbstractContextManager[None]:
+        whom, what = f"{self.title}: the broker", f"{self.title} can't use the broker"
+        return self.trouble.endure(whom, what)
 
     # -- stopping
 

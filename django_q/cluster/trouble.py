@@ -79,6 +79,15 @@ class Trouble:
             self._say_silence = now + SAY_AGAIN
             logger.warning("%s was silent for %.1f s", whom, now - begun)
 
+    @contextmanager
+    def endure(self, whom: str, what: str) -> Iterator[None]:
+        """As `watch`; and whatever goes wrong ends here, as trouble that begins."""
+        try:
+            with self.watch(whom):
+                yield
+        except Exception as error:  # noqa: BLE001 - any client's errors
+            self.begin(what, error)
+
     def end(self, what: str) -> None:
         """It works. Says so if it did not before; during a pause nothing was tried."""
         if self.is_due:

@@ -21,6 +21,9 @@ LARGEST_WINDOW: Final = 2048
 
 LONGEST_FETCH: Final = 500
 
+WITH_STOCK: Final = 0.002
+"""Seconds between two fetches while there is more here than workers have room for."""
+
 LONGEST_REACH: Final = 2.0
 """Seconds of fetching that are made up for; longer ones are no rule."""
 

@@ -108,7 +108,7 @@ def test_commands_of_tasks_that_are_fetched_and_acknowledged(
     at_most(200, counted, MANY, "commands")
 
 
-@pytest.mark.parametrize(("place", "bound"), [("database", 77_000), ("redis", 72_000)])
+@pytest.mark.parametrize(("place", "bound"), [("database", 79_000), ("redis", 74_000)])
 def test_calls_of_a_task_that_is_queued(
     request: pytest.FixtureRequest, place: str, bound: int
 ) -> None:

@@ -6,6 +6,7 @@ import copyreg
 import pickle
 import zlib
 from datetime import UTC, datetime, timedelta, timezone
+from threading import Lock
 from typing import Any
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
@@ -162,6 +163,17 @@ def test_a_sealer_signs_with_the_key_of_the_moment_when_it_was_made(
     sealer, opener = Sealer(), Opener()
     settings.SECRET_KEY = "fresh"
     assert opener.loads(sealer.dumps("x")) == "x"
+
+
+def test_a_sealer_signs_each_object_as_if_it_were_the_only_one() -> None:
+    sealer = Sealer()
+    large, shared = list(map(str, range(10_000))), ["a" * 50]
+    for thing in ({"a": shared}, large, [shared, large], {"a": shared}, None):
+        package = sealer.dumps(thing)
+        assert SignedPackage.verify(package) == pickle.dumps(thing, 5)
+    with pytest.raises(TypeError):
+        sealer.dumps([large, Lock()])
+    assert SignedPackage.verify(sealer.dumps(shared)) == pickle.dumps(shared, 5)
 
 
 def test_an_opener_has_the_keys_of_the_moment_when_it_was_made(settings: Any) -> None:

@@ -19,7 +19,7 @@ from django.db import OperationalError, connections, transaction
 from pytest_django import DjangoDbBlocker
 
 from django_q import transactions
-from django_q.transactions import writing
+from django_q.transactions import is_contended, writing
 from tests.aliases import added_sqlite
 from tests.waiting import wait_until
 
@@ -291,6 +291,48 @@ def test_nobody_waits_for_ever_at_the_turnstile(
         write(alias)
     assert 0.05 < time.monotonic() - began < 5
     assert count(outsider) == 1
+
+
+# -- looking without waiting
+
+
+def test_turnstile_is_contended_while_somebody_has_it(
+    alias: str, holder: subprocess.Popen[bytes]
+):
+    assert is_contended(alias)
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert not is_contended(alias)
+
+
+def test_turnstile_is_contended_in_the_pause_after_a_write(alias: str):
+    assert not is_contended(alias)
+    with writing(alias, patient=True):
+        began = time.monotonic()
+        wait_until(lambda: time.monotonic() - began > 0.2)
+    assert is_contended(alias)
+    wait_until(lambda: not is_contended(alias))
+
+
+def test_to_look_keeps_nobody_waiting(alias: str, outsider: Any):
+    is_contended(alias)
+    with writing(alias, patient=True):
+        write(alias)
+    assert count(outsider) == 1
+
+
+def test_what_has_no_turnstile_is_not_contended(
+    make_alias: Callable[..., str],
+    alias: str,
+    file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    assert not is_contended(None)
+    assert not is_contended(make_alias(":memory:"))
+    turnstile_of(file).mkdir()
+    assert not is_contended(alias)
+    monkeypatch.setattr(connections[alias], "vendor", "postgresql")
+    assert not is_contended(alias)
 
 
 def test_turnstile_and_lock_together_are_not_waited_for_longer(

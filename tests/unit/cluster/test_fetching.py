@@ -1,0 +1,96 @@
+"""Fetching: what is here is handed over first, and nobody waits while there is some."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+import pytest
+
+from django_q.brokers import Broker, Delivery
+from django_q.cluster import hands, pushing
+from django_q.cluster.board import Word
+from django_q.cluster.hands import Hand
+from django_q.cluster.looks import Looks
+from django_q.cluster.windows import WITH_STOCK
+from tests.unit.cluster.actors import PusherActor, StepwisePusher, make_actor
+from tests.unit.cluster.world import Rules, World
+
+WORKER = 7
+
+
+class Storehouse(Broker):
+    """Has a package for everybody who asks, and notes what the worker had by then."""
+
+    supports_leases = True
+    database = "default"
+
+    def __init__(self, pusher: StepwisePusher) -> None:
+        super().__init__("shop")
+        self.pusher = pusher
+        self.asked: list[int] = []
+
+    def dequeue(self, count: int | None = None) -> list[Delivery]:
+        self.asked.append(len(self.pusher.ledger.hands.get(WORKER, {})))
+        return [Delivery(f"new{len(self.asked)}:1", "new")]
+
+    def renew(self, receipts: Any) -> set[str]:
+        return set(receipts)
+
+
+@pytest.fixture
+def pusher(monkeypatch: pytest.MonkeyPatch) -> StepwisePusher:
+    monkeypatch.setattr(hands, "sleep", lambda _pause: None)
+    actor = World(1, make_actor, Rules()).single("pusher")
+    assert isinstance(actor, PusherActor)
+    pusher = actor.pusher
+    pusher.broker, pusher.lease = Storehouse(pusher), 30.0
+    pusher.recovery.is_under_way = False
+    pusher.board[Word.LEASE_UNTIL] = 2**62
+    pusher.more, pusher.looks, pusher.next_renewal = True, Looks(), inf
+    monkeypatch.setattr(pusher, "collect", lambda: None)
+    return pusher
+
+
+def meet_worker(pusher: StepwisePusher, recycle: int = 500) -> None:
+    row = pusher.board.rows[0]
+    pusher.hands[WORKER] = Hand(WORKER, row, pusher.control, recycle)
+
+
+def have(pusher: StepwisePusher, count: int) -> None:
+    for n in range(count):
+        pusher.ledger.take(Delivery(f"{n}:1", str(n)))
+
+
+def asked(pusher: StepwisePusher) -> list[int]:
+    assert isinstance(pusher.broker, Storehouse)
+    return pusher.broker.asked
+
+
+def test_new_worker_has_what_is_here_before_more_is_fetched(
+    pusher: StepwisePusher,
+) -> None:
+    have(pusher, 2)
+    meet_worker(pusher)
+    pusher.turn()
+    assert asked(pusher) == [2]
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_others_at_the_database_are_waited_for_only_with_nothing_here(
+    pusher: StepwisePusher, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(pushing, "is_contended", lambda alias: alias == "default")
+    have(pusher, count)
+    meet_worker(pusher, recycle=1)
+    pusher.hands[WORKER].runs_left = 0
+    pusher.turn()
+    assert asked(pusher) == [0] * (1 - count)
+
+
+def test_with_something_here_it_is_soon_tried_again(pusher: StepwisePusher) -> None:
+    meet_worker(pusher)
+    assert pusher.patience() == 0.0
+    have(pusher, 1)
+    pusher.hands[WORKER].runs_left = 0
+    assert pusher.patience() == pytest.approx(WITH_STOCK)
