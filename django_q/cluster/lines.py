@@ -20,6 +20,11 @@ from django_q.cluster.frames import HEADER, KINDS, Frame
 BITE: Final = 256 * 1024
 """Bytes read or written at once."""
 
+ROOMY: Final = 512 * 1024
+"""Bytes that the kernel is to keep for a reader that is busy: a monitor does not read
+while it saves, and workers must not wait for that.
+"""
+
 LONGEST_READ: Final = 16
 """Bites read from one line before the others have their turn."""
 
@@ -42,7 +47,12 @@ class Line:
     @classmethod
     def pair(cls) -> tuple[socket.socket, socket.socket]:
         """Two connected ends, neither inherited by programs that are started."""
-        return socket.socketpair()
+        ends = socket.socketpair()
+        for end in ends:
+            # Some systems refuse what is more than they allow, others give what they do.
+            with suppress(OSError):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOMY)
+        return ends
 
     def fileno(self) -> int:
         return self._socket.fileno()

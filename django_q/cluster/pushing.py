@@ -216,8 +216,8 @@ class Pusher(Role):
         self.more = self.more or self.looks.is_time(self.broker.may_miss)
         if not (count := self._wanted() if self.more else 0):
             return
-        if self.ledger.free and is_contended(self.broker.database):
-            # Workers that come meanwhile would wait with us.
+        if len(self.ledger.free) >= count and is_contended(self.broker.database):
+            # Workers that come meanwhile would wait with us, and there is enough for them.
             return
         begun = self.board.now()
         deliveries = self.broker.dequeue(count=count) or []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -76,16 +77,18 @@ def test_new_worker_has_what_is_here_before_more_is_fetched(
     assert asked(pusher) == [2]
 
 
-@pytest.mark.parametrize("count", [0, 1])
-def test_others_at_the_database_are_waited_for_only_with_nothing_here(
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_others_at_the_database_are_waited_for_only_with_too_little_here(
     pusher: StepwisePusher, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
+    """As much as would be fetched is enough."""
+    pusher.options = replace(pusher.options, bulk=2)
     monkeypatch.setattr(pushing, "is_contended", lambda alias: alias == "default")
     have(pusher, count)
     meet_worker(pusher, recycle=1)
     pusher.hands[WORKER].runs_left = 0
     pusher.turn()
-    assert asked(pusher) == [0] * (1 - count)
+    assert asked(pusher) == ([] if count == 2 else [0])
 
 
 def test_with_something_here_it_is_soon_tried_again(pusher: StepwisePusher) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import socket
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -116,6 +117,19 @@ def test_thousands_of_small_frames(pair: tuple[Line, Line]) -> None:
     for frame in frames:
         pair[0].send(frame.encode())
     assert carry(pair, len(frames)) == frames
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="how large it is is the system's")
+def test_kernel_keeps_more_than_usual_for_a_reader_that_is_busy(
+    pair: tuple[Line, Line],
+) -> None:
+    usual, other = socket.socketpair()
+    with usual, other:
+        assert _room_of(usual) < _room_of(pair[0].end) == _room_of(pair[1].end)
+
+
+def _room_of(end: socket.socket) -> int:
+    return end.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
 
 
 def test_nothing_came(pair: tuple[Line, Line]) -> None:
