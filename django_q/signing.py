@@ -38,7 +38,11 @@ SECOND: Final = 10**9
 """In nanoseconds."""
 
 SMALL: Final = 4096
-"""Bytes of a pickled object after which a pickler is used once more."""
+"""Bytes of an object up to which its pickler is used for the next one as well: what it
+remembers of an object is cleared slot by slot.
+"""
+
+NOTHING: Final = -1
 
 
 class PickleSerializer:
@@ -64,22 +68,27 @@ class _Pickling:
     """Pickles one object after the other, each as if it were the only one."""
 
     def __init__(self) -> None:
-        self._renew()
+        self._good_for = NOTHING
+        """How many reducers there were, if the pickler may be used once more."""
 
     def dumps(self, obj: Any) -> bytes:
         """As PickleSerializer.dumps."""
-        self._pickler.clear_memo()
-        self._buffer.seek(0)
-        self._buffer.truncate()
-        self._pickler.dump(obj)
-        data = self._buffer.getvalue()
-        if len(data) > SMALL:
+        reducers = len(copyreg.dispatch_table)
+        if self._good_for != reducers:
             self._renew()
+        buffer, pickler = self._buffer, self._pickler
+        # It is not while it works: an object may sign another one, or can't be pickled.
+        self._good_for = NOTHING
+        pickler.dump(obj)
+        data = buffer.getvalue()
+        if len(data) <= SMALL:
+            pickler.clear_memo()
+            buffer.seek(0)
+            buffer.truncate()
+            self._good_for = reducers
         return data
 
     def _renew(self) -> None:
-        # What a pickler remembers of a large object would be cleared slot by slot after
-        # each small one.
         self._buffer = BytesIO()
         self._pickler = pickle.Pickler(self._buffer, pickle.HIGHEST_PROTOCOL)
         self._pickler.dispatch_table = {timezone: _reduced, **copyreg.dispatch_table}

@@ -6,7 +6,7 @@ import os
 import struct
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Final, Self
@@ -129,28 +129,25 @@ class Turnstile:
 
     def enter(self, *, limit: float) -> None:
         """Wait until it is our turn, but no longer than `limit` seconds."""
-        if self._connection.is_in_memory_db():
-            return
-        try:
-            self._file = _open_beside(_file_of(self._connection), "-turnstile")
-            self._wait(self._file, monotonic() + limit)
-        except OSError:
-            # A folder or a system that knows no such lock: we do without.
-            return
+        # A folder or a system that knows no such lock, or no file: we do without.
+        with suppress(OSError):
+            self._wait(self._open(), monotonic() + limit)
 
     def is_free(self) -> bool:
         """Whether it would be our turn at once."""
-        if self._connection.is_in_memory_db():
-            return True
-        try:
-            self._file = _open_beside(_file_of(self._connection), "-turnstile")
-            return _try_to_lock(self._file) and not self._read_rest(self._file)
-        except OSError:
-            return True
+        with suppress(OSError):
+            file = self._open()
+            return _try_to_lock(file) and not self._read_rest(file)
+        return True
 
     def begin(self) -> None:
         """The writing begins: the longer it takes, the longer the rest after it."""
         self._begun = monotonic()
+
+    def _open(self) -> int:
+        """Raises OSError also where there is no file, as for a database in memory."""
+        self._file = _open_beside(_file_of(self._connection), "-turnstile")
+        return self._file
 
     def _wait(self, file: int, deadline: float) -> None:
         while monotonic() < deadline:

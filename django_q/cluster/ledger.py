@@ -11,8 +11,9 @@ from __future__ import annotations
 import enum
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
 from typing import Any, Final, NamedTuple, Self
 
 from django_q.brokers.base import Delivery
@@ -356,3 +357,14 @@ def behind(last: int, hand: Iterable[int]) -> list[int]:
     """
     numbers = list(hand)
     return numbers[bisect_right(numbers, last) :]
+
+
+def count_innocents(entries: Iterable[Entry], most: int) -> int:
+    """How many of the first, up to so many, stand before a suspect."""
+    first = islice(entries, max(0, most))
+    return sum(1 for _ in takewhile(lambda entry: not entry.is_suspect, first))
+
+
+def has_suspect(hand: Mapping[int, Entry]) -> bool:
+    """Whether there is one in it. That is alone there."""
+    return any(entry.is_suspect for entry in islice(hand.values(), 1))

@@ -21,9 +21,7 @@ BITE: Final = 256 * 1024
 """Bytes read or written at once."""
 
 ROOMY: Final = 512 * 1024
-"""Bytes that the kernel is to keep for a reader that is busy: a monitor does not read
-while it saves, and workers must not wait for that.
-"""
+"""Bytes that the kernel keeps of what was written to a busy reader, if it may."""
 
 LONGEST_READ: Final = 16
 """Bites read from one line before the others have their turn."""
@@ -47,12 +45,7 @@ class Line:
     @classmethod
     def pair(cls) -> tuple[socket.socket, socket.socket]:
         """Two connected ends, neither inherited by programs that are started."""
-        ends = socket.socketpair()
-        for end in ends:
-            # Some systems refuse what is more than they allow, others give what they do.
-            with suppress(OSError):
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOMY)
-        return ends
+        return socket.socketpair()
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -179,6 +172,13 @@ class Line:
         self.closed = True
         self._socket.close()
         self._give_up_writing()
+
+
+def widen(end: socket.socket) -> None:
+    """Let more be on its way from here to the other end than usual."""
+    # Some systems refuse what is more than they allow, others give what they do.
+    with suppress(OSError):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOMY)
 
 
 ROOM: Final = socket.CMSG_SPACE(4 * array.array("i").itemsize)

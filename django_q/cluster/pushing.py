@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager
-from itertools import islice, takewhile
 from time import monotonic
 
 from django_q.brokers.front import in_service
 from django_q.cluster.board import Word
 from django_q.cluster.frames import Frame, Kind, control, encode_parcels
 from django_q.cluster.hands import LONG_STAND, STUCK_AFTER, Hand, make_hand, note_reach
-from django_q.cluster.ledger import Entry, Ledger, behind
+from django_q.cluster.ledger import Entry, Ledger, behind, count_innocents, has_suspect
 from django_q.cluster.lines import Glance, Line
 from django_q.cluster.looks import Looks
 from django_q.cluster.recovery import (
@@ -58,8 +57,6 @@ class Pusher(Role):
     def turn(self) -> None:
         self.collect()
         with self._in_spite_of_errors():
-            # A new worker need not wait until more is fetched.
-            self.hand_over()
             if not self.trouble.rest:
                 self._use_broker()
             self.hand_over()
@@ -74,6 +71,8 @@ class Pusher(Role):
         if self.recovery.take_strays(self.broker, at_once=self.trouble.is_due):
             self.next_renewal = 0.0
         self.renew()
+        # A new worker need not wait until more is fetched.
+        self.hand_over()
         self.fetch()
         self.trouble.end(f"{self.title}: the broker works")
         self._return_surplus()
@@ -108,9 +107,8 @@ class Pusher(Role):
 
     def _glance(self) -> Glance | None:
         """While nothing is there to be fetched, look now and then for what came."""
-        if self.more or not self._can_fetch or self.trouble.rest:
-            return None
-        return Glance(self._has_news, self.broker.pulse)
+        is_waiting = self._can_fetch and not (self.more or self.trouble.rest)
+        return Glance(self._has_news, self.broker.pulse) if is_waiting else None
 
     def _has_news(self) -> bool:
         self.more = self.more or self.broker.has_news()
@@ -133,10 +131,10 @@ class Pusher(Role):
 
     def _time_to_fetch(self) -> float:
         """Workers call when they have little left; not when they begin something."""
+        if self._wanted():
+            return WITH_STOCK if self.ledger.free else 0.0
         is_idle = any(hand.is_idle for hand in self._open_hands)
-        until_called = STUCK_AFTER / 2 if is_idle else LONGEST_PAUSE
-        until_fetched = WITH_STOCK if self.ledger.free else 0.0
-        return until_fetched if self._wanted() else until_called
+        return STUCK_AFTER / 2 if is_idle else LONGEST_PAUSE
 
     def _hear_worker(self, hand: Hand) -> None:
         for frame in hand.line.receive():
@@ -216,8 +214,8 @@ class Pusher(Role):
         self.more = self.more or self.looks.is_time(self.broker.may_miss)
         if not (count := self._wanted() if self.more else 0):
             return
-        if len(self.ledger.free) >= count and is_contended(self.broker.database):
-            # Workers that come meanwhile would wait with us, and there is enough for them.
+        if self._has_enough(count) and is_contended(self.broker.database):
+            # Workers that come meanwhile would wait with us.
             return
         begun = self.board.now()
         deliveries = self.broker.dequeue(count=count) or []
@@ -231,6 +229,11 @@ class Pusher(Role):
             self.looks.found_none(self.broker.next_due())
         self.more = len(deliveries) >= count
 
+    def _has_enough(self, count: int) -> bool:
+        """Whether hands are full, and as much as would be fetched is here for others."""
+        has_room = any(self._room_in(hand) > 0 for hand in self.hands.values())
+        return len(self.ledger.free) >= count and not has_room
+
     # -- handing over
 
     def _load_of(self, hand: Hand) -> int:
@@ -241,8 +244,7 @@ class Pusher(Role):
         is_leaving = self.is_stopping and hand.running
         if hand.is_retiring or hand.line.closed or is_leaving:
             return 0
-        held = self.ledger.hands.get(hand.generation, {})
-        if any(entry.is_suspect for entry in islice(held.values(), 1)):
+        if has_suspect(self.ledger.hands.get(hand.generation, {})):
             return 0
         room = hand.window + hand.room - self._load_of(hand)
         return int(min(room, hand.runs_left))
@@ -265,8 +267,7 @@ class Pusher(Role):
     def _give(self, hand: Hand, count: int) -> None:
         """Send parcels to a worker; a suspect alone, and only to one with empty hands."""
         free = self.ledger.free
-        first = islice(free, max(0, count))
-        count = sum(1 for _ in takewhile(lambda entry: not entry.is_suspect, first))
+        count = count_innocents(free, count)
         may_count = not self.trouble.rest and not self.ledger.hands.get(hand.generation)
         if free and free[0].is_suspect and may_count:
             count_start(self.broker, free[0])
@@ -363,8 +364,7 @@ class Pusher(Role):
             logger.warning("%s: lease lost for %s tasks", self.title, len(lost))
 
     def _in_spite_of_errors(self) -> AbstractContextManager[None]:
-        whom, what = f"{self.title}: the broker", f"{self.title} can't use the broker"
-        return self.trouble.endure(whom, what)
+        return self.trouble.endure(self.title, "the broker")
 
     # -- stopping
 

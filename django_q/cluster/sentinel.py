@@ -14,7 +14,7 @@ from django_q.cluster.children import Child, Spawner
 from django_q.cluster.farewell import Farewell
 from django_q.cluster.frames import Frame, Kind, control
 from django_q.cluster.gauges import forget_gauges
-from django_q.cluster.lines import Line
+from django_q.cluster.lines import Line, widen
 from django_q.cluster.pool import Pool, name_of
 from django_q.cluster.roles import LONGEST_PAUSE, Launch, Role
 from django_q.cluster.storm import Storm
@@ -300,6 +300,9 @@ def introduce(one: Child, other: Child) -> None:
     """Give two roles the ends of a line of their own."""
     ends = Line.pair()
     for child, peer, end in ((one, other, ends[0]), (other, one, ends[1])):
+        if (child.kind, peer.kind) == ("worker", "monitor"):
+            # That does not read while it saves, and workers need not wait for it.
+            widen(end)
         facts = {"peer": peer.kind, "generation": peer.generation, "row": peer.row}
         with suppress(OSError):
             child.line.send(control(Kind.INTRODUCE, **facts), handing=end)

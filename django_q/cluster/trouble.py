@@ -80,13 +80,13 @@ class Trouble:
             logger.warning("%s was silent for %.1f s", whom, now - begun)
 
     @contextmanager
-    def endure(self, whom: str, what: str) -> Iterator[None]:
-        """As `watch`; and whatever goes wrong ends here, as trouble that begins."""
+    def endure(self, who: str, whom: str) -> Iterator[None]:
+        """Whom `who` asks now is watched, and what goes wrong ends here, as trouble."""
         try:
-            with self.watch(whom):
+            with self.watch(f"{who}: {whom}"):
                 yield
         except Exception as error:  # noqa: BLE001 - any client's errors
-            self.begin(what, error)
+            self.begin(f"{who} can't use {whom}", error)
 
     def end(self, what: str) -> None:
         """It works. Says so if it did not before; during a pause nothing was tried."""

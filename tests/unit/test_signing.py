@@ -23,6 +23,7 @@ from django_q.signing import (
     PickleSerializer,
     Sealer,
     SignedPackage,
+    _Pickling,
 )
 
 
@@ -169,11 +170,48 @@ def test_a_sealer_signs_each_object_as_if_it_were_the_only_one() -> None:
     sealer = Sealer()
     large, shared = list(map(str, range(10_000))), ["a" * 50]
     for thing in ({"a": shared}, large, [shared, large], {"a": shared}, None):
-        package = sealer.dumps(thing)
-        assert SignedPackage.verify(package) == pickle.dumps(thing, 5)
+        assert_pickled_alone(sealer, thing)
     with pytest.raises(TypeError):
         sealer.dumps([large, Lock()])
-    assert SignedPackage.verify(sealer.dumps(shared)) == pickle.dumps(shared, 5)
+    assert_pickled_alone(sealer, shared)
+
+
+def test_a_sealer_may_be_used_by_what_it_signs() -> None:
+    sealer = Sealer()
+
+    class Nested:
+        def __reduce__(self) -> Any:
+            return str, (sealer.dumps("inner"),)
+
+    package = SignedPackage.loads(sealer.dumps(["a", Nested(), "a"]))[1]
+    assert SignedPackage.loads(package) == "inner"
+    assert_pickled_alone(sealer, ["a", "a"])
+
+
+def test_a_sealer_knows_reducers_that_come_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sealer, table = Sealer(), dict(copyreg.dispatch_table)
+    monkeypatch.setattr(copyreg, "dispatch_table", table)
+    sealer.dumps(1)
+    table[Bomb] = lambda _bomb: (str, ("harmless",))
+    assert SignedPackage.loads(sealer.dumps(Bomb())) == "harmless"
+
+
+def test_what_is_remembered_of_a_large_object_is_not_cleared_again_and_again() -> None:
+    """It would be cleared slot by slot, for each small one after it."""
+    pickling = _Pickling()
+    pickling.dumps("small")
+    first = pickling._pickler  # noqa: SLF001
+    pickling.dumps("small")
+    assert pickling._pickler is first  # noqa: SLF001
+    pickling.dumps(list(map(str, range(10_000))))
+    pickling.dumps("small")
+    assert pickling._pickler is not first  # noqa: SLF001
+
+
+def assert_pickled_alone(sealer: Sealer, thing: object) -> None:
+    assert SignedPackage.verify(sealer.dumps(thing)) == pickle.dumps(thing, 5)
 
 
 def test_an_opener_has_the_keys_of_the_moment_when_it_was_made(settings: Any) -> None:

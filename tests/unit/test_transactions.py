@@ -314,24 +314,41 @@ def test_turnstile_is_contended_in_the_pause_after_a_write(alias: str):
     wait_until(lambda: not is_contended(alias))
 
 
-def test_to_look_keeps_nobody_waiting(alias: str, outsider: Any):
-    is_contended(alias)
+def test_to_look_keeps_nobody_waiting(
+    alias: str, file: Path, monkeypatch: pytest.MonkeyPatch
+):
     with writing(alias, patient=True):
         write(alias)
-    assert count(outsider) == 1
+    wait_until(lambda: not is_contended(alias))
+    before = turnstile_of(file).read_bytes()
+    assert not is_contended(alias)
+    assert turnstile_of(file).read_bytes() == before
+    monkeypatch.setattr(transactions, "sleep", lambda _pause: pytest.fail("it waits"))
+    with writing(alias, patient=True):
+        write(alias)
 
 
 def test_what_has_no_turnstile_is_not_contended(
     make_alias: Callable[..., str],
     alias: str,
-    file: Path,
+    holder: Any,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
+    assert is_contended(alias)
     assert not is_contended(None)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
     assert not is_contended(make_alias(":memory:"))
+    assert list(empty.iterdir()) == []
+    with monkeypatch.context() as other:
+        other.setattr(connections[alias], "vendor", "postgresql")
+        assert not is_contended(alias)
+
+
+def test_turnstile_that_cannot_be_made_is_not_contended(alias: str, file: Path):
     turnstile_of(file).mkdir()
-    assert not is_contended(alias)
-    monkeypatch.setattr(connections[alias], "vendor", "postgresql")
     assert not is_contended(alias)
 
 

@@ -13,6 +13,7 @@ from django_q.cluster import hands, pushing
 from django_q.cluster.board import Word
 from django_q.cluster.hands import Hand
 from django_q.cluster.looks import Looks
+from django_q.cluster.trouble import Trouble
 from django_q.cluster.windows import WITH_STOCK
 from tests.unit.cluster.actors import PusherActor, StepwisePusher, make_actor
 from tests.unit.cluster.world import Rules, World
@@ -53,9 +54,10 @@ def pusher(monkeypatch: pytest.MonkeyPatch) -> StepwisePusher:
     return pusher
 
 
-def meet_worker(pusher: StepwisePusher, recycle: int = 500) -> None:
-    row = pusher.board.rows[0]
-    pusher.hands[WORKER] = Hand(WORKER, row, pusher.control, recycle)
+def meet_worker(pusher: StepwisePusher) -> Hand:
+    hand = Hand(WORKER, pusher.board.rows[0], pusher.control, recycle=500)
+    pusher.hands[WORKER] = hand
+    return hand
 
 
 def have(pusher: StepwisePusher, count: int) -> None:
@@ -85,15 +87,53 @@ def test_others_at_the_database_are_waited_for_only_with_too_little_here(
     pusher.options = replace(pusher.options, bulk=2)
     monkeypatch.setattr(pushing, "is_contended", lambda alias: alias == "default")
     have(pusher, count)
-    meet_worker(pusher, recycle=1)
-    pusher.hands[WORKER].runs_left = 0
+    meet_worker(pusher).runs_left = 0
     pusher.turn()
     assert asked(pusher) == ([] if count == 2 else [0])
 
 
 def test_with_something_here_it_is_soon_tried_again(pusher: StepwisePusher) -> None:
-    meet_worker(pusher)
+    hand = meet_worker(pusher)
     assert pusher.patience() == 0.0
     have(pusher, 1)
-    pusher.hands[WORKER].runs_left = 0
+    hand.runs_left = 0
     assert pusher.patience() == pytest.approx(WITH_STOCK)
+
+
+def test_what_nobody_may_have_now_is_not_enough(
+    pusher: StepwisePusher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a worker has room, whatever it is that it does not get."""
+    monkeypatch.setattr(pushing, "is_contended", lambda _alias: True)
+    monkeypatch.setattr(pusher, "hand_over", lambda: None)
+    pusher.options = replace(pusher.options, bulk=2)
+    have(pusher, 2)
+    meet_worker(pusher)
+    pusher.turn()
+    assert asked(pusher) == [0]
+
+
+def test_leases_are_renewed_also_when_starts_cannot_be_counted(
+    pusher: StepwisePusher,
+) -> None:
+    broker = Stubborn(pusher)
+    pusher.broker, pusher.trouble, pusher.next_renewal = broker, Trouble(0, 0), 0.0
+    pusher.ledger.take(Delivery("1:1", "suspect", 1, 0, 0, 1))
+    meet_worker(pusher)
+    pusher.turn()
+    assert broker.renewed == [{"1:1"}]
+
+
+class Stubborn(Storehouse):
+    """Does what it is told, but counts no starts."""
+
+    def __init__(self, pusher: StepwisePusher) -> None:
+        super().__init__(pusher)
+        self.renewed: list[set[str]] = []
+
+    def renew(self, receipts: Any) -> set[str]:
+        self.renewed.append(set(receipts))
+        return set(receipts)
+
+    def mark_started(self, receipts: object) -> None:
+        raise ConnectionError
