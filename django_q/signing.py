@@ -42,8 +42,6 @@ SMALL: Final = 4096
 remembers of an object is cleared slot by slot.
 """
 
-NOTHING: Final = -1
-
 
 class PickleSerializer:
     """Pickle at the highest protocol, as the wire format wants it."""
@@ -68,23 +66,24 @@ class _Pickling:
     """Pickles one object after the other, each as if it were the only one."""
 
     def __init__(self) -> None:
-        self._good_for = NOTHING
+        self._good_for: int | None = None
         """How many reducers there were, if the pickler may be used once more."""
 
     def dumps(self, obj: Any) -> bytes:
         """As PickleSerializer.dumps."""
         reducers = len(copyreg.dispatch_table)
-        if self._good_for != reducers:
+        if self._good_for == reducers:
+            self._pickler.clear_memo()
+            self._buffer.seek(0)
+            self._buffer.truncate()
+        else:
             self._renew()
         buffer, pickler = self._buffer, self._pickler
         # It is not while it works: an object may sign another one, or can't be pickled.
-        self._good_for = NOTHING
+        self._good_for = None
         pickler.dump(obj)
         data = buffer.getvalue()
         if len(data) <= SMALL:
-            pickler.clear_memo()
-            buffer.seek(0)
-            buffer.truncate()
             self._good_for = reducers
         return data
 

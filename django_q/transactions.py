@@ -136,8 +136,7 @@ class Turnstile:
     def is_free(self) -> bool:
         """Whether it would be our turn at once."""
         with suppress(OSError):
-            file = self._open()
-            return _try_to_lock(file) and not self._read_rest(file)
+            return not self._try_once(self._open())
         return True
 
     def begin(self) -> None:
@@ -151,15 +150,20 @@ class Turnstile:
 
     def _wait(self, file: int, deadline: float) -> None:
         while monotonic() < deadline:
-            pause = TRY_EVERY
-            if _try_to_lock(file):
-                pause = self._read_rest(file)
-                if not pause:
-                    return
-                # Everybody waits for the end of the rest with the same right, so that
-                # the last writer isn't always the next one.
-                _unlock(file)
+            if not (pause := self._try_once(file)):
+                return
             sleep(pause)
+
+    def _try_once(self, file: int) -> float:
+        """Seconds until the next try; 0: it is our turn."""
+        if not _try_to_lock(file):
+            return TRY_EVERY
+        rest = self._read_rest(file)
+        if rest:
+            # Everybody waits for the end of the rest with the same right, so that the
+            # last writer isn't always the next one.
+            _unlock(file)
+        return rest
 
     def _read_rest(self, file: int) -> float:
         os.lseek(file, 0, os.SEEK_SET)

@@ -20,7 +20,7 @@ from django_q.cluster.frames import HEADER, KINDS, Frame
 BITE: Final = 256 * 1024
 """Bytes read or written at once."""
 
-ROOMY: Final = 512 * 1024
+WIDE: Final = 512 * 1024
 """Bytes that the kernel keeps of what was written to a busy reader, if it may."""
 
 LONGEST_READ: Final = 16
@@ -178,7 +178,7 @@ def widen(end: socket.socket) -> None:
     """Let more be on its way from here to the other end than usual."""
     # Some systems refuse what is more than they allow, others give what they do.
     with suppress(OSError):
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOMY)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, WIDE)
 
 
 ROOM: Final = socket.CMSG_SPACE(4 * array.array("i").itemsize)

@@ -231,8 +231,8 @@ class Pusher(Role):
 
     def _has_enough(self, count: int) -> bool:
         """Whether hands are full, and as much as would be fetched is here for others."""
-        has_room = any(self._room_in(hand) > 0 for hand in self.hands.values())
-        return len(self.ledger.free) >= count and not has_room
+        has_stock = len(self.ledger.free) >= count
+        return has_stock and all(self._room_in(h) <= 0 for h in self.hands.values())
 
     # -- handing over
 

@@ -84,9 +84,7 @@ def test_s23_server_that_may_evict_the_queue_is_told_of(
 
 def pass_turnstile(database: Path) -> None:
     """What a writer does before it writes."""
-    connection = SimpleNamespace(
-        settings_dict={"NAME": database}, is_in_memory_db=lambda: False
-    )
+    connection = SimpleNamespace(settings_dict={"NAME": database})
     with Turnstile(connection) as turnstile:
         turnstile.enter(limit=1)
         turnstile.begin()

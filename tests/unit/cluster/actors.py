@@ -26,7 +26,7 @@ from django_q.cluster.hands import Hand
 from django_q.cluster.pushing import Pusher
 from django_q.cluster.recovery import forbid_former_parcels
 from django_q.cluster.trouble import Trouble
-from tests.unit.cluster.world import Actor, Meeting, Violation, Wire, World
+from tests.unit.cluster.world import Actor, Meeting, Rules, Violation, Wire, World
 
 
 class WorkerActor(Actor):
@@ -379,3 +379,10 @@ def make_actor(world: World, kind: str, generation: int, row: int) -> Actor:
     if kind == "worker" and world.rules.places > 1:
         return WideWorkerActor(world, generation, row)
     return KINDS[kind](world, generation, row)
+
+
+def lone_pusher(rules: Rules | None = None) -> StepwisePusher:
+    """The pusher of a world in which nothing moves."""
+    actor = World(1, make_actor, rules or Rules()).single("pusher")
+    assert isinstance(actor, PusherActor)
+    return actor.pusher

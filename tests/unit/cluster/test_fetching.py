@@ -15,8 +15,7 @@ from django_q.cluster.hands import Hand
 from django_q.cluster.looks import Looks
 from django_q.cluster.trouble import Trouble
 from django_q.cluster.windows import WITH_STOCK
-from tests.unit.cluster.actors import PusherActor, StepwisePusher, make_actor
-from tests.unit.cluster.world import Rules, World
+from tests.unit.cluster.actors import StepwisePusher, lone_pusher
 
 WORKER = 7
 
@@ -43,9 +42,7 @@ class Storehouse(Broker):
 @pytest.fixture
 def pusher(monkeypatch: pytest.MonkeyPatch) -> StepwisePusher:
     monkeypatch.setattr(hands, "sleep", lambda _pause: None)
-    actor = World(1, make_actor, Rules()).single("pusher")
-    assert isinstance(actor, PusherActor)
-    pusher = actor.pusher
+    pusher = lone_pusher()
     pusher.broker, pusher.lease = Storehouse(pusher), 30.0
     pusher.recovery.is_under_way = False
     pusher.board[Word.LEASE_UNTIL] = 2**62

@@ -15,12 +15,11 @@ from django_q.cluster.places import Places, Ticket
 from django_q.cluster.pool import Pool
 from django_q.options import Options
 from tests.unit.cluster.actors import (
-    PusherActor,
     StepwiseConcurrentPusher,
-    make_actor,
+    lone_pusher,
 )
 from tests.unit.cluster.making import Nursery, make_board, make_parcel
-from tests.unit.cluster.world import Rules, Wire, World
+from tests.unit.cluster.world import Rules, Wire
 
 COUNT = 9
 GRACE = 5.0
@@ -169,10 +168,9 @@ class Office:
 @pytest.fixture
 def office(monkeypatch: pytest.MonkeyPatch) -> Office:
     monkeypatch.setattr(hands, "sleep", lambda _pause: None)
-    actor = World(1, make_actor, Rules(places=COUNT)).single("pusher")
-    assert isinstance(actor, PusherActor)
-    assert isinstance(actor.pusher, StepwiseConcurrentPusher)
-    return Office(actor.pusher)
+    pusher = lone_pusher(Rules(places=COUNT))
+    assert isinstance(pusher, StepwiseConcurrentPusher)
+    return Office(pusher)
 
 
 def test_workers_get_what_they_can_begin_and_a_few_more(office: Office) -> None:

@@ -10,9 +10,8 @@ from django_q.brokers import Broker, Delivery
 from django_q.cluster import hands, looks
 from django_q.cluster.board import Cell, State, Turn
 from django_q.cluster.hands import LONG_STAND, STUCK_AFTER, Hand
-from tests.unit.cluster.actors import PusherActor, StepwisePusher, make_actor
+from tests.unit.cluster.actors import StepwisePusher, lone_pusher
 from tests.unit.cluster.making import Clock
-from tests.unit.cluster.world import Rules, World
 
 HOURS = 10_000.0
 
@@ -23,9 +22,7 @@ def pusher(monkeypatch: pytest.MonkeyPatch) -> StepwisePusher:
     monkeypatch.setattr(hands, "sleep", lambda _pause: None)
     clock = Clock()
     monkeypatch.setattr(looks, "monotonic", clock)
-    actor = World(1, make_actor, Rules()).single("pusher")
-    assert isinstance(actor, PusherActor)
-    pusher = actor.pusher
+    pusher = lone_pusher()
     pusher.options = replace(pusher.options, queue_limit=3)
     pusher.recovery.is_under_way = False
     pusher.broker = Broker("q")

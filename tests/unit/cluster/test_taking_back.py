@@ -13,8 +13,7 @@ from django_q.cluster.board import Cell, State, Turn, Word
 from django_q.cluster.hands import Hand
 from django_q.cluster.ledger import Entry
 from django_q.cluster.trouble import Trouble
-from tests.unit.cluster.actors import PusherActor, StepwisePusher, make_actor
-from tests.unit.cluster.world import Rules, World
+from tests.unit.cluster.actors import StepwisePusher, lone_pusher
 
 WORKER = 7
 
@@ -22,9 +21,7 @@ WORKER = 7
 @pytest.fixture
 def pusher(monkeypatch: pytest.MonkeyPatch) -> StepwisePusher:
     monkeypatch.setattr(hands, "sleep", lambda _pause: None)
-    actor = World(1, make_actor, Rules()).single("pusher")
-    assert isinstance(actor, PusherActor)
-    return actor.pusher
+    return lone_pusher()
 
 
 def give(pusher: StepwisePusher, count: int) -> tuple[Hand, list[Entry]]:
