@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Final, NamedTuple, Self
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, NamedTuple, Self
 
 from django_q.brokers import stats, verbs
 from django_q.conf import get_options
-
-HIGHEST_PRIORITY: Final = 100
-"""The lowest is as far below 0."""
 
 
 class _Pair(NamedTuple):
@@ -79,9 +77,8 @@ class Consignment(NamedTuple):
     """From -100 to 100; those with a higher one are handed out first."""
 
 
-def bounded(priority: int) -> int:
-    """What lies beyond the bounds counts as they do."""
-    return max(-HIGHEST_PRIORITY, min(HIGHEST_PRIORITY, int(priority)))
+Stream = AbstractContextManager[Callable[[Sequence[Consignment]], None]]
+"""Gives what sends packages of one queue; when it ends, they are queued."""
 
 
 class Broker:
@@ -201,6 +198,10 @@ class Broker:
             if queue not in brokers:
                 brokers[queue] = type(self)(list_key=queue)
             verbs.enqueue(brokers[queue], package, task_id, delay, priority)
+
+    def open_stream(self) -> Stream | None:
+        """What sends packages without waiting for each answer; see enqueue_all."""
+        return None
 
     def dequeue(self, count: int | None = None) -> list[Delivery] | None:
         """Take up to `count` packages (None: as many as `bulk` says); may wait a little."""

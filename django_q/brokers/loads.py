@@ -14,13 +14,21 @@ MOST_AT_ONCE: Final = 1000
 """Packages that are queued in one go: a server perhaps does nothing else meanwhile."""
 
 
-def loads(consignments: Iterable[Consignment]) -> Iterator[list[Consignment]]:
-    """The same in portions; no more of them are asked for than the next one takes."""
+def loads(
+    consignments: Iterable[Consignment],
+    most: int | None = None,
+    largest: int | None = None,
+) -> Iterator[list[Consignment]]:
+    """The same in portions; no more of them are asked for than the next one takes.
+
+    `most` packages, by default MOST_AT_ONCE; `largest` bytes, by default LARGEST_LOAD.
+    """
+    most, largest = most or MOST_AT_ONCE, largest or LARGEST_LOAD
     load: list[Consignment] = []
     size = 0
     for consignment in consignments:
         length = len(consignment.package)
-        if load and (len(load) == MOST_AT_ONCE or size + length > LARGEST_LOAD):
+        if load and (len(load) == most or size + length > largest):
             yield load
             load, size = [], 0
         load.append(consignment)

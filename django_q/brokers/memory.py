@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
 
-from django_q.brokers.base import Broker, Consignment, Delivery, bounded
+from django_q.brokers.base import Broker, Consignment, Delivery
+from django_q.brokers.priorities import bounded
 from django_q.conf import get_options
 
 PULSE: Final = 0.005

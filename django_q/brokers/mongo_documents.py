@@ -22,7 +22,8 @@ from typing import Any, Final
 from bson import ObjectId
 from bson.errors import InvalidId
 
-from django_q.brokers.base import Delivery, bounded
+from django_q.brokers.base import Delivery
+from django_q.brokers.priorities import bounded
 from django_q.exceptions import UnknownReceipt
 
 Terms = dict[str, Any]

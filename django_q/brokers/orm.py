@@ -12,12 +12,13 @@ from django.db.models import QuerySet
 
 from django_q import clock, humanhash
 from django_q.brokers.advice import odd_name
-from django_q.brokers.base import Broker, Consignment, Delivery
+from django_q.brokers.base import Broker, Consignment, Delivery, Stream
 from django_q.brokers.contact import Contact
 from django_q.brokers.dialect import SQL
 from django_q.brokers.mishaps import attempt
 from django_q.brokers.news import News, can_call, open_news
 from django_q.brokers.pauses import Pauses
+from django_q.brokers.postgres_pipeline import can_pipeline, pipelined
 from django_q.brokers.postgres_table import channel_of
 from django_q.brokers.signs import Signs
 from django_q.brokers.table import Change, Row, Table
@@ -94,6 +95,10 @@ class ORM(Broker):
         if consignments:
             named = all(consignment.task_id for consignment in consignments)
             self._use(lambda table: table.insert_many(consignments), twice=named)
+
+    def open_stream(self) -> Stream | None:
+        table = open_table(self._open_alias(), self.list_key)
+        return pipelined(table) if can_pipeline(table.connection) else None
 
     def dequeue(self, count: int | None = None) -> list[Delivery]:
         rows = self._claim(count or get_options().bulk or 1)

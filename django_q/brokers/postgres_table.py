@@ -7,8 +7,9 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from django_q.brokers.base import HIGHEST_PRIORITY, Consignment
+from django_q.brokers.base import Consignment
 from django_q.brokers.dialect import SQL
+from django_q.brokers.priorities import HIGHEST_PRIORITY
 from django_q.brokers.table import Change, Row, Table, values_of
 from django_q.brokers.trail import Floors, Trail
 from django_q.models import OrmQ
@@ -177,7 +178,8 @@ class PostgresTable(Table):
         channels = sorted(map(channel_of, {each.queue for each in new}))
         # Half characters are refused by the driver, and not joined to whole ones.
         told = [json.dumps(each, ensure_ascii=False, default=str) for each in lists]
-        self.fetch(text, (*told, channels))
+        # Nobody waits for what it gives: in a pipeline, it has not come yet.
+        self.execute(text, (*told, channels))
 
     def wake(self) -> None:
         self.fetch("SELECT pg_notify(%s, '')", (channel_of(self.key),))

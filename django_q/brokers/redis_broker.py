@@ -11,7 +11,7 @@ from typing import Any
 
 from redis.exceptions import ConnectionError  # noqa: A004 - the client's name for it
 
-from django_q.brokers.base import Broker, Consignment, Delivery
+from django_q.brokers.base import Broker, Consignment, Delivery, Stream
 from django_q.brokers.contact import Contact
 from django_q.brokers.loads import LARGEST_LOAD, loads
 from django_q.brokers.redis_call import Call
@@ -48,7 +48,8 @@ from django_q.brokers.redis_slips import (
     one_line,
     words_of,
 )
-from django_q.brokers.redis_talk import ask
+from django_q.brokers.redis_stream import streaming
+from django_q.brokers.redis_talk import ask, is_plain
 from django_q.conf import get_options
 from django_q.exceptions import BrokerUnavailable
 from django_q.humanhash import humanize
@@ -125,12 +126,14 @@ class Redis(Broker):
     def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
         has_nodes = is_cluster(self.connection)
         by_key = defaultdict(list)
-        for consignment in consignments:
-            key = key_of(consignment.queue, is_cluster=has_nodes)
-            by_key[key].append(consignment)
+        for each in consignments:
+            by_key[key_of(each.queue, is_cluster=has_nodes)].append(each)
         for key, some in by_key.items():
             for load in loads(some):
                 self._enqueue(key, load)
+
+    def open_stream(self) -> Stream | None:
+        return streaming(self.connection) if is_plain(self.connection) else None
 
     def dequeue(self, count: int | None = None) -> list[Delivery]:
         wanted = count or get_options().bulk or 1
@@ -162,8 +165,7 @@ class Redis(Broker):
                 return bool(answer)
 
     def peek(self, count: int = 10) -> list[str]:
-        packages = self._run(PEEK, count)
-        return [package.decode(errors="replace") for package in packages]
+        return [text.decode(errors="replace") for text in self._run(PEEK, count)]
 
     # -- the queue as a whole
 
@@ -293,8 +295,7 @@ class Redis(Broker):
         self._ask("SET", key, value, "PX", max(1, int(timeout * 1000)))
 
     def get_stat(self, key: str) -> str | None:
-        [value] = self._values([key])
-        return value
+        return self._values([key])[0]
 
     def get_stats(self, pattern: str) -> list[str]:
         start = pattern.removesuffix("*")

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from time import time_ns
 from typing import Final
 
-from django_q.brokers.base import Consignment, Delivery, bounded
+from django_q.brokers.base import Consignment, Delivery
+from django_q.brokers.priorities import bounded
 
 REMEMBERED: Final = 7 * 24 * 3600 * 1000
 """Milliseconds for which the id is known of what is queued once for all."""

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-from django_q.brokers.base import Consignment, bounded
+from django_q.brokers.base import Consignment
 from django_q.brokers.dialect import SQL
+from django_q.brokers.priorities import bounded
 from django_q.brokers.ranks import Ranks
 from django_q.brokers.trail import Trail
 from django_q.exceptions import PackageLocked

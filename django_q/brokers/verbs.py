@@ -13,6 +13,13 @@ from typing import Any, Final
 
 from django_q.callables import takes_keyword
 
+OF_MANY: Final = (
+    ("enqueue", "enqueue_many"),
+    ("enqueue_many", "open_stream"),
+    ("acknowledge", "acknowledge_many"),
+)
+"""A verb, and the one that does the same for many."""
+
 OF_LEASES: Final = (
     "acknowledge_many",
     "enlist",
@@ -78,7 +85,7 @@ def fit(broker: Any, base: type) -> None:
     again. Who replaces `dequeue` by one that can't be told how many are wanted has
     receipts and a time limit of its own: leases are off, and so is their renewal.
     """
-    for one, many in (("enqueue", "enqueue_many"), ("acknowledge", "acknowledge_many")):
+    for one, many in OF_MANY:
         if _is_newer(broker, one, many):
             setattr(broker, many, vars(base)[many])
     if takes_keyword(broker.dequeue, "count"):

@@ -7,7 +7,7 @@ import contextvars
 import importlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -22,6 +22,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django_q import outbox
 from django_q.allowed import check_call
 from django_q.brokers import Broker, Consignment, get_broker, verbs
+from django_q.brokers.loads import loads
+from django_q.brokers.streams import enqueue_all
 from django_q.conf import get_options
 from django_q.envelope import Envelope
 from django_q.exceptions import DjangoQError, PackageTooLarge
@@ -189,6 +191,7 @@ class Sender:
         if route.atomic:
             check_place(self._broker)
         self._has_outbox = broker is None and _has_outbox(route.outbox, self._broker)
+        self._waits = self._broker.database is None and _waits_for_commit()
         self._queue = self._broker.short_key
         if self._has_outbox:
             self._queue = route.cluster or get_options().queue
@@ -202,10 +205,28 @@ class Sender:
         send = partial(_send, self._broker, new, name, once=self._once)
         if self._has_outbox:
             _post(new, send, once=self._once)
-        elif self._broker.database is None and _waits_for_commit():
+        elif self._waits:
             send_after_commit(send)
         else:
             send()
+
+    def send_all(self, new: Iterable[Consignment]) -> Iterator[Sequence[Consignment]]:
+        """Send them as they come, and give those that were sent."""
+        for load in loads(new):
+            self.send(load)
+            yield load
+
+    def stream(self, new: Iterable[Consignment]) -> Iterator[Sequence[Consignment]]:
+        """The same for those who ask nothing of the broker while they make them: it may
+        still have to queue those before.
+        """
+        if self._has_outbox or self._once or (self._waits and _transactions()):
+            yield from self.send_all(new)
+            return
+        for load in enqueue_all(self._broker, new):
+            where = clean(self._broker.list_key)
+            logger.info("Enqueued [%s] %s tasks", where, len(load))
+            yield load
 
 
 def dispatch(envelope: Envelope, broker: Broker | None = None) -> None:
@@ -296,7 +317,7 @@ def send_after_commit(send: Send) -> None:
 
     Else a worker might look for rows that it can't see yet, or that never come.
     """
-    opened = list(filter(_is_in_transaction, connections.all(initialized_only=True)))
+    opened = _transactions()
     if not opened:
         send()
         return
@@ -326,6 +347,11 @@ def _send(broker: Broker, new: Sequence[Consignment], name: str, *, once: bool) 
 
 def _list_key(envelope: Envelope, broker: Broker | None) -> str:
     return (broker or keep_broker(envelope.cluster)).list_key
+
+
+def _transactions() -> list[BaseDatabaseWrapper]:
+    """The connections of this thread that are inside one."""
+    return list(filter(_is_in_transaction, connections.all(initialized_only=True)))
 
 
 def _is_in_transaction(connection: BaseDatabaseWrapper) -> bool:

@@ -227,6 +227,11 @@ class BrokerContract:
         assert sorted(each.id for each in envelopes) == sorted(ids)
         assert sorted(each.args for each in envelopes) == [(n,) for n in range(5)]
 
+    def test_tasks_are_streamed_in_bulk(self, broker: Broker):
+        ids = async_bulk("a.b", [(number,) for number in range(5)], broker=broker)
+        envelopes = [Envelope.open(package) for package in packages_of(take(broker, 5))]
+        assert sorted(each.id for each in envelopes) == sorted(ids)
+
     def test_any_text_arrives_as_it_was(self, broker: Broker, queue: str):
         texts = [
             '"',

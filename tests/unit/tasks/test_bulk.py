@@ -6,12 +6,13 @@ import asyncio
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from django.db import transaction
 
-from django_q.brokers import Broker, Consignment, Delivery, get_broker, loads
+from django_q.brokers import Broker, Consignment, Delivery, get_broker, loads, streams
 from django_q.brokers.memory import Memory
 from django_q.envelope import Envelope
 from django_q.exceptions import (
@@ -200,6 +201,117 @@ def test_a_broker_of_somebody_else_gets_one_package_after_the_other(
     q_settings(broker_class=f"{__name__}.PlainBroker")
     ids = async_bulk("a.b", PAIRS)
     assert [Envelope.open(package).id for package in PlainBroker.sent] == ids
+
+
+# ------------------------------------------------- what is sent while the rest is made
+
+
+class Streaming(Counting):
+    """Can send without waiting, and notes how many came so."""
+
+    streamed: list[int] = []  # noqa: RUF012 - the test reads it
+
+    @contextmanager
+    def open_stream(self) -> Iterator[Callable[[Sequence[Consignment]], None]]:
+        def send(new: Sequence[Consignment]) -> None:
+            self.streamed.append(len(new))
+            Memory.enqueue_many(self, new)
+
+        yield send
+
+
+@pytest.fixture
+def streaming(q_settings: Any) -> type[Streaming]:
+    Streaming.streamed.clear()
+    Counting.loads.clear()
+    q_settings(broker_class=f"{__name__}.Streaming")
+    return Streaming
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        PAIRS,
+        ((1, 2.5, None, True, "a", b"b"),) * 3,
+        [([1, "a"], {"a": 1}), ((), {}), ()],
+    ],
+)
+def test_plain_tasks_are_sent_on_while_others_are_made(
+    streaming: type[Streaming], members: Any
+) -> None:
+    ids = async_bulk(functions.echo, members, colour="red", hook=functions.add)
+    assert (streaming.streamed, streaming.loads) == ([3], [])
+    envelopes = waiting()
+    assert [envelope.id for envelope in envelopes] == ids
+    assert [envelope.args for envelope in envelopes] == list(map(tuple, members))
+
+
+class Word(str):
+    """Could have its own way to be pickled."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        (pair for pair in PAIRS),
+        [(1,), (Word("a"),), ()],
+        [(1,), ([[1]],), ()],
+        [(1,), ({1: (2,)},), ()],
+    ],
+)
+def test_where_somebodys_code_may_run_it_finds_nothing_on_its_way(
+    streaming: type[Streaming], members: Any
+) -> None:
+    assert len(async_bulk("a.b", members)) == 3
+    assert (streaming.streamed, streaming.loads) == ([], [3])
+
+
+def test_so_it_is_with_what_the_tasks_have_in_common(
+    streaming: type[Streaming],
+) -> None:
+    async_bulk("a.b", PAIRS, colour=Word("red"))
+    async_bulk("a.b", PAIRS, group=Word("mine"))
+    assert (streaming.streamed, streaming.loads) == ([], [3, 3])
+
+
+def test_a_receiver_of_each_task_finds_nothing_on_its_way(
+    streaming: type[Streaming], announced: Any
+) -> None:
+    announced(lambda _task: None)
+    async_bulk("a.b", PAIRS)
+    assert (streaming.streamed, streaming.loads) == ([], [3])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nothing_is_sent_on_before_the_transaction_commits(
+    streaming: type[Streaming],
+) -> None:
+    with transaction.atomic():
+        async_bulk("a.b", PAIRS)
+        assert waiting() == []
+    assert (streaming.streamed, streaming.loads) == ([], [3])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_goes_through_the_outbox_is_not_sent_on(
+    streaming: type[Streaming],
+) -> None:
+    async_bulk("a.b", PAIRS, outbox=True)
+    assert (streaming.streamed, streaming.loads) == ([], [3])
+
+
+def test_a_package_that_is_too_large_leaves_those_that_were_sent(
+    streaming: type[Streaming], q_settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "PORTION", 2)
+    q_settings(broker_class=f"{__name__}.Streaming", max_package_size=1000)
+    members = [(1,), (2,), (3,), (4,), (5,), ("x" * 2000,)]
+    with pytest.raises(PackageTooLarge) as caught:
+        async_bulk("a.b", members)
+    assert caught.value.__notes__ == ["Tasks that async_bulk had queued before: 4"]
+    assert [envelope.args for envelope in waiting()] == [(1,), (2,), (3,), (4,)]
 
 
 # -------------------------------------------------------------------- what is refused
