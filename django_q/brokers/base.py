@@ -199,8 +199,8 @@ class Broker:
                 brokers[queue] = type(self)(list_key=queue)
             verbs.enqueue(brokers[queue], package, task_id, delay, priority)
 
-    def open_stream(self) -> Stream | None:
-        """What sends packages without waiting for each answer; see enqueue_all."""
+    def stream_opener(self) -> Callable[[], Stream] | None:
+        """Opens what sends packages without waiting for each answer; see enqueue_all."""
         return None
 
     def dequeue(self, count: int | None = None) -> list[Delivery] | None:

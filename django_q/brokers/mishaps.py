@@ -6,7 +6,7 @@ import enum
 import random
 from collections.abc import Callable
 from time import sleep
-from typing import Final, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 from django.db import (
     DatabaseError,
@@ -63,6 +63,10 @@ class Mishap(enum.Enum):
     OTHER = enum.auto()
 
 
+PASSING: Final = frozenset({Mishap.DEADLOCK, Mishap.LOST})
+"""After these, the same may be done again."""
+
+
 def attempt(
     connection: BaseDatabaseWrapper, work: Callable[[], Value], *, twice: bool = False
 ) -> Value:
@@ -87,10 +91,8 @@ def attempt(
             elif mishap is Mishap.DEADLOCK and pause is not None:
                 # Not all at the same moment: they would collide again.
                 sleep(random.uniform(pause / 2, pause))  # noqa: S311
-            elif isinstance(error, ProgrammingError) and mishap is Mishap.OTHER:
-                raise
             else:
-                raise told(error, connection) from error
+                raise_told(error, connection)
     raise AssertionError
 
 
@@ -106,6 +108,15 @@ def judge(error: DatabaseError | InterfaceError) -> Mishap:
     if _is_lost(error, code):
         return Mishap.LOST
     return Mishap.OTHER
+
+
+def raise_told(
+    error: DatabaseError | InterfaceError, connection: BaseDatabaseWrapper
+) -> NoReturn:
+    """Raise it in words that tell what to do; as it is, where only we can do something."""
+    if isinstance(error, ProgrammingError) and judge(error) is Mishap.OTHER:
+        raise error
+    raise told(error, connection) from error
 
 
 def told(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from time import sleep
 from typing import Any, TypeVar
 
@@ -96,9 +97,12 @@ class ORM(Broker):
             named = all(consignment.task_id for consignment in consignments)
             self._use(lambda table: table.insert_many(consignments), twice=named)
 
-    def open_stream(self) -> Stream | None:
-        table = open_table(self._open_alias(), self.list_key)
-        return pipelined(table) if can_pipeline(table.connection) else None
+    def stream_opener(self) -> Callable[[], Stream] | None:
+        def opener(table: Table) -> Callable[[], Stream] | None:
+            can = can_pipeline(table.connection)
+            return partial(pipelined, table) if can else None
+
+        return self._use(opener, twice=True)
 
     def dequeue(self, count: int | None = None) -> list[Delivery]:
         rows = self._claim(count or get_options().bulk or 1)

@@ -6,23 +6,26 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import Error
+from django.db import InterfaceError, OperationalError, ProgrammingError
 
 from django_q.brokers.base import Consignment
+from django_q.brokers.mishaps import PASSING, judge, raise_told
 from django_q.brokers.streams import StreamBroken
 from django_q.brokers.table import Table
 
 
 def can_pipeline(connection: Any) -> bool:
     """Not with psycopg2, or an old libpq; nor in a transaction, where nothing that failed
-    can be sent again.
+    can be sent again; nor where somebody's code runs around each statement.
     """
-    if connection.vendor != "postgresql" or connection.in_atomic_block:
-        return False
-    connection.ensure_connection()
     pipeline = getattr(connection.Database, "Pipeline", None)
-    is_there = pipeline is not None and pipeline.is_supported()
-    return bool(is_there and connection.get_autocommit())
+    return (
+        connection.vendor == "postgresql"
+        and pipeline is not None
+        and pipeline.is_supported()
+        and not connection.execute_wrappers
+        and connection.get_autocommit()
+    )
 
 
 @contextmanager
@@ -32,5 +35,7 @@ def pipelined(table: Table) -> Iterator[Callable[[Sequence[Consignment]], None]]
     try:
         with connection.wrap_database_errors, connection.connection.pipeline():
             yield table.insert_many
-    except Error as error:
-        raise StreamBroken from error
+    except (OperationalError, InterfaceError, ProgrammingError) as error:
+        if judge(error) in PASSING:
+            raise StreamBroken from error
+        raise_told(error, connection)

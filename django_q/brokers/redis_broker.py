@@ -132,8 +132,8 @@ class Redis(Broker):
             for load in loads(some):
                 self._enqueue(key, load)
 
-    def open_stream(self) -> Stream | None:
-        return streaming(self.connection) if is_plain(self.connection) else None
+    def stream_opener(self) -> Callable[[], Stream] | None:
+        return partial(streaming, one) if is_plain(one := self.connection) else None
 
     def dequeue(self, count: int | None = None) -> list[Delivery]:
         wanted = count or get_options().bulk or 1

@@ -26,7 +26,10 @@ def converse(client: Any, *words: Any) -> Any:
     connection = pool.get_connection()
 
     def talk() -> Any:
-        say(connection, words)
+        if type(connection) in PLAIN:
+            connection.send_packed_command([packed(words, connection.encoder.encode)])
+        else:
+            connection.send_command(*words)
         return connection.read_response(disable_decoding=True)
 
     try:
@@ -35,14 +38,6 @@ def converse(client: Any, *words: Any) -> Any:
         )
     finally:
         pool.release(connection)
-
-
-def say(connection: Any, words: Sequence[Any]) -> None:
-    """Send a command."""
-    if type(connection) in PLAIN:
-        connection.send_packed_command([packed(words, connection.encoder.encode)])
-    else:
-        connection.send_command(*words)
 
 
 def packed(words: Sequence[Any], encode: Callable[[Any], bytes]) -> bytes:

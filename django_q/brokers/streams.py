@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext, suppress
 from itertools import islice
 from typing import Final
 
@@ -20,7 +19,11 @@ PORTIONS: Final = MOST_AT_ONCE // PORTION
 
 
 class StreamBroken(Exception):
-    """Not all that a stream sent is known to be queued."""
+    """Of what a stream sent, only the first so many are known to be queued."""
+
+    def __init__(self, queued: int = 0) -> None:
+        super().__init__(queued)
+        self.queued = queued
 
 
 def enqueue_all(
@@ -32,17 +35,18 @@ def enqueue_all(
     broker meanwhile. Raises what the broker raises.
 
     A stream sends some without waiting for answers. When it ends, it has had them all, or
-    raises StreamBroken: then they are queued as others are, which says what is wrong.
+    raises StreamBroken: then the rest are queued as others are, which says what is wrong.
     """
-    if broker.open_stream() is None:
+    open_stream = broker.stream_opener()
+    if open_stream is None:
         for load in loads(consignments):
             broker.enqueue_many(load)
             yield load
         return
     portions = loads(consignments, PORTION, LARGEST_LOAD // PORTIONS)
     for first in portions:
-        stream = broker.open_stream() or nullcontext(broker.enqueue_many)
-        yield from _flow(broker, stream, first, islice(portions, PORTIONS - 1))
+        others = islice(portions, PORTIONS - 1)
+        yield from _flow(broker, open_stream(), first, others)
 
 
 def _flow(
@@ -52,17 +56,16 @@ def _flow(
     others: Iterable[list[Consignment]],
 ) -> Iterator[list[Consignment]]:
     sent, mistakes = list(first), list[Exception]()
-    is_queued = False
-    with suppress(StreamBroken):
+    try:
         with stream as send:
             send(first)
             for portion in _until_mistake(others, mistakes):
                 sent += portion
                 send(portion)
-        is_queued = True
-    if not is_queued:
-        # What has an id is queued once, however often it is sent.
-        broker.enqueue_many(sent)
+    except StreamBroken as broken:
+        # What has an id is queued once, however often it is sent, until it has run.
+        for load in loads(sent[broken.queued :]):
+            broker.enqueue_many(load)
     yield sent
     if mistakes:
         raise mistakes[0]

@@ -15,7 +15,7 @@ from django_q.callables import takes_keyword
 
 OF_MANY: Final = (
     ("enqueue", "enqueue_many"),
-    ("enqueue_many", "open_stream"),
+    ("enqueue_many", "stream_opener"),
     ("acknowledge", "acknowledge_many"),
 )
 """A verb, and the one that does the same for many."""

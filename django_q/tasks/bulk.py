@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 from asgiref.sync import sync_to_async
 from django.conf import settings
 
-from django_q.brokers import Consignment
+from django_q.brokers import Consignment, streams
 from django_q.envelope import Envelope, facts_of_call
 from django_q.logs import clean, print_safely
 from django_q.signals import pre_enqueue
@@ -105,7 +105,7 @@ def _members(args_iter: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
 
 def _send_all(
     model: Envelope,
-    args_iter: Iterable[Any],
+    args_iter: Any,
     given: dict[str, Any],
     options: dict[str, Any],
 ) -> Iterator[list[str]]:
@@ -122,8 +122,11 @@ def _send_all(
     # All are alike but for their arguments, which nobody looks at.
     check(model, given)
     sender = Sender(Route.of(model), broker)
-    send = sender.stream if _runs_nothing(model, args_iter) else sender.send_all
-    yield from map(_ids, send(_alike(sender, model, members, name)))
+    new = _alike(sender, model, members, name)
+    if _runs_nothing(model, args_iter) and len(args_iter) > streams.PORTION:
+        yield from map(_ids, sender.stream(new))
+    else:
+        yield from map(_ids, sender.send_all(new))
 
 
 def _alike(
@@ -176,7 +179,7 @@ def _ids(sent: Sequence[Consignment]) -> list[str]:
     return [str(each.task_id) for each in sent]
 
 
-def _runs_nothing(model: Envelope, args_iter: Iterable[Any]) -> bool:
+def _runs_nothing(model: Envelope, args_iter: Any) -> bool:
     """Whether nobody's code runs while the members are read and the tasks are pickled."""
     if type(args_iter) not in LISTS or not LISTS.issuperset(map(type, args_iter)):
         return False

@@ -220,7 +220,7 @@ class Sender:
         """The same for those who ask nothing of the broker while they make them: it may
         still have to queue those before.
         """
-        if self._has_outbox or self._once or (self._waits and _transactions()):
+        if self._has_outbox or (self._waits and _transactions()):
             yield from self.send_all(new)
             return
         for load in enqueue_all(self._broker, new):

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
-from django.db import DataError, connection, transaction
+from django.db import DataError, connection, connections, transaction
+from redis import Connection
 from redis import Redis as Client
 
 from django_q.brokers import Broker, Consignment, get_broker
@@ -17,6 +18,7 @@ from django_q.brokers.orm import ORM
 from django_q.brokers.redis_broker import Redis
 from django_q.brokers.streams import PORTION, PORTIONS, enqueue_all
 from django_q.exceptions import BrokerError, BrokerUnavailable
+from tests.aliases import added_database
 from tests.integration.test_orm_broker import end_connection
 from tests.proxy import Proxy
 from tests.servers import RedisServer
@@ -94,7 +96,7 @@ def open_redis(
 
 def test_redis_gets_all_in_order(open_redis: Any) -> None:
     broker = open_redis(max_connections=1)
-    assert broker.open_stream() is not None
+    assert broker.stream_opener() is not None
     assert sent_by(broker) == all_of()
     assert taken_from(broker) == all_of()
 
@@ -110,6 +112,21 @@ def test_redis_has_begun_before_the_last_is_made(open_redis: Any, client: Any) -
 
     sent_by(broker, happens=look)
     assert seen == [PORTION]
+
+
+def test_what_was_answered_is_not_sent_again(open_redis: Any, client: Any) -> None:
+    """It may have run by then, and is not known any more."""
+    broker, done = open_redis(), list[str]()
+
+    def run_and_break() -> None:
+        receipts, packages = zip(*broker.dequeue(PORTION), strict=True)
+        done.extend(packages)
+        broker.acknowledge_many([str(receipt) for receipt in receipts])
+        client.client_kill_filter(_type="normal", skipme=True)
+
+    assert sent_by(broker, happens=run_and_break) == all_of()
+    assert done == all_of(PORTION)
+    assert sorted(taken_from(broker), key=int) == all_of()[PORTION:]
 
 
 @pytest.mark.parametrize("number_of_streams", [1, 2])
@@ -130,6 +147,64 @@ def test_redis_that_forgets_the_script_is_told_again(
     broker = open_redis(max_connections=1)
     assert sent_by(broker, happens=client.script_flush) == all_of()
     assert sorted(taken_from(broker), key=int) == all_of()
+
+
+def test_redis_without_memory_is_told_of_and_keeps_what_it_took(
+    open_redis: Any, client: Any
+) -> None:
+    broker = open_redis()
+    fill = lambda: client.config_set("maxmemory", 1)  # noqa: E731
+    try:
+        with pytest.raises(BrokerUnavailable, match="memory"):
+            sent_by(broker, happens=fill)
+    finally:
+        client.config_set("maxmemory", 0)
+    assert taken_from(broker) == all_of(PORTION)
+
+
+def test_interrupted_stream_leaves_no_answer_to_others(open_redis: Any) -> None:
+    broker = open_redis(max_connections=1)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sent_by(broker, happens=interrupt)
+    assert broker.queue_size() == PORTION
+
+
+def test_question_after_health_takes_no_answer_of_ours(
+    redis_server: RedisServer,
+    client: Any,
+    q_settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keywords: Any = {"port": redis_server.port, "health_check_interval": 0.001}
+    own = Client(**keywords)
+    q_settings(redis={"client": lambda: own}, orm=None)
+    broker = Redis("healthy")
+    monkeypatch.delattr(Redis, "enqueue_many")
+    monkeypatch.delattr(Broker, "enqueue_many")
+    sent = sent_by(broker, happens=lambda: client.client_pause(300))
+    assert sent == taken_from(broker) == all_of()
+
+
+def test_connections_that_read_by_themselves_are_left_alone(
+    open_redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Reading(Connection):
+        """As those are that cache what they were told."""
+
+        def send_packed_command(self, *_: Any, **__: Any) -> None:
+            raise AssertionError
+
+        def send_command(self, *words: Any, **options: Any) -> None:
+            command = self.pack_command(*words)  # type: ignore[no-untyped-call]
+            super().send_packed_command(command, **options)  # type: ignore[no-untyped-call]
+
+    broker = open_redis()
+    monkeypatch.setattr(broker.connection.connection_pool, "connection_class", Reading)
+    assert sent_by(broker) == taken_from(broker) == all_of()
 
 
 def test_redis_that_says_nothing_is_told_of(
@@ -161,7 +236,7 @@ def test_who_watches_each_command_of_a_client_sees_all(
 ) -> None:
     broker = open_redis()
     monkeypatch.setattr(broker.connection, "__class__", type("Own", (Client,), {}))
-    assert broker.open_stream() is None
+    assert broker.stream_opener() is None
     assert sent_by(broker) == all_of()
 
 
@@ -176,7 +251,7 @@ class Counting(Redis):
 def test_somebodys_own_verb_for_many_is_called(open_redis: Any) -> None:
     open_redis()
     broker = Counting("counting")
-    assert broker.open_stream() is None
+    assert broker.stream_opener() is None
     assert sent_by(broker) == all_of()
     assert broker.counted == MANY
 
@@ -231,16 +306,51 @@ class TestPostgres:
 
     def test_in_a_transaction_they_come_and_go_with_it(self, orm: ORM) -> None:
         with transaction.atomic():
-            assert orm.open_stream() is None
+            assert orm.stream_opener() is None
             assert sent_by(orm) == all_of()
             transaction.set_rollback(True)
-        assert orm.open_stream() is not None
+        assert orm.stream_opener() is not None
         assert committed() == 0
+
+    def test_that_is_not_there_is_told_of(self, q_settings: Any) -> None:
+        gone = connection.settings_dict | {"HOST": "127.0.0.1", "PORT": "1"}
+        with added_database(**gone) as alias:
+            q_settings(orm=alias)
+            with pytest.raises(BrokerUnavailable, match="can't be used"):
+                sent_by(ORM("streamed"))
+
+    def test_that_forbids_is_told_of_and_asked_once(self, orm: ORM) -> None:
+        orm.queue_size()
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '50ms'")
+        with (
+            added_database(**connection.settings_dict) as other,
+            transaction.atomic(using=other),
+            connections[other].cursor() as cursor,
+        ):
+            cursor.execute("LOCK TABLE django_q_ormq IN EXCLUSIVE MODE")
+            with pytest.raises(BrokerUnavailable, match="lock timeout"):
+                sent_by(orm)
+        assert orm.queue_size() == 0
+
+    def test_where_somebodys_code_runs_around_statements_it_finds_them_done(
+        self, orm: ORM
+    ) -> None:
+        counts: list[int] = []
+
+        def wrap(execute: Any, *call: Any) -> Any:
+            value = execute(*call)
+            counts.append(committed())
+            return value
+
+        with connection.execute_wrapper(wrap):
+            assert sent_by(orm) == all_of()
+        assert counts == [PORTION * PORTIONS, MANY]
 
     def test_without_autocommit_nothing_is_streamed(self, orm: ORM) -> None:
         transaction.set_autocommit(False)
         try:
-            assert orm.open_stream() is None
+            assert orm.stream_opener() is None
         finally:
             transaction.rollback()
             transaction.set_autocommit(True)

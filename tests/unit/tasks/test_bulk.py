@@ -13,6 +13,7 @@ import pytest
 from django.db import transaction
 
 from django_q.brokers import Broker, Consignment, Delivery, get_broker, loads, streams
+from django_q.brokers.base import Stream
 from django_q.brokers.memory import Memory
 from django_q.envelope import Envelope
 from django_q.exceptions import (
@@ -211,6 +212,9 @@ class Streaming(Counting):
 
     streamed: list[int] = []  # noqa: RUF012 - the test reads it
 
+    def stream_opener(self) -> Callable[[], Stream]:
+        return self.open_stream
+
     @contextmanager
     def open_stream(self) -> Iterator[Callable[[Sequence[Consignment]], None]]:
         def send(new: Sequence[Consignment]) -> None:
@@ -221,7 +225,8 @@ class Streaming(Counting):
 
 
 @pytest.fixture
-def streaming(q_settings: Any) -> type[Streaming]:
+def streaming(q_settings: Any, monkeypatch: pytest.MonkeyPatch) -> type[Streaming]:
+    monkeypatch.setattr(streams, "PORTION", 2)
     Streaming.streamed.clear()
     Counting.loads.clear()
     q_settings(broker_class=f"{__name__}.Streaming")
@@ -240,7 +245,7 @@ def test_plain_tasks_are_sent_on_while_others_are_made(
     streaming: type[Streaming], members: Any
 ) -> None:
     ids = async_bulk(functions.echo, members, colour="red", hook=functions.add)
-    assert (streaming.streamed, streaming.loads) == ([3], [])
+    assert (streaming.streamed, streaming.loads) == ([2, 1], [])
     envelopes = waiting()
     assert [envelope.id for envelope in envelopes] == ids
     assert [envelope.args for envelope in envelopes] == list(map(tuple, members))
@@ -266,6 +271,21 @@ def test_where_somebodys_code_may_run_it_finds_nothing_on_its_way(
 ) -> None:
     assert len(async_bulk("a.b", members)) == 3
     assert (streaming.streamed, streaming.loads) == ([], [3])
+
+
+def test_a_few_are_sent_as_ever(streaming: type[Streaming]) -> None:
+    async_bulk("a.b", PAIRS[:2])
+    assert (streaming.streamed, streaming.loads) == ([], [2])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_outside_of_the_brokers_database_a_transaction_does_not_matter_if_so_set(
+    streaming: type[Streaming], q_settings: Any
+) -> None:
+    q_settings(broker_class=f"{__name__}.Streaming", send_on_commit=False)
+    with transaction.atomic():
+        async_bulk("a.b", PAIRS)
+    assert streaming.streamed == [2, 1]
 
 
 def test_so_it_is_with_what_the_tasks_have_in_common(
@@ -303,9 +323,8 @@ def test_what_goes_through_the_outbox_is_not_sent_on(
 
 
 def test_a_package_that_is_too_large_leaves_those_that_were_sent(
-    streaming: type[Streaming], q_settings: Any, monkeypatch: pytest.MonkeyPatch
+    streaming: type[Streaming], q_settings: Any
 ) -> None:
-    monkeypatch.setattr(streams, "PORTION", 2)
     q_settings(broker_class=f"{__name__}.Streaming", max_package_size=1000)
     members = [(1,), (2,), (3,), (4,), (5,), ("x" * 2000,)]
     with pytest.raises(PackageTooLarge) as caught:
