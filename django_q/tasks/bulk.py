@@ -47,9 +47,9 @@ def async_bulk(
     those of async_task, and all calls have them in common. Tasks are sent in loads of up
     to a thousand as the iterable gives them, so it may be a generator of millions.
 
-    A list or tuple of calls with plain arguments (text, numbers, None, or lists and dicts
-    of them) is sent on while Redis or PostgreSQL still queues what came before, so this
-    is quicker than a generator.
+    A longer list or tuple of calls with plain arguments (text, numbers, None, or lists and
+    dicts of them) is sent on while Redis or PostgreSQL still queues what came before, so
+    this is quicker than a generator.
 
     What is raised for one member leaves those of the loads before it queued, and those of
     its own load not: a note on the error says how many were. (A broker that fails may have
