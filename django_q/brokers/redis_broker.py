@@ -48,8 +48,8 @@ from django_q.brokers.redis_slips import (
     one_line,
     words_of,
 )
-from django_q.brokers.redis_stream import streaming
-from django_q.brokers.redis_talk import ask, is_plain
+from django_q.brokers.redis_stream import opener
+from django_q.brokers.redis_talk import ask
 from django_q.conf import get_options
 from django_q.exceptions import BrokerUnavailable
 from django_q.humanhash import humanize
@@ -133,7 +133,7 @@ class Redis(Broker):
                 self._enqueue(key, load)
 
     def stream_opener(self) -> Callable[[], Stream] | None:
-        return partial(streaming, one) if is_plain(one := self.connection) else None
+        return opener(self.connection)
 
     def dequeue(self, count: int | None = None) -> list[Delivery]:
         wanted = count or get_options().bulk or 1

@@ -5,27 +5,40 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from redis.exceptions import RedisError
 
-from django_q.brokers.base import Consignment
+from django_q.brokers.base import Consignment, Stream
 from django_q.brokers.redis_keys import key_of
 from django_q.brokers.redis_scripts import ENQUEUE
 from django_q.brokers.redis_slips import new_token, words_of
-from django_q.brokers.redis_talk import PLAIN, packed
+from django_q.brokers.redis_talk import PLAIN, is_plain, packed
 from django_q.brokers.streams import StreamBroken
 
 
+def opener(client: Any) -> Callable[[], Stream] | None:
+    """None where somebody is in between, or connections read answers by themselves
+    between two commands.
+    """
+    if not is_plain(client):
+        return None
+    pool = client.connection_pool
+    if pool.connection_class not in PLAIN or getattr(pool, "cache", None) is not None:
+        return None
+    return partial(_streaming, client)
+
+
 @contextmanager
-def streaming(client: Any) -> Iterator[Callable[[Sequence[Consignment]], None]]:
+def _streaming(client: Any) -> Iterator[Callable[[Sequence[Consignment]], None]]:
     """Gives what sends packages of one queue, over one of the client's connections."""
     try:
         connection = client.connection_pool.get_connection()
     except (RedisError, OSError) as error:
         raise StreamBroken from error
+    stream = _Stream(connection)
     try:
-        stream = _Stream(connection)
         yield stream.send
         stream.end()
     except BaseException:
@@ -38,9 +51,6 @@ def streaming(client: Any) -> Iterator[Callable[[Sequence[Consignment]], None]]:
 
 class _Stream:
     def __init__(self, connection: Any) -> None:
-        # Others read answers by themselves, between two commands.
-        if type(connection) not in PLAIN:
-            raise StreamBroken
         self._connection = connection
         self._unanswered = deque[int]()
         self._queued = 0

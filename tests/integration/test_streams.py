@@ -203,7 +203,13 @@ def test_connections_that_read_by_themselves_are_left_alone(
             super().send_packed_command(command, **options)  # type: ignore[no-untyped-call]
 
     broker = open_redis()
-    monkeypatch.setattr(broker.connection.connection_pool, "connection_class", Reading)
+    pool = broker.connection.connection_pool
+    with monkeypatch.context() as patch:
+        patch.setattr(pool, "cache", {}, raising=False)
+        assert broker.stream_opener() is None
+    assert broker.stream_opener() is not None
+    monkeypatch.setattr(pool, "connection_class", Reading)
+    assert broker.stream_opener() is None
     assert sent_by(broker) == taken_from(broker) == all_of()
 
 
