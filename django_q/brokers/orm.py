@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from time import sleep
 from typing import Any, TypeVar
 
@@ -19,7 +18,7 @@ from django_q.brokers.dialect import SQL
 from django_q.brokers.mishaps import attempt
 from django_q.brokers.news import News, can_call, open_news
 from django_q.brokers.pauses import Pauses
-from django_q.brokers.postgres_pipeline import can_pipeline, pipelined
+from django_q.brokers.postgres_pipeline import opener
 from django_q.brokers.postgres_table import channel_of
 from django_q.brokers.signs import Signs
 from django_q.brokers.table import Change, Row, Table
@@ -98,10 +97,6 @@ class ORM(Broker):
             self._use(lambda table: table.insert_many(consignments), twice=named)
 
     def stream_opener(self) -> Callable[[], Stream] | None:
-        def opener(table: Table) -> Callable[[], Stream] | None:
-            can = can_pipeline(table.connection)
-            return partial(pipelined, table) if can else None
-
         return self._use(opener, twice=True)
 
     def dequeue(self, count: int | None = None) -> list[Delivery]:

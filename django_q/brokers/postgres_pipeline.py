@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from django.db import InterfaceError, OperationalError, ProgrammingError
 
-from django_q.brokers.base import Consignment
+from django_q.brokers.base import Consignment, Stream
 from django_q.brokers.mishaps import PASSING, judge, raise_told
 from django_q.brokers.streams import StreamBroken
 from django_q.brokers.table import Table
 
 
-def can_pipeline(connection: Any) -> bool:
-    """Not with psycopg2, or an old libpq; nor in a transaction, where nothing that failed
-    can be sent again; nor where somebody's code runs around each statement.
+def opener(table: Table) -> Callable[[], Stream] | None:
+    """None with psycopg2, or an old libpq; in a transaction, where nothing that failed can
+    be sent again; and where somebody's code runs around each statement.
     """
+    return partial(_pipelined, table) if _can_pipeline(table.connection) else None
+
+
+def _can_pipeline(connection: Any) -> bool:
     pipeline = getattr(connection.Database, "Pipeline", None)
     return (
         connection.vendor == "postgresql"
@@ -29,7 +34,7 @@ def can_pipeline(connection: Any) -> bool:
 
 
 @contextmanager
-def pipelined(table: Table) -> Iterator[Callable[[Sequence[Consignment]], None]]:
+def _pipelined(table: Table) -> Iterator[Callable[[Sequence[Consignment]], None]]:
     """Gives what sends new rows. All are one transaction, which the end commits."""
     connection: Any = table.connection
     try:
