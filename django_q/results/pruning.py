@@ -6,13 +6,20 @@ from datetime import datetime
 from time import monotonic
 from typing import Any, Final
 
+from django.db import connections
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Window
+from django.db.models.deletion import Collector
 from django.db.models.functions import RowNumber
 
 from django_q.models import Attempt, Success, Task
 from django_q.options import Options
 from django_q.results.database import AT_ONCE
 from django_q.transactions import writing
+
+AT_A_STROKE: Final = {"postgresql": 50_000, "sqlite": 5_000}
+"""Rows that one statement deletes, without asking first which they are. Nobody else writes
+to SQLite meanwhile; MySQL would lock all that it looks at.
+"""
 
 MOST_FOUND: Final = 100_000
 """Rows that one look finds: to look through millions takes seconds, and each id is in
@@ -44,6 +51,7 @@ class Pruner:
         self._most = most or MOST_FOUND
         self._limit = options.save_limit
         self._using = using
+        self._at_a_stroke = AT_A_STROKE.get(connections[using].vendor, 0)
         self._found: list[Found] = []
         self.has_more = False
         """Whether there may be some that were not deleted."""
@@ -57,33 +65,46 @@ class Pruner:
             return 0
         if not self._found:
             begun = monotonic()
-            self._found = self._look()
+            old = self._look()
             self.looked = monotonic() - begun
+            if old is not None:
+                self.has_more = False
+                return self._delete_at_once(old)
         some, self._found = self._found[:MOST_PRUNED], self._found[MOST_PRUNED:]
         for begin in range(0, len(some), AT_ONCE):
             self._delete(some[begin : begin + AT_ONCE])
         self.has_more = bool(self._found) or len(some) == MOST_PRUNED
         return len(some)
 
-    def _look(self) -> list[Found]:
+    def _look(self) -> Q | None:
+        """What those to go have in common, where that is enough; else finds which they are."""
         rows = Success.objects.using(self._using).order_by()
-        per = self._options.save_limit_per
-        surplus = self._surplus_of_each(rows, per) if per else self._surplus(rows)
+        if per := self._options.save_limit_per:
+            self._found = self._list(self._surplus_of_each(rows, per))
+            return None
+        # Mostly nothing is too much, and to count is cheaper than to sort.
+        surplus = rows.count() - self._limit
+        if surplus <= 0:
+            return None
+        old = self._older_than_newest(rows)
+        if surplus <= self._at_a_stroke and self._are_deleted_unseen():
+            return old
+        self._found = self._list(rows.filter(old))
+        return None
+
+    def _list(self, surplus: QuerySet[Success]) -> list[Found]:
         # Few have attempts, and to ask for them by the ids of all costs as much as the rest.
         noted = Exists(Attempt.objects.using(self._using).filter(task=OuterRef("pk")))
         return list(surplus.values_list("pk", "stopped", noted)[: self._most])
 
-    def _surplus(self, rows: QuerySet[Success]) -> QuerySet[Success]:
-        # Mostly nothing is too much, and to count is cheaper than to sort.
-        if rows.count() <= self._limit:
-            return rows.none()
+    def _older_than_newest(self, rows: QuerySet[Success]) -> Q:
         # To number millions of rows takes far longer than to find the first to go.
         newest = rows.order_by(*NEWEST_FIRST).values_list("stopped", "pk")
         found = newest[self._limit :].first()
         if found is None:
-            return rows.none()
+            return Q(pk__in=())
         stopped, pk = found
-        return rows.filter(Q(stopped__lt=stopped) | Q(stopped=stopped, pk__lte=pk))
+        return Q(stopped__lt=stopped) | Q(stopped=stopped, pk__lte=pk)
 
     def _surplus_of_each(self, rows: QuerySet[Success], per: str) -> QuerySet[Success]:
         counted: QuerySet[Any] = rows.values(per).annotate(number=Count("pk"))
@@ -93,6 +114,22 @@ class Pruner:
         numbered = rows.annotate(place=place).filter(place__gt=self._limit)
         # What else is asked of rows is asked of these alone.
         return rows.filter(pk__in=numbered.values("pk"))
+
+    def _are_deleted_unseen(self) -> bool:
+        """Whether no other application points at these rows, or watches them go: then Django
+        need not have them all in memory.
+        """
+        rows = Task.objects.using(self._using)
+        return Collector(using=self._using, origin=rows).can_fast_delete(rows)
+
+    def _delete_at_once(self, which: Q) -> int:
+        with writing(self._using, patient=True):
+            old = Task.objects.using(self._using).filter(which, success=True)
+            attempts = Attempt.objects.using(self._using)
+            if attempts.exists():
+                attempts.filter(task__in=old.values("pk")).delete()
+            number, _ = old.delete()
+        return number
 
     def _delete(self, some: list[Found]) -> None:
         """Through Django: other applications may point at these rows, or watch."""

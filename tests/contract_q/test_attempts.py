@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django.utils.html import escape
@@ -18,7 +19,7 @@ from django_q.conf import get_options
 from django_q.envelope import Envelope
 from django_q.models import Attempt, Task
 from django_q.outcome import Cause, Outcome
-from django_q.results import attempts
+from django_q.results import attempts, pruning
 from django_q.tasks import async_task
 
 pytestmark = pytest.mark.django_db
@@ -122,7 +123,11 @@ def test_of_a_task_that_is_repeated_for_ever_the_last_attempts_stay(
     assert list(numbers) == [3, 4, 5]
 
 
-def test_attempts_go_with_the_success_that_is_pruned(q_settings: Any):
+@pytest.mark.parametrize("at_a_stroke", [{}, {connection.vendor: 10}])
+def test_attempts_go_with_the_success_that_is_pruned(
+    at_a_stroke: dict[str, int], q_settings: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pruning, "AT_A_STROKE", at_a_stroke)
     q_settings(save_limit=1)
     for digit in "abc":
         save(ended(success=True, attempt=2, result=5, task_id=digit * 32))

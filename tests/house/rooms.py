@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -67,24 +68,29 @@ def texts() -> list[Path]:
     if listed.returncode == 0:
         files = [ROOT / name for name in listed.stdout.splitlines()]
     else:
-        files = [file for file in ROOT.rglob("*") if belongs(file)]
+        files = list(not_ignored())
     return sorted(file for file in files if file.is_file() and is_text(file))
 
 
-def belongs(file: Path) -> bool:
-    """Not of git, and named by no line of `.gitignore`."""
-    path = file.relative_to(ROOT)
-    if ".git" in path.parts:
-        return False
+def not_ignored() -> Iterator[Path]:
+    """Every file that no line of `.gitignore` names, nor a folder that it is in."""
     lines = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
-    return not any(names(line.rstrip("/"), path) for line in lines if line)
+    patterns = [".git", *(line.rstrip("/") for line in lines if line)]
+    for folder, folders, files in os.walk(ROOT):
+        here = Path(folder).relative_to(ROOT)
+        # Environments are in there, with thousands of files each.
+        folders[:] = [name for name in folders if not is_named(here / name, patterns)]
+        for name in files:
+            if not is_named(here / name, patterns):
+                yield ROOT / here / name
 
 
-def names(pattern: str, path: Path) -> bool:
-    """Whether a line of `.gitignore` means this file, or a folder that it is in."""
-    if "/" not in pattern:
-        return any(fnmatch(part, pattern) for part in path.parts)
-    return any(fnmatch(str(whole), pattern) for whole in (path, *path.parents))
+def is_named(path: Path, patterns: Iterable[str]) -> bool:
+    """Whether one of the lines of a `.gitignore` means just this."""
+    return any(
+        fnmatch(str(path) if "/" in pattern else path.name, pattern)
+        for pattern in patterns
+    )
 
 
 def is_text(file: Path) -> bool:

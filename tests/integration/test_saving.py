@@ -362,6 +362,14 @@ def clusters() -> list[str]:
     return sorted(str(task.cluster) for task in Task.objects.all())
 
 
+@pytest.fixture(params=["few", "many"])
+def few_or_many(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+    """A few go at a stroke, of many it is found out which they are."""
+    if request.param == "many":
+        monkeypatch.setattr(pruning, "AT_A_STROKE", {})
+
+
+@pytest.mark.usefixtures("few_or_many")
 def test_oldest_successes_beyond_the_limit_are_pruned():
     write(*(new_record(name=str(age), stopped=ended(age)) for age in range(5)))
     write(new_record(name="failed", success=False, stopped=ended(100)))
@@ -392,6 +400,18 @@ def test_tasks_without_a_group_are_counted_together():
     assert clusters() == ["0", "grouped"]
 
 
+def test_few_are_pruned_at_a_stroke(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pruning, "AT_A_STROKE", {connection.vendor: 1197})
+    write(*(new_record(name=f"{n:04}", stopped=ended(n)) for n in range(1200)))
+    pruner = Pruner(Options(save_limit=3), using="default")
+    with CaptureQueriesContext(connection) as asked:
+        assert pruner.prune() == 1197
+    changes = [query["sql"] for query in asked if "DELETE" in query["sql"]]
+    assert len(changes) == 1, changes
+    assert not pruner.has_more
+
+
+@pytest.mark.usefixtures("few_or_many")
 def test_many_are_pruned():
     write(*(new_record(name=f"{n:04}", stopped=ended(n)) for n in range(1200)))
     prune(Options(save_limit=3), using="default")
@@ -402,6 +422,7 @@ def test_many_are_pruned():
 def test_very_many_are_pruned_in_turns(
     per: str | None, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(pruning, "AT_A_STROKE", {})
     monkeypatch.setattr(pruning, "MOST_PRUNED", 4)
     monkeypatch.setattr(pruning, "MOST_FOUND", 6)
     write(*(new_record(name=str(n), stopped=ended(n)) for n in range(13)))
@@ -414,6 +435,7 @@ def test_very_many_are_pruned_in_turns(
 def test_what_was_saved_again_since_the_look_is_not_pruned(
     monkeypatch: pytest.MonkeyPatch,
 ):
+    monkeypatch.setattr(pruning, "AT_A_STROKE", {})
     monkeypatch.setattr(pruning, "MOST_PRUNED", 1)
     write(*(new_record(id=f"{n:032}", stopped=ended(n)) for n in range(4)))
     pruner = Pruner(Options(save_limit=1), using="default")
@@ -429,6 +451,7 @@ def test_what_was_saved_again_since_the_look_is_not_pruned(
     assert (Task.objects.count(), Attempt.objects.count()) == (3, 3)
 
 
+@pytest.mark.usefixtures("few_or_many")
 def test_of_those_that_ended_in_the_same_moment_as_many_are_kept():
     write(*(new_record(stopped=ended(7)) for _ in range(6)))
     prune(Options(save_limit=4), using="default")
