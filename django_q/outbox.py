@@ -199,5 +199,5 @@ def _moment(using: str, delay: float = 0) -> Expression:
     if connections[using].vendor not in TABLES:
         then = clock.now() + timedelta(seconds=delay)
         return Value(then, output_field=DateTimeField())
-    words = open_table(using, "").moment(delay)
+    words = open_table(connections[using], "").moment(delay)
     return RawSQL(words.text, words.values, output_field=DateTimeField())  # noqa: S611 - our own words

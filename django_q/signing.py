@@ -161,11 +161,17 @@ class Sealer:
     """
 
     def __init__(self, compressed: bool | None = None) -> None:
-        options = get_options()
+        self._options = options = get_options()
+        self._key = require_key()
         self._compresses = options.compress if compressed is None else compressed
         self._limit = options.max_package_size
         self._signer = _signer(options.name)
         self._pickling = _Pickling()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether settings and key are still those of that moment."""
+        return self._options is get_options() and self._key == secret_key()
 
     def dumps(self, obj: Any) -> str:
         """As SignedPackage.dumps."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from time import monotonic
+from time import monotonic, time_ns
 from typing import Final
-
-from django_q import clock
 
 LONGEST_GAP: Final = 2 / 3
 """Part of a lease. A longer silence between us and the broker may have cost others
 their leases; a shorter one can't: they renew them after a third.
 """
+
+SECOND: Final = 10**9
+"""In nanoseconds."""
 
 
 class Contact:
@@ -27,7 +28,7 @@ class Contact:
         Time in which only the clock of this machine has gone on counts as well: where
         leases go by that, somebody who set it may have ended them.
         """
-        now, shown = monotonic(), clock.now().timestamp()
+        now, shown = monotonic(), time_ns() / SECOND
         silence = max(now - self._last, shown - self._last_shown)
         if self._since is None or silence > self.lease * LONGEST_GAP:
             self._since = now

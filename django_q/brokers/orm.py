@@ -8,6 +8,7 @@ from time import sleep
 from typing import Any, TypeVar
 
 from django.db import connections, router
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet
 
 from django_q import clock, humanhash
@@ -34,7 +35,7 @@ Value = TypeVar("Value")
 
 def open_queue(list_key: str | None = None) -> QuerySet[OrmQ]:
     """The table, on a connection that is not stale; asked for by every verb."""
-    return QuerySet(OrmQ, using=_fresh_alias())
+    return QuerySet(OrmQ, using=_fresh_connection().alias)
 
 
 class ORM(Broker):
@@ -274,21 +275,23 @@ class ORM(Broker):
 
         `twice`: it may be done again when the connection was lost meanwhile.
         """
-        alias = self._open_alias()
-        table = open_table(alias, self.list_key, self._holder)
+        connection = self._open()
+        table = open_table(connection, self.list_key, self._holder)
         try:
-            value = attempt(table.connection, lambda: verb(table), twice=twice)
+            value = attempt(connection, lambda: verb(table), twice=twice)
         except BrokerUnavailable:
             self._contact.lose()
             raise
         self._contact.note()
         return value
 
-    def _open_alias(self) -> str:
+    def _open(self) -> BaseDatabaseWrapper:
         """The database of the queue, on a connection that is not stale."""
         own = self.get_connection
         # A query set for nothing takes as long as all else before the statement.
-        return _fresh_alias() if own is open_queue else _alias_of(own(self.list_key))
+        if own is open_queue:
+            return _fresh_connection()
+        return connections[_alias_of(own(self.list_key))]
 
     def _claim(self, count: int) -> list[Row]:
         is_nobody = self._holder is None
@@ -338,10 +341,10 @@ class ORM(Broker):
         return self._news
 
 
-def _fresh_alias() -> str:
-    alias = _alias_of(None)
-    freshen(connections[alias])
-    return alias
+def _fresh_connection() -> BaseDatabaseWrapper:
+    connection: BaseDatabaseWrapper = connections[_alias_of(None)]
+    freshen(connection)
+    return connection
 
 
 def _alias_of(connection: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from django_q.brokers.base import Consignment
@@ -196,6 +197,7 @@ def ranks_above(floors: Floors) -> SQL:
     return SQL(text, (list(floors), locks, ids))
 
 
+@lru_cache(maxsize=64)
 def channel_of(key: str) -> str:
     """Where PostgreSQL announces packages for this queue; a name of harmless letters."""
     table = OrmQ._meta.db_table  # noqa: SLF001 - public by its docs

@@ -23,7 +23,9 @@ class SQLiteTable(Table):
 
     def moment(self, delay: float = 0) -> SQL:
         then = clock.now() + timedelta(seconds=delay)
-        return SQL("%s", (self.connection.ops.adapt_datetimefield_value(then),))
+        # As Django writes it, which asks the settings again and again.
+        then = then.astimezone(self.connection.timezone)
+        return SQL("%s", (str(then.replace(tzinfo=None)),))
 
     def rest_of_lock(self) -> SQL:
         now = self.moment()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_q.brokers.mysql_table import MySQLTable
 from django_q.brokers.postgres_table import PostgresTable
@@ -20,9 +20,10 @@ TABLES: Final[dict[str, type[Table]]] = {
 """By the name that Django gives to the kind of database."""
 
 
-def open_table(alias: str, key: str, holder: str | None = None) -> Table:
-    """The table of the queue `key` in the database `alias`."""
-    connection = connections[alias]
+def open_table(
+    connection: BaseDatabaseWrapper, key: str, holder: str | None = None
+) -> Table:
+    """The table of the queue `key` in this database."""
     kind = TABLES.get(connection.vendor)
     if kind is None:
         known = "SQLite, PostgreSQL, MariaDB and MySQL"

@@ -29,6 +29,7 @@ from django_q.envelope import Envelope
 from django_q.exceptions import DjangoQError, PackageTooLarge
 from django_q.logs import clean, logger
 from django_q.options import Options
+from django_q.signing import Sealer
 from django_q.task_options import split_options
 from django_q.tasks.advice import (
     IN_COROUTINE,
@@ -44,17 +45,19 @@ Send = Callable[[], None]
 """What puts packages on their queue."""
 
 
-class KeptBrokers(threading.local):
+class Kept(threading.local):
     """The brokers of this thread, one for each queue; made anew after a fork, and when
     the settings change. Those of the parent process are left alone, others are closed.
+    And what seals its packages.
     """
 
     def __init__(self) -> None:
         self._brokers: dict[str | None, Broker] = {}
         self._process = os.getpid()
         self._options: Options | None = None
+        self._sealer: Sealer | None = None
 
-    def get(self, queue: str | None = None) -> Broker:
+    def broker(self, queue: str | None = None) -> Broker:
         """The broker of a queue; None: of this process's own."""
         options, process = get_options(), os.getpid()
         if process != self._process:
@@ -66,6 +69,12 @@ class KeptBrokers(threading.local):
             self._brokers[queue] = get_broker(queue)
         return self._brokers[queue]
 
+    def sealer(self) -> Sealer:
+        """For packages of this moment."""
+        if self._sealer is None or not self._sealer.is_current:
+            self._sealer = Sealer()
+        return self._sealer
+
     def _close(self) -> None:
         for broker in self._brokers.values():
             broker.close()
@@ -74,7 +83,7 @@ class KeptBrokers(threading.local):
 
 LONGEST_CHAIN: Final = 10_000
 
-_kept: Final = KeptBrokers()
+_kept: Final = Kept()
 _adviser: Final = Adviser()
 _courier: Final = outbox.Courier()
 _afterwards: Final = contextvars.ContextVar[list[Send] | None](
@@ -115,7 +124,7 @@ def call_async_task(func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -
 
 def keep_broker(queue: str | None = None) -> Broker:
     """The broker that this thread keeps for a queue."""
-    return _kept.get(queue)
+    return _kept.broker(queue)
 
 
 def _async_task(
@@ -281,7 +290,7 @@ def _write_and_deliver(
 def seal(envelope: Envelope) -> str:
     """The package. Raises PackageTooLarge, or a TaskError that names the culprit."""
     try:
-        return envelope.seal()
+        return _kept.sealer().dumps(envelope.as_dict())
     except Exception as error:  # noqa: BLE001 - pickling calls everybody's code
         refuse(envelope, error)
 

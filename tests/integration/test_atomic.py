@@ -376,7 +376,7 @@ def test_nobody_waits_for_the_lock_and_nobody_takes_what_it_holds(
 def rescue_as_another() -> set[int]:
     from django_q.brokers.tables import open_table  # noqa: PLC0415
 
-    table = open_table("default", "things", "d" * 32)
+    table = open_table(connection, "things", "d" * 32)
     lapsed = table.lapsed()
     ids = [row for row, *_ in table.find_held(lapsed, 10)]
     assert ids

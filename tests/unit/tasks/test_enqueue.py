@@ -26,6 +26,7 @@ from django_q.exceptions import (
     PackageTooLarge,
     TaskNotImportable,
     TaskNotSerializable,
+    UnreadablePackage,
 )
 from django_q.models import OrmQ
 from django_q.signals import pre_enqueue
@@ -50,6 +51,23 @@ def test_a_task_waits_on_the_queue() -> None:
     assert uuid.UUID(task_id).hex == task_id
     assert envelope.func == "tests.functions.add"
     assert (envelope.args, envelope.kwargs) == ((1, 2), {"x": 3})
+
+
+def test_a_task_is_signed_with_the_key_of_its_moment(settings: Any) -> None:
+    async_task("a.b", "before")
+    settings.SECRET_KEY = "fresh"
+    async_task("a.b", "after")
+    before, after = [delivery.package for delivery in get_broker().dequeue(2) or []]
+    assert Envelope.open(after).args == ("after",)
+    with pytest.raises(UnreadablePackage):
+        Envelope.open(before)
+
+
+def test_a_task_is_sealed_by_the_settings_of_its_moment(q_settings: Any) -> None:
+    async_task("a.b")
+    q_settings(max_package_size=50)
+    with pytest.raises(PackageTooLarge):
+        async_task("a.b")
 
 
 def test_a_callable_travels_by_reference() -> None:
