@@ -66,31 +66,34 @@ class _Pickling:
     """Pickles one object after the other, each as if it were the only one."""
 
     def __init__(self) -> None:
-        self._good_for: int | None = None
-        """How many reducers there were, if the pickler may be used once more."""
+        self._kept: _Kept | None = None
+        """For the next object."""
 
     def dumps(self, obj: Any) -> bytes:
         """As PickleSerializer.dumps."""
-        reducers = len(copyreg.dispatch_table)
-        if self._good_for == reducers:
-            self._pickler.clear_memo()
-            self._buffer.seek(0)
-            self._buffer.truncate()
-        else:
-            self._renew()
-        buffer, pickler = self._buffer, self._pickler
-        # It is not while it works: an object may sign another one, or can't be pickled.
-        self._good_for = None
-        pickler.dump(obj)
-        data = buffer.getvalue()
+        # An object may sign another one meanwhile, or can't be pickled.
+        kept, self._kept = self._kept, None
+        if kept is None or kept.reducers != copyreg.dispatch_table:
+            kept = _Kept()
+        kept.pickler.dump(obj)
+        data = kept.buffer.getvalue()
         if len(data) <= SMALL:
-            self._good_for = reducers
+            # What was pickled is nobody's any more but the caller's.
+            kept.pickler.clear_memo()
+            kept.buffer.seek(0)
+            kept.buffer.truncate()
+            self._kept = kept
         return data
 
-    def _renew(self) -> None:
-        self._buffer = BytesIO()
-        self._pickler = pickle.Pickler(self._buffer, pickle.HIGHEST_PROTOCOL)
-        self._pickler.dispatch_table = {timezone: _reduced, **copyreg.dispatch_table}
+
+class _Kept:
+    """A pickler, what it writes to, and the reducers that it knows."""
+
+    def __init__(self) -> None:
+        self.buffer = BytesIO()
+        self.reducers = dict(copyreg.dispatch_table)
+        self.pickler = pickle.Pickler(self.buffer, pickle.HIGHEST_PROTOCOL)
+        self.pickler.dispatch_table = {timezone: _reduced, **self.reducers}
 
 
 class _OlderDates(pickle.Unpickler):

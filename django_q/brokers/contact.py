@@ -10,9 +10,6 @@ LONGEST_GAP: Final = 2 / 3
 their leases; a shorter one can't: they renew them after a third.
 """
 
-SECOND: Final = 10**9
-"""In nanoseconds."""
-
 
 class Contact:
     """How long this process has been reaching the broker."""
@@ -28,7 +25,8 @@ class Contact:
         Time in which only the clock of this machine has gone on counts as well: where
         leases go by that, somebody who set it may have ended them.
         """
-        now, shown = monotonic(), time_ns() / SECOND
+        # Not by clock.now(): each exchange comes by here, and that asks the settings.
+        now, shown = monotonic(), time_ns() / 1e9
         silence = max(now - self._last, shown - self._last_shown)
         if self._since is None or silence > self.lease * LONGEST_GAP:
             self._since = now

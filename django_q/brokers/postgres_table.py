@@ -197,9 +197,12 @@ def ranks_above(floors: Floors) -> SQL:
     return SQL(text, (list(floors), locks, ids))
 
 
-@lru_cache(maxsize=64)
 def channel_of(key: str) -> str:
     """Where PostgreSQL announces packages for this queue; a name of harmless letters."""
-    table = OrmQ._meta.db_table  # noqa: SLF001 - public by its docs
+    return _channel(OrmQ._meta.db_table, key)  # noqa: SLF001 - public by its docs
+
+
+@lru_cache(maxsize=64)
+def _channel(table: str, key: str) -> str:
     digest = hashlib.sha256(f"{table}:{key}".encode()).hexdigest()
     return f"django_q_{digest[:32]}"

@@ -24,8 +24,9 @@ class SQLiteTable(Table):
     def moment(self, delay: float = 0) -> SQL:
         then = clock.now() + timedelta(seconds=delay)
         # As Django writes it, which asks the settings again and again.
-        then = then.astimezone(self.connection.timezone)
-        return SQL("%s", (str(then.replace(tzinfo=None)),))
+        if (zone := self.connection.timezone) is not None:
+            then = then.astimezone(zone).replace(tzinfo=None)
+        return SQL("%s", (str(then),))
 
     def rest_of_lock(self) -> SQL:
         now = self.moment()

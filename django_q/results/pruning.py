@@ -16,9 +16,9 @@ from django_q.options import Options
 from django_q.results.database import AT_ONCE
 from django_q.transactions import writing
 
-AT_A_STROKE: Final = {"postgresql": 50_000, "sqlite": 5_000}
-"""Rows that one statement deletes, without asking first which they are. Nobody else writes
-to SQLite meanwhile; MySQL would lock all that it looks at.
+AT_A_STROKE: Final = {"postgresql": 20_000}
+"""Rows that one statement deletes, without asking first which they are. It looks through the
+whole table: nobody else could write to SQLite meanwhile, and MySQL would lock all of it.
 """
 
 MOST_FOUND: Final = 100_000
@@ -51,7 +51,6 @@ class Pruner:
         self._most = most or MOST_FOUND
         self._limit = options.save_limit
         self._using = using
-        self._at_a_stroke = AT_A_STROKE.get(connections[using].vendor, 0)
         self._found: list[Found] = []
         self.has_more = False
         """Whether there may be some that were not deleted."""
@@ -65,44 +64,44 @@ class Pruner:
             return 0
         if not self._found:
             begun = monotonic()
-            old = self._look()
+            surplus = self._look()
             self.looked = monotonic() - begun
-            if old is not None:
+            if isinstance(surplus, Q):
                 self.has_more = False
-                return self._delete_at_once(old)
+                return self._delete_at_a_stroke(surplus)
+            self._found = surplus
         some, self._found = self._found[:MOST_PRUNED], self._found[MOST_PRUNED:]
         for begin in range(0, len(some), AT_ONCE):
             self._delete(some[begin : begin + AT_ONCE])
         self.has_more = bool(self._found) or len(some) == MOST_PRUNED
         return len(some)
 
-    def _look(self) -> Q | None:
-        """What those to go have in common, where that is enough; else finds which they are."""
+    def _look(self) -> Q | list[Found]:
+        """What all that are too much have in common, where that is enough to delete them."""
         rows = Success.objects.using(self._using).order_by()
         if per := self._options.save_limit_per:
-            self._found = self._list(self._surplus_of_each(rows, per))
-            return None
+            return self._list(self._surplus_of_each(rows, per))
         # Mostly nothing is too much, and to count is cheaper than to sort.
-        surplus = rows.count() - self._limit
-        if surplus <= 0:
-            return None
-        old = self._older_than_newest(rows)
-        if surplus <= self._at_a_stroke and self._are_deleted_unseen():
+        number = rows.count() - self._limit
+        old = self._older_than_newest(rows) if number > 0 else None
+        if old is None:
+            return []
+        at_a_stroke = AT_A_STROKE.get(connections[self._using].vendor, 0)
+        if number <= at_a_stroke and self._are_deleted_unseen():
             return old
-        self._found = self._list(rows.filter(old))
-        return None
+        return self._list(rows.filter(old))
 
     def _list(self, surplus: QuerySet[Success]) -> list[Found]:
         # Few have attempts, and to ask for them by the ids of all costs as much as the rest.
         noted = Exists(Attempt.objects.using(self._using).filter(task=OuterRef("pk")))
         return list(surplus.values_list("pk", "stopped", noted)[: self._most])
 
-    def _older_than_newest(self, rows: QuerySet[Success]) -> Q:
+    def _older_than_newest(self, rows: QuerySet[Success]) -> Q | None:
         # To number millions of rows takes far longer than to find the first to go.
         newest = rows.order_by(*NEWEST_FIRST).values_list("stopped", "pk")
         found = newest[self._limit :].first()
         if found is None:
-            return Q(pk__in=())
+            return None
         stopped, pk = found
         return Q(stopped__lt=stopped) | Q(stopped=stopped, pk__lte=pk)
 
@@ -119,16 +118,18 @@ class Pruner:
         """Whether no other application points at these rows, or watches them go: then Django
         need not have them all in memory.
         """
-        rows = Task.objects.using(self._using)
-        return Collector(using=self._using, origin=rows).can_fast_delete(rows)
+        rows = [model.objects.using(self._using) for model in (Task, Attempt)]
+        collector = Collector(using=self._using, origin=rows[0])
+        return all(map(collector.can_fast_delete, rows))
 
-    def _delete_at_once(self, which: Q) -> int:
+    def _delete_at_a_stroke(self, old: Q) -> int:
+        """A task that was saved again since the look does not meet the condition any more."""
         with writing(self._using, patient=True):
-            old = Task.objects.using(self._using).filter(which, success=True)
+            tasks = Task.objects.using(self._using).filter(old, success=True)
             attempts = Attempt.objects.using(self._using)
             if attempts.exists():
-                attempts.filter(task__in=old.values("pk")).delete()
-            number, _ = old.delete()
+                attempts.filter(task__in=tasks.values("pk")).delete()
+            number, _ = tasks.delete()
         return number
 
     def _delete(self, some: list[Found]) -> None:

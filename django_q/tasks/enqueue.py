@@ -48,7 +48,7 @@ Send = Callable[[], None]
 class Kept(threading.local):
     """The brokers of this thread, one for each queue; made anew after a fork, and when
     the settings change. Those of the parent process are left alone, others are closed.
-    And what seals its packages.
+    And what seals its packages, made anew when settings or key change.
     """
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from datetime import datetime, timedelta
-from functools import cache, partial
+from functools import cache
 from typing import Any, Final
 
 import bson
@@ -44,6 +44,9 @@ RANKS: Final = (
     (datetime, 9),
 )
 """How values of different types are ordered."""
+
+SORTED: Final = {str, int, Int64, float, bytes, ObjectId, datetime}
+"""Types whose values Python compares as the server does."""
 
 Document = dict[str, Any]
 
@@ -237,18 +240,21 @@ def equals(value: Any, wanted: Any) -> bool:
 def ordered(documents: Iterable[Document], sort: Mapping[str, int]) -> list[Document]:
     found = list(documents)
     for key, direction in reversed(list(sort.items())):
-        if any(look_up(document, key) is not MISSING for document in found):
-            found.sort(key=partial(place, key=key), reverse=direction < 0)
+        values = [look_up(document, key) for document in found]
+        kinds = set(map(type, values))
+        if kinds == {type(MISSING)}:
+            continue
+        # Values of one type need not be ranked, and thousands mostly are of one.
+        is_plain = len(kinds) == 1 and kinds <= SORTED
+        places = values if is_plain else list(map(place, values))
+        order = sorted(range(len(found)), key=places.__getitem__, reverse=direction < 0)
+        found = [found[n] for n in order]
     return found
 
 
-def place(document: Document, key: str) -> tuple[int, Any]:
-    value = look_up(document, key)
-    return (
-        (rank(None), None)
-        if value is MISSING or value is None
-        else (rank(value), value)
-    )
+def place(value: Any) -> tuple[int, Any]:
+    is_nothing = value is MISSING or value is None
+    return (rank(None), None) if is_nothing else (rank(value), value)
 
 
 def projected(document: Document, fields: Mapping[str, Any] | None) -> Document:
@@ -327,10 +333,11 @@ class Collection:
         return list(itertools.islice(found, limit or None))
 
     def _named(self, query: Mapping[str, Any]) -> Iterable[Document]:
-        """As an index finds them: those that have the texts that the query wants."""
-        name = query.get("_id", {})
-        if not isinstance(name, dict):
-            return [self.documents[name]] if name in self.documents else []
+        """As an index finds them: those that have the ids or texts that the query wants."""
+        wanted = [each.get("_id", {}) for each in query.get("$or", [query])]
+        if not any(isinstance(name, dict) for name in wanted):
+            names = dict.fromkeys(wanted)
+            return [self.documents[name] for name in names if name in self.documents]
         there: Iterable[Document] = self.documents.values()
         for key, text in query.items():
             if isinstance(text, str) and "." not in key:

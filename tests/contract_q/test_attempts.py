@@ -133,6 +133,7 @@ def test_attempts_go_with_the_success_that_is_pruned(
         save(ended(success=True, attempt=2, result=5, task_id=digit * 32))
     results.prune(get_options(), using=results.write_alias())
     assert Task.objects.count() == Attempt.objects.count() == 1
+    assert Attempt.objects.get().task_id == Task.objects.get().pk
 
 
 def test_attempts_of_tasks_that_are_gone_are_swept_out_after_a_week():

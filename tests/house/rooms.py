@@ -88,7 +88,9 @@ def not_ignored() -> Iterator[Path]:
 def is_named(path: Path, patterns: Iterable[str]) -> bool:
     """Whether one of the lines of a `.gitignore` means just this."""
     return any(
-        fnmatch(str(path) if "/" in pattern else path.name, pattern)
+        fnmatch(str(path), pattern.lstrip("/"))
+        if "/" in pattern
+        else fnmatch(path.name, pattern)
         for pattern in patterns
     )
 

@@ -44,3 +44,10 @@ def test_every_file_ends_with_one_line_feed() -> None:
         if text and (not text.endswith("\n") or text.endswith("\n\n")):
             ragged.append(str(file.relative_to(rooms.ROOT)))
     assert ragged == []
+
+
+def test_without_git_as_many_files_belong_to_the_project() -> None:
+    """An archive of a release is tested too."""
+    found = set(rooms.not_ignored())
+    assert [file for file in rooms.texts() if file not in found] == []
+    assert not any(".git" in file.parts for file in found)

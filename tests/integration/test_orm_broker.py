@@ -6,11 +6,12 @@ import select
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 from django.conf import settings as django_settings
 from django.core.management import call_command
 from django.db import connection, connections, transaction
@@ -19,6 +20,7 @@ from django.utils import timezone
 from django_q.brokers import Consignment, get_broker
 from django_q.brokers.news import CALLED_PULSE
 from django_q.brokers.orm import ORM
+from django_q.brokers.tables import open_table
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnknownReceipt
 from django_q.models import OrmQ
 from tests.aliases import added_database, added_sqlite
@@ -122,6 +124,26 @@ def test_times_without_zone_are_local_ones(broker: ORM, settings: Any):
     OrmQ.objects.update(lock=timezone.now() - timedelta(seconds=1))
     assert len(broker.dequeue()) == 1
     assert 25 < (locked_until() - timezone.now()).total_seconds() < 35
+
+
+IN_NEW_YORK = {"TIME_ZONE": "America/New_York"}
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    ("use_tz", "own"), [(True, {}), (True, IN_NEW_YORK), (False, {})]
+)
+def test_moments_are_written_as_django_writes_them(
+    use_tz: bool, own: dict[str, str], settings: Any
+):
+    settings.USE_TZ, settings.TIME_ZONE = use_tz, "America/New_York"
+    here = connection.copy()
+    here.settings_dict |= own
+    # Half an hour later there is no such time of the day.
+    with time_machine.travel(datetime(2026, 3, 8, 6, 50, tzinfo=UTC), tick=False):
+        then = timezone.now() + timedelta(minutes=30)
+        [text] = open_table(here, "things").moment(delay=1800).values
+    assert text == here.ops.adapt_datetimefield_value(then)
 
 
 def test_row_of_an_earlier_release_is_delivered(broker: ORM):

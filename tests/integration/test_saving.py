@@ -365,8 +365,8 @@ def clusters() -> list[str]:
 @pytest.fixture(params=["few", "many"])
 def few_or_many(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
     """A few go at a stroke, of many it is found out which they are."""
-    if request.param == "many":
-        monkeypatch.setattr(pruning, "AT_A_STROKE", {})
+    few = {connection.vendor: 5_000} if request.param == "few" else {}
+    monkeypatch.setattr(pruning, "AT_A_STROKE", few)
 
 
 @pytest.mark.usefixtures("few_or_many")
@@ -451,6 +451,24 @@ def test_what_was_saved_again_since_the_look_is_not_pruned(
     assert (Task.objects.count(), Attempt.objects.count()) == (3, 3)
 
 
+def test_what_was_saved_again_since_the_look_survives_the_stroke(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(pruning, "AT_A_STROKE", {connection.vendor: 10})
+    write(*(new_record(name=str(n), stopped=ended(n)) for n in range(4)))
+    look = Pruner._look  # noqa: SLF001
+
+    def look_and_change(self: Pruner) -> object:
+        found = look(self)
+        Task.objects.filter(name="2").update(stopped=ended(-1))
+        Task.objects.filter(name="3").update(success=False)
+        return found
+
+    monkeypatch.setattr(Pruner, "_look", look_and_change)
+    assert Pruner(Options(save_limit=1), using="default").prune() == 1
+    assert names() == ["0", "2", "3"]
+
+
 @pytest.mark.usefixtures("few_or_many")
 def test_of_those_that_ended_in_the_same_moment_as_many_are_kept():
     write(*(new_record(stopped=ended(7)) for _ in range(6)))
@@ -458,7 +476,10 @@ def test_of_those_that_ended_in_the_same_moment_as_many_are_kept():
     assert Task.objects.count() == 4
 
 
-def test_those_who_watch_rows_see_them_go():
+def test_those_who_watch_rows_see_them_go(monkeypatch: pytest.MonkeyPatch):
+    """Where they would go at a stroke, Django would have all of them in memory at once."""
+    monkeypatch.setattr(pruning, "AT_A_STROKE", {connection.vendor: 10})
+    monkeypatch.delattr(Pruner, "_delete_at_a_stroke")
     gone: list[str] = []
 
     def watch(instance: Task, **_kwargs: Any) -> None:

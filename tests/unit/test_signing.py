@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copyreg
 import pickle
+import weakref
 import zlib
 from datetime import UTC, datetime, timedelta, timezone
 from threading import Lock
@@ -32,6 +33,13 @@ class Bomb:
 
     def __reduce__(self) -> Any:
         return pytest.fail, ("unpickled",)
+
+
+class Harmless:
+    """Knows so many letters."""
+
+    def __init__(self, size: int) -> None:
+        self.letters = "a" * size
 
 
 def test_what_goes_in_comes_out() -> None:
@@ -196,18 +204,28 @@ def test_a_sealer_knows_reducers_that_come_later(
     sealer.dumps(1)
     table[Bomb] = lambda _bomb: (str, ("harmless",))
     assert SignedPackage.loads(sealer.dumps(Bomb())) == "harmless"
+    table[Bomb] = lambda _bomb: (str, ("replaced",))
+    assert SignedPackage.loads(sealer.dumps(Bomb())) == "replaced"
+
+
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_a_sealer_keeps_nothing_of_what_it_has_sealed(size: int) -> None:
+    sealer, thing = Sealer(), Harmless(size)
+    life = weakref.ref(thing)
+    sealer.dumps(thing)
+    del thing
+    assert life() is None
 
 
 def test_what_is_remembered_of_a_large_object_is_not_cleared_again_and_again() -> None:
     """It would be cleared slot by slot, for each small one after it."""
     pickling = _Pickling()
     pickling.dumps("small")
-    first = pickling._pickler  # noqa: SLF001
+    first = pickling._kept  # noqa: SLF001
     pickling.dumps("small")
-    assert pickling._pickler is first  # noqa: SLF001
+    assert pickling._kept is first  # noqa: SLF001
     pickling.dumps(list(map(str, range(10_000))))
-    pickling.dumps("small")
-    assert pickling._pickler is not first  # noqa: SLF001
+    assert pickling._kept is None  # noqa: SLF001
 
 
 def assert_pickled_alone(sealer: Sealer, thing: object) -> None:

@@ -70,6 +70,19 @@ def test_a_task_is_sealed_by_the_settings_of_its_moment(q_settings: Any) -> None
         async_task("a.b")
 
 
+class Queues:
+    """Queues another task while it is pickled itself."""
+
+    def __reduce__(self) -> Any:
+        async_task("a.b", "first")
+        return str, ("second",)
+
+
+def test_an_argument_may_queue_a_task_while_it_is_pickled() -> None:
+    async_task("a.b", Queues())
+    assert [envelope.args for envelope in waiting()] == [("first",), ("second",)]
+
+
 def test_a_callable_travels_by_reference() -> None:
     async_task(functions.add, 1)
     async_task(User.objects.count)
