@@ -131,15 +131,19 @@ def told(
         )
         return BrokerError(message, hint="Run: python manage.py migrate")
     if _code_of(error) == TOO_LARGE:
-        message = f"Database {alias!r} takes no package of this size: {clean(error)}."
-        hint = "Pass a file name or an id instead, or raise max_allowed_packet."
-        return PackageTooLarge(message, hint=hint)
+        return too_large(alias, clean(error))
     # Some say it in several lines.
     reason = clean(" ".join(str(error).split()) or type(error).__name__, 300)
     place = f"{alias!r} ({place_of(connection)})"
     message = f"The queue in database {place} can't be used: {reason.rstrip('.')}."
     advice = ADVICE_ON_RIGHTS if mishap is Mishap.FORBIDDEN else ADVICE
     return BrokerUnavailable(message, hint=advice.format(alias=alias))
+
+
+def too_large(alias: str, reason: str) -> PackageTooLarge:
+    message = f"Database {alias!r} takes no package of this size: {reason}."
+    hint = "Pass a file name or an id instead, or raise max_allowed_packet."
+    return PackageTooLarge(message, hint=hint)
 
 
 def place_of(connection: BaseDatabaseWrapper) -> str:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from django.utils import timezone
 
 from django_q.brokers.base import Consignment
 from django_q.brokers.dialect import SQL
+from django_q.brokers.mishaps import too_large
 from django_q.brokers.ranks import Where
 from django_q.brokers.table import Table
+
+LARGE: Final = 1024 * 1024
+"""Bytes of a package from which on the server is asked how much it takes: it may hang up on
+what is too much before it has said why.
+"""
+
+STATEMENT: Final = 4096
+"""Bytes for the words around a package."""
 
 
 class MySQLTable(Table):
@@ -42,11 +51,25 @@ class MySQLTable(Table):
         return SQL(f"TIMESTAMPDIFF(MICROSECOND, {now.text}, `lock`) / 1e6", now.values)
 
     def insert(self, new: Consignment) -> int:
+        self._check_size([new])
         row = self.new_row(new)
         text = f"{row.text} ON DUPLICATE KEY UPDATE `id` = LAST_INSERT_ID(`id`)"
         with self.connection.cursor() as cursor:
             cursor.execute(text, row.values)
             return int(cursor.lastrowid)
+
+    def insert_many(self, new: Sequence[Consignment]) -> None:
+        self._check_size(new)
+        super().insert_many(new)
+
+    def _check_size(self, new: Iterable[Consignment]) -> None:
+        largest = max(len(each.package) for each in new)
+        if largest < LARGE:
+            return
+        [[limit]] = self.fetch("SELECT @@max_allowed_packet", ())
+        if largest > limit - STATEMENT:
+            reason = f"it has {largest:,} bytes, max_allowed_packet is {limit:,}"
+            raise too_large(self.connection.alias, reason)
 
     def find_ranks(self, where: Where, count: int) -> list[int]:
         found: list[int] = []
