@@ -197,8 +197,6 @@ class Envelope:
 
     def with_defaults(self, options: Options) -> Envelope:
         """The task with the settings that travel with it, where the call says nothing."""
-        if not (options.cached or options.sync or options.ack_failures):
-            return self
         settings: dict[str, Any] = {
             "cached": options.cached,
             "sync": options.sync,

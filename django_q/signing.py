@@ -165,7 +165,7 @@ class Sealer:
 
     def __init__(self, compressed: bool | None = None) -> None:
         self._options = options = get_options()
-        self._key = require_key()
+        self._key = secret_key()
         self._compresses = options.compress if compressed is None else compressed
         self._limit = options.max_package_size
         self._signer = _signer(options.name)

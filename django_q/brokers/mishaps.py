@@ -141,6 +141,7 @@ def told(
 
 
 def too_large(alias: str, reason: str) -> PackageTooLarge:
+    """The error for a package that MySQL or MariaDB does not take."""
     message = f"Database {alias!r} takes no package of this size: {reason}."
     hint = "Pass a file name or an id instead, or raise max_allowed_packet."
     return PackageTooLarge(message, hint=hint)

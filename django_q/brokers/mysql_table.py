@@ -11,13 +11,9 @@ from django.utils import timezone
 from django_q.brokers.base import Consignment
 from django_q.brokers.dialect import SQL
 from django_q.brokers.mishaps import too_large
+from django_q.brokers.packets import packet_limit
 from django_q.brokers.ranks import Where
 from django_q.brokers.table import Table
-
-LARGE: Final = 1024 * 1024
-"""Bytes of a package from which on the server is asked how much it takes: it may hang up on
-what is too much before it has said why.
-"""
 
 STATEMENT: Final = 4096
 """Bytes for the words around a package."""
@@ -64,9 +60,7 @@ class MySQLTable(Table):
 
     def _check_size(self, new: Iterable[Consignment]) -> None:
         largest = max(len(each.package) for each in new)
-        if largest < LARGE:
-            return
-        [[limit]] = self.fetch("SELECT @@max_allowed_packet", ())
+        limit = packet_limit(self.connection, largest)
         if largest > limit - STATEMENT:
             reason = f"it has {largest:,} bytes, max_allowed_packet is {limit:,}"
             raise too_large(self.connection.alias, reason)

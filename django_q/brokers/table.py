@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
-from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -244,9 +243,9 @@ class Table(Ranks):
         values: list[Any] = []
         for name in columns:
             values += moment.values if name == "lock" else (FACTS[name](new),)
-        names = tuple(map(self.quoted, columns))
-        marks = tuple(moment.text if name == "lock" else "%s" for name in columns)
-        return SQL(insertion(self.name, names, marks), tuple(values))
+        marks = ", ".join([moment.text if c == "lock" else "%s" for c in columns])
+        text = f"INSERT INTO {self.name} ({self.columns(columns)}) VALUES ({marks})"
+        return SQL(text, tuple(values))
 
     def new_columns(self, new: Sequence[Consignment]) -> list[str]:
         """Those that new rows need, and that are there."""
@@ -362,12 +361,6 @@ class Table(Ranks):
     def select(self, columns: str, where: SQL, tail: str = "") -> list[tuple[Any, ...]]:
         text = f"SELECT {columns} FROM {self.name} WHERE {where.text}{tail}"
         return self.fetch(text, where.values)
-
-
-@lru_cache(maxsize=64)
-def insertion(table: str, columns: tuple[str, ...], marks: tuple[str, ...]) -> str:
-    """The same for most tasks that are queued one by one."""
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join(marks)})"
 
 
 def values_of(

@@ -20,15 +20,13 @@ from django.db.models import Q, QuerySet
 from picklefield.fields import dbsafe_encode
 
 from django_q import clock
+from django_q.brokers.packets import LARGE, packet_limit
 from django_q.envelope import Envelope
 from django_q.logs import clean, logger
 from django_q.models import Success, Task
 from django_q.results.record import Record
 from django_q.results.upserts import upsert
 from django_q.transactions import freshen, writing
-
-LARGE: Final = 1024 * 1024
-"""Characters; MySQL may refuse larger rows, and ends the connection then."""
 
 AT_ONCE: Final = 500
 """Rows that are deleted in one go: SQLite lets nobody else write meanwhile."""
@@ -201,11 +199,7 @@ def _check_size(records: Sequence[Record], using: str) -> None:
     if connections[using].vendor != "mysql":
         return
     largest = max(len(r.result) + len(r.args) + len(r.kwargs) for r in records)
-    if largest < LARGE:
-        return
-    with connections[using].cursor() as cursor:
-        cursor.execute("SELECT @@max_allowed_packet")
-        [limit] = cursor.fetchone()
+    limit = packet_limit(connections[using], largest)
     if largest > limit - LARGE // 4:
         message = f"it needs {largest:,} bytes; max_allowed_packet is {limit:,}"
         raise TooLarge(message)

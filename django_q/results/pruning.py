@@ -16,11 +16,6 @@ from django_q.options import Options
 from django_q.results.database import AT_ONCE
 from django_q.transactions import writing
 
-AT_A_STROKE: Final = {"postgresql": 20_000}
-"""Rows that one statement deletes, without asking first which they are. It looks through the
-whole table: nobody else could write to SQLite meanwhile, and MySQL would lock all of it.
-"""
-
 MOST_FOUND: Final = 100_000
 """Rows that one look finds: to look through millions takes seconds, and each id is in
 memory until its row is deleted.
@@ -28,6 +23,11 @@ memory until its row is deleted.
 
 MOST_PRUNED: Final = 20_000
 """Rows; other chores have their turn before there are more."""
+
+AT_A_STROKE: Final = {"postgresql": MOST_PRUNED}
+"""Rows that one statement deletes, without asking first which they are. It looks through the
+whole table: nobody else could write to SQLite meanwhile, and MySQL would lock all of it.
+"""
 
 NEWEST_FIRST: Final = (F("stopped").desc(), F("id").desc())
 
@@ -77,7 +77,9 @@ class Pruner:
         return len(some)
 
     def _look(self) -> Q | list[Found]:
-        """What all that are too much have in common, where that is enough to delete them."""
+        """What all that are too much have in common, where that is enough to delete them;
+        else which they are.
+        """
         rows = Success.objects.using(self._using).order_by()
         if per := self._options.save_limit_per:
             return self._list(self._surplus_of_each(rows, per))

@@ -242,7 +242,7 @@ def ordered(documents: Iterable[Document], sort: Mapping[str, int]) -> list[Docu
     for key, direction in reversed(list(sort.items())):
         values = [look_up(document, key) for document in found]
         kinds = set(map(type, values))
-        if kinds == {type(MISSING)}:
+        if kinds == {Missing}:
             continue
         # Values of one type need not be ranked, and thousands mostly are of one.
         is_plain = len(kinds) == 1 and kinds <= SORTED
