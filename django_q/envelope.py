@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from time import time_ns
 from typing import Any, Final
 
 from django_q import clock, humanhash
@@ -36,6 +37,14 @@ HANDED_ON: Final = ("stop_on_failure", "atomic")
 
 RANDOM_UUID: Final = 0xF000_C000_0000_0000_0000, 0x4000_8000_0000_0000_0000
 """The bits that say that a UUID is random: where they are, and what they are."""
+
+TICK: Final = 26
+"""Ids of one tick begin alike: 2 to this power nanoseconds, a fifteenth of a second."""
+
+TICKS: Final = 0xFF_FFFF
+"""After so many ticks, 13 days, ids begin as before. They are three bytes of an id, since
+the fourth, which makes the first word of a name together with them, has to be random.
+"""
 
 LINKS: Final = uuid.UUID("5a2f0c1e-7d0b-5c3a-9d5c-6f2c1f0f8f0e")
 """Namespace of the ids of links and of the parts of an iterable."""
@@ -285,9 +294,12 @@ def facts_of_call(args: tuple[Any, ...], name: str | None = None) -> dict[str, A
 
 
 def new_id() -> str:
-    """The digits of a random UUID. Each task gets one, and the object is not needed."""
-    bits = int.from_bytes(os.urandom(16)) & ~RANDOM_UUID[0] | RANDOM_UUID[1]
-    return f"{bits:032x}"
+    """The digits of a UUID, random but for the first six: those say when it was made, so
+    that tasks of one moment are neighbours in an index. The object is not needed.
+    """
+    tick = time_ns() >> TICK & TICKS
+    bits = int.from_bytes(os.urandom(13)) & ~RANDOM_UUID[0] | RANDOM_UUID[1]
+    return f"{tick:06x}{bits:026x}"
 
 
 def derived_id(task_id: str, what: str) -> str:

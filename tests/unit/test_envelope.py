@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from django_q import clock, humanhash
-from django_q.envelope import Envelope, hook_text, is_task
+from django_q.envelope import Envelope, hook_text, is_task, new_id
 from django_q.exceptions import UnreadablePackage
 from django_q.options import Options
 from django_q.signals import pre_enqueue
@@ -29,6 +29,28 @@ def test_a_call_gets_an_id_a_name_and_a_moment() -> None:
     assert made.name == humanhash.humanize(made.id)
     assert clock.now() - made.started < timedelta(seconds=5)
     assert made.args == (1, 2)
+
+
+def test_ids_are_random_uuids() -> None:
+    ids = [new_id() for _ in range(200)]
+
+    made = [uuid.UUID(task_id) for task_id in ids]
+    assert {(each.version, each.variant) for each in made} == {(4, uuid.RFC_4122)}
+    assert [each.hex for each in made] == ids
+    assert len({task_id[6:] for task_id in ids}) == 200
+
+
+def test_ids_of_one_moment_are_neighbours_but_their_names_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    moment = 1_800_000_000 * 10**9
+    monkeypatch.setattr("django_q.envelope.time_ns", lambda: moment)
+    early = [new_id() for _ in range(200)]
+    monkeypatch.setattr("django_q.envelope.time_ns", lambda: moment + 10**8)
+    late = [new_id() for _ in range(200)]
+
+    assert max(early) < min(late)
+    assert len({humanhash.humanize(each).split("-")[0] for each in early}) > 50
 
 
 def test_the_caller_may_choose_id_and_name() -> None:
