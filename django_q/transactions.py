@@ -33,6 +33,11 @@ SHORTEST_REST: Final = 0.002
 LONGEST_REST: Final = 1.0
 """No rest is longer, so a longer one is a leftover from before the machine started."""
 
+HABITS: Final = (
+    "SELECT timeout, journal_mode FROM pragma_busy_timeout, pragma_journal_mode"
+)
+"""Of a connection to SQLite, in one question."""
+
 LOCK_BYTE: Final = 64
 """Windows locks bytes, and forbids others to read them: lock one behind the time."""
 
@@ -52,13 +57,15 @@ def writing(alias: str, *, patient: bool = False) -> Iterator[None]:
         with transaction.atomic(using=alias, savepoint=False):
             yield
         return
-    patience = Patience(_read_busy_timeout(connection)) if patient else None
+    patience = Patience(*_habits_of(connection)) if patient else None
     with Turnstile(connection) as turnstile, ExitStack() as stack:
         if patience is not None:
             turnstile.enter(limit=patience.rest / 2)
         stack.push(_begin_at_once(connection, patience))
         turnstile.begin()
         yield
+        if patience is not None and patience.has_log:
+            turnstile.end()
 
 
 def is_contended(alias: str | None) -> bool:
@@ -93,8 +100,9 @@ def _is_doubtful(connection: BaseDatabaseWrapper) -> bool:
 class Patience:
     """How long a writer waits in all: at the turnstile, and for the lock of SQLite."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, has_log: bool) -> None:
         self.seconds = seconds
+        self.has_log = has_log
         self._end = monotonic() + seconds
 
     @property
@@ -114,6 +122,7 @@ class Turnstile:
         self._connection = connection
         self._file: int | None = None
         self._begun: float | None = None
+        self._ended: float | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -142,6 +151,12 @@ class Turnstile:
     def begin(self) -> None:
         """The writing begins: the longer it takes, the longer the rest after it."""
         self._begun = monotonic()
+
+    def end(self) -> None:
+        """The writing ends, and the rest begins: while a commit copies from the
+        write-ahead log into the database, others can write.
+        """
+        self._ended = monotonic()
 
     def _open(self) -> int:
         """Raises OSError also where there is no file, as for a database in memory."""
@@ -177,10 +192,11 @@ class Turnstile:
         if self._file is None or self._begun is None:
             return
         now = monotonic()
-        rest = (now - self._begun) * REST
-        rest = min(max(rest, SHORTEST_REST), LONGEST_REST)
+        ended = self._ended or now
+        rest = min((ended - self._begun) * REST, LONGEST_REST)
+        until = max(ended + rest, now + SHORTEST_REST)
         os.lseek(self._file, 0, os.SEEK_SET)
-        os.write(self._file, struct.pack("d", now + rest))
+        os.write(self._file, struct.pack("d", until))
 
 
 def _begin_at_once(
@@ -229,11 +245,12 @@ def _has_begun(connection: Any, block: transaction.Atomic, *, last: bool) -> boo
     return True
 
 
-def _read_busy_timeout(connection: BaseDatabaseWrapper) -> float:
+def _habits_of(connection: BaseDatabaseWrapper) -> tuple[float, bool]:
+    """Seconds that it waits for a lock, and whether it has a write-ahead log."""
     with connection.cursor() as cursor:
-        cursor.execute("PRAGMA busy_timeout")
-        milliseconds: int = cursor.fetchone()[0]
-    return milliseconds / 1000
+        cursor.execute(HABITS)
+        milliseconds, journal = cursor.fetchone()
+    return milliseconds / 1000, journal == "wal"
 
 
 def _set_busy_timeout(connection: BaseDatabaseWrapper, seconds: float) -> None:

@@ -191,9 +191,45 @@ def test_pause_is_half_as_long_as_the_write_took(alias: str):
     with writing(alias, patient=True):
         began = time.monotonic()
         wait_until(lambda: time.monotonic() - began > 0.1)
-    ended = time.monotonic()
+        ended = time.monotonic()
     with writing(alias, patient=True):
         assert time.monotonic() - ended >= 0.045
+
+
+def commit_slowly(alias: str, monkeypatch: pytest.MonkeyPatch) -> tuple[float, float]:
+    """Write for a tenth of a second, then commit for at least as long. Gives the moment
+    when it began, and that until which others have a pause.
+    """
+    connection: Any = connections[alias]
+    commit, moments = connection.commit, [time.monotonic()]
+
+    def as_long_again() -> None:
+        commit()
+        moments.append(time.monotonic())
+        wait_until(lambda: time.monotonic() - moments[1] > moments[1] - moments[0])
+
+    monkeypatch.setattr(connection, "commit", as_long_again)
+    with writing(alias, patient=True):
+        write(alias)
+        wait_until(lambda: time.monotonic() - moments[0] > 0.1)
+    file = Path(connection.settings_dict["NAME"])
+    [until] = struct.unpack("d", turnstile_of(file).read_bytes())
+    return moments[0], until
+
+
+def test_commit_that_copies_from_the_log_is_part_of_the_pause(
+    alias: str, monkeypatch: pytest.MonkeyPatch
+):
+    _, until = commit_slowly(alias, monkeypatch)
+    assert until <= time.monotonic() + transactions.SHORTEST_REST
+
+
+def test_commit_without_a_log_keeps_others_out(
+    alias: str, outsider: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+):
+    outsider.execute("PRAGMA journal_mode = DELETE")
+    began, until = commit_slowly(alias, monkeypatch)
+    assert until >= began + 0.3
 
 
 def test_others_do_not_wait_for_the_pause(alias: str, outsider: Any):
