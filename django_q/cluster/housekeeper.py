@@ -59,6 +59,9 @@ PRUNE_EVERY: Final = 5.0
 PRUNE_AGAIN: Final = 0.25
 """Seconds until it is done again, when there was something to prune."""
 
+PRUNE_AFTER: Final = 1_000
+"""Tasks; when so many have ended since, a busy cluster does not wait for PRUNE_EVERY."""
+
 LOOK_TO_PRUNE: Final = 0.1
 """Seconds; where looking for what to prune takes so many times longer, among millions of
 rows, so does the pause after it.
@@ -112,6 +115,36 @@ class Chore:
         self.due = monotonic() + rest
 
 
+class Pruning(Chore):
+    """Deletes old successes: the sooner the more tasks end, and the seldomer the longer it
+    takes to find what is too much.
+    """
+
+    def __init__(self, pruner: results.Pruner, board: Board) -> None:
+        super().__init__("pruning", self.prune)
+        self.pruner = pruner
+        self._board = board
+        self._ended = board[Word.FINISHED]
+        self._again = 0.0
+
+    def is_due(self, early: float = 0.0) -> bool:
+        ended = self._board[Word.FINISHED] - self._ended
+        is_sooner = ended >= PRUNE_AFTER and not self._trouble.rest
+        return super().is_due(early) or (is_sooner and monotonic() >= self._again)
+
+    def prune(self) -> float:
+        self._ended = self._board[Word.FINISHED]
+        pruned = self.pruner.prune()
+        if self.pruner.has_more:
+            return 0.0
+        slowness = max(1.0, self.pruner.looked / LOOK_TO_PRUNE)
+        again, every = (
+            min(rest * slowness, PRUNE_AT_LEAST) for rest in (PRUNE_AGAIN, PRUNE_EVERY)
+        )
+        self._again = monotonic() + again
+        return again if pruned else every
+
+
 class Housekeeper(Role):
     """Duties: 1. publish the cluster's vital signs; 2. fire due schedules; 3. free what
     dead clusters held; 4. send what was left in the outbox; 5. prune old successes, and
@@ -156,8 +189,9 @@ class Housekeeper(Role):
         self.chores.append(Chore("the outbox", self.relay.send_overdue, look))
         self.chores.append(Chore("sweeping", self.sweep))
         if self.options.save_limit > 0:
-            self.pruner = results.Pruner(self.options, using=self.database)
-            self.chores.append(Chore("pruning", self.prune))
+            pruner = results.Pruner(self.options, using=self.database)
+            self.pruning = Pruning(pruner, self.board)
+            self.chores.append(self.pruning)
 
     def turn(self) -> None:
         soonest = min(chore.due for chore in self.chores)
@@ -259,13 +293,6 @@ class Housekeeper(Role):
             text = "rescued %s tasks of dead cluster %s: no process of it is left"
             logger.warning(text, len(texts), humanize(cluster))
             say_rescued(texts)
-
-    def prune(self) -> float:
-        pruned = self.pruner.prune()
-        if self.pruner.has_more:
-            return 0.0
-        usual = PRUNE_AGAIN if pruned else PRUNE_EVERY
-        return min(usual * max(1.0, self.pruner.looked / LOOK_TO_PRUNE), PRUNE_AT_LEAST)
 
     def sweep(self) -> float:
         results.sweep_attempts(using=self.database)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
 from django_q.brokers.memory import Memory
@@ -14,6 +15,7 @@ from django_q.cluster.board import Word
 from django_q.cluster.frames import Kind, control
 from django_q.cluster.housekeeper import (
     LOOK_FOR_LAPSED,
+    PRUNE_AFTER,
     PRUNE_AGAIN,
     PRUNE_EVERY,
     Housekeeper,
@@ -127,7 +129,7 @@ def test_housekeeper_prunes_soon_again_where_there_was_something(
     keeper: Housekeeper,
 ) -> None:
     add_successes(2)
-    assert [keeper.prune() for _ in range(2)] == [PRUNE_AGAIN, PRUNE_EVERY]
+    assert [keeper.pruning.prune() for _ in range(2)] == [PRUNE_AGAIN, PRUNE_EVERY]
 
 
 @pytest.mark.django_db
@@ -136,8 +138,44 @@ def test_housekeeper_looks_the_seldomer_the_longer_it_takes(
 ) -> None:
     add_successes(2)
     monkeypatch.setattr(housekeeper, "LOOK_TO_PRUNE", 1e-6)
-    assert keeper.prune() > 10 * PRUNE_AGAIN
-    assert keeper.prune() > 10 * PRUNE_EVERY
+    assert keeper.pruning.prune() > 10 * PRUNE_AGAIN
+    assert keeper.pruning.prune() > 10 * PRUNE_EVERY
+
+
+@pytest.mark.django_db
+def test_busy_cluster_is_pruned_sooner(
+    keeper: Housekeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pruning = keeper.pruning
+    pruning.perform()
+    monkeypatch.setattr(housekeeper, "monotonic", lambda: pruning.due - 1)
+    keeper.board[Word.FINISHED] += PRUNE_AFTER - 1
+    assert not pruning.is_due()
+    keeper.board[Word.FINISHED] += 1
+    assert pruning.is_due()
+    pruning.perform()
+    assert not pruning.is_due()
+
+
+@pytest.mark.django_db
+def test_pruning_is_not_sooner_than_its_shortest_pause_or_after_an_error(
+    keeper: Housekeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pruning = keeper.pruning
+    pruning.perform()
+    keeper.board[Word.FINISHED] += PRUNE_AFTER
+    begun = pruning.due - PRUNE_EVERY
+    monkeypatch.setattr(housekeeper, "monotonic", lambda: begun + PRUNE_AGAIN / 2)
+    assert not pruning.is_due()
+
+    def refuse() -> int:
+        raise OperationalError("down")
+
+    monkeypatch.setattr(housekeeper, "monotonic", lambda: begun + PRUNE_AGAIN)
+    monkeypatch.setattr(pruning.pruner, "prune", refuse)
+    pruning.perform()
+    keeper.board[Word.FINISHED] += PRUNE_AFTER
+    assert not pruning.is_due()
 
 
 @pytest.mark.django_db
