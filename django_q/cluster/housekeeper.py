@@ -62,6 +62,9 @@ PRUNE_AGAIN: Final = 0.25
 PRUNE_AFTER: Final = 1_000
 """Tasks; when so many have ended since, a busy cluster does not wait for PRUNE_EVERY."""
 
+PRUNE_SELDOM: Final = 20
+"""But so many times as long as the look took that found nothing."""
+
 LOOK_TO_PRUNE: Final = 0.1
 """Seconds; where looking for what to prune takes so many times longer, among millions of
 rows, so does the pause after it.
@@ -137,12 +140,10 @@ class Pruning(Chore):
         pruned = self.pruner.prune()
         if self.pruner.has_more:
             return 0.0
-        slowness = max(1.0, self.pruner.looked / LOOK_TO_PRUNE)
-        again, every = (
-            min(rest * slowness, PRUNE_AT_LEAST) for rest in (PRUNE_AGAIN, PRUNE_EVERY)
-        )
-        self._again = monotonic() + again
-        return again if pruned else every
+        looked = self.pruner.looked
+        self._again = monotonic() + max(PRUNE_AGAIN, looked * PRUNE_SELDOM)
+        usual = PRUNE_AGAIN if pruned else PRUNE_EVERY
+        return min(usual * max(1.0, looked / LOOK_TO_PRUNE), PRUNE_AT_LEAST)
 
 
 class Housekeeper(Role):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from django_q.cluster.housekeeper import (
     PRUNE_AFTER,
     PRUNE_AGAIN,
     PRUNE_EVERY,
+    PRUNE_SELDOM,
     Housekeeper,
 )
 from django_q.cluster.lines import Line
@@ -142,40 +144,62 @@ def test_housekeeper_looks_the_seldomer_the_longer_it_takes(
     assert keeper.pruning.prune() > 10 * PRUNE_EVERY
 
 
+class StandingClock:
+    """The housekeeper's time, which passes when it is told to."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(keeper: Housekeeper, monkeypatch: pytest.MonkeyPatch) -> StandingClock:
+    """After the first look for what is too much, which found nothing."""
+    clock = StandingClock()
+    monkeypatch.setattr(housekeeper, "monotonic", clock)
+    keeper.pruning.perform()
+    return clock
+
+
 @pytest.mark.django_db
-def test_busy_cluster_is_pruned_sooner(
-    keeper: Housekeeper, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pruning = keeper.pruning
-    pruning.perform()
-    monkeypatch.setattr(housekeeper, "monotonic", lambda: pruning.due - 1)
+def test_busy_cluster_prunes_sooner(keeper: Housekeeper, clock: StandingClock) -> None:
+    clock.now += PRUNE_AGAIN
     keeper.board[Word.FINISHED] += PRUNE_AFTER - 1
-    assert not pruning.is_due()
+    assert not keeper.pruning.is_due()
     keeper.board[Word.FINISHED] += 1
-    assert pruning.is_due()
-    pruning.perform()
-    assert not pruning.is_due()
+    assert keeper.pruning.is_due()
+    keeper.pruning.perform()
+    clock.now += PRUNE_AGAIN
+    assert not keeper.pruning.is_due()
 
 
 @pytest.mark.django_db
-def test_pruning_is_not_sooner_than_its_shortest_pause_or_after_an_error(
-    keeper: Housekeeper, monkeypatch: pytest.MonkeyPatch
+def test_busy_cluster_looks_the_seldomer_the_longer_it_takes(
+    keeper: Housekeeper, clock: StandingClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pruning = keeper.pruning
-    pruning.perform()
+    slow = SimpleNamespace(prune=lambda: 0, has_more=False, looked=0.1)
+    monkeypatch.setattr(keeper.pruning, "pruner", slow)
+    keeper.pruning.perform()
     keeper.board[Word.FINISHED] += PRUNE_AFTER
-    begun = pruning.due - PRUNE_EVERY
-    monkeypatch.setattr(housekeeper, "monotonic", lambda: begun + PRUNE_AGAIN / 2)
-    assert not pruning.is_due()
+    clock.now += slow.looked * PRUNE_SELDOM - 0.01
+    assert not keeper.pruning.is_due()
+    clock.now += 0.02
+    assert keeper.pruning.is_due()
 
+
+@pytest.mark.django_db
+def test_busy_cluster_prunes_no_sooner_after_an_error(
+    keeper: Housekeeper, clock: StandingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse() -> int:
         raise OperationalError("down")
 
-    monkeypatch.setattr(housekeeper, "monotonic", lambda: begun + PRUNE_AGAIN)
-    monkeypatch.setattr(pruning.pruner, "prune", refuse)
-    pruning.perform()
+    monkeypatch.setattr(keeper.pruning.pruner, "prune", refuse)
+    keeper.pruning.perform()
     keeper.board[Word.FINISHED] += PRUNE_AFTER
-    assert not pruning.is_due()
+    clock.now += PRUNE_AGAIN
+    assert not keeper.pruning.is_due()
 
 
 @pytest.mark.django_db
