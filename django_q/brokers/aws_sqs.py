@@ -81,6 +81,7 @@ class Sqs(Broker):
         self._found_all = False
         self._wanted = AT_ONCE
         self._poll: Poll | None = None
+        self._last_poll: Poll | None = None
         self._begin_process()
 
     def _begin_process(self) -> None:
@@ -121,9 +122,8 @@ class Sqs(Broker):
         priority: int = 0,
     ) -> str:
         """Gives the id that SQS has for the message."""
-        [message_id] = self._send(
-            self.list_key, [Letter(package, task_id, ceil(delay))]
-        )
+        letter = Letter(package, task_id, ceil(delay))
+        [message_id] = self._send(self.list_key, [letter])
         return message_id
 
     def enqueue_many(self, consignments: Sequence[Consignment]) -> None:
@@ -217,9 +217,9 @@ class Sqs(Broker):
         return super().pulse() if self._poll is None else 1.0
 
     def close(self) -> None:
-        if self._poll is not None:
-            self._poll.end()
-            self._poll = None
+        self._last_poll, self._poll = self._poll or self._last_poll, None
+        if self._last_poll is not None:
+            self._last_poll.end()
         if self._client is not None and self._process == os.getpid():
             self._client.close()
             self._client = None
@@ -257,9 +257,8 @@ class Sqs(Broker):
 
     def _waited(self) -> Sequence[Message]:
         """The same for others, who wait for it."""
-        messages = self._receive(
-            self._wanted, min(self._account.wait or 0, LONGEST_PAUSE)
-        )
+        wait = min(self._account.wait or 0, LONGEST_PAUSE)
+        messages = self._receive(self._wanted, wait)
         if not messages and not self._account.wait:
             sleep(get_options().poll)
         return messages
@@ -293,6 +292,9 @@ class Sqs(Broker):
 
     def _hide(self, receipts: Sequence[str], seconds: int) -> set[str]:
         """From now on, nobody gets these for so long; gives those that are still ours."""
+        if receipts and not seconds:
+            for poll in filter(None, (self._poll, self._last_poll)):
+                poll.expect()
         verb = "change_message_visibility_batch"
         return self._change(verb, receipts, VisibilityTimeout=seconds)
 
@@ -394,7 +396,5 @@ class Sqs(Broker):
         return answer
 
     def _count(self, *names: str) -> int:
-        answer = self._ask(
-            "get_queue_attributes", self.list_key, AttributeNames=list(names)
-        )
+        answer = self._ask("get_queue_attributes", self.list_key, AttributeNames=names)
         return sum(int(answer["Attributes"][name]) for name in names)

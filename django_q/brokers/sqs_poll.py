@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from threading import Lock, Thread
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 from django_q.exceptions import DjangoQError
 
 Messages = Sequence[Any]
+
+LAST_WAIT: Final = 1.0
+"""Seconds that are waited in the end for a question that is about to be answered."""
 
 
 class Poll:
@@ -35,7 +38,8 @@ class Poll:
         self._fresh = fresh
         """Seconds for which an answer may lie here."""
         self._lock = Lock()
-        self._is_asking = False
+        self._thread: Thread | None = None
+        self._is_asking = self._is_expecting = False
         self._has_ended = False
         self._error: Exception | None = None
         self._messages: Messages = ()
@@ -59,9 +63,14 @@ class Poll:
     def ask(self, count: int) -> None:
         """Ask for up to so many, unless it is asked, or answered, already."""
         if not self._is_asking and not self.is_answered:
-            self._is_asking = True
+            self._is_asking, self._is_expecting = True, False
             # A daemon: the end of the process does not wait for the answer.
-            Thread(target=self._run, args=(count,), daemon=True).start()
+            self._thread = Thread(target=self._run, args=(count,), daemon=True)
+            self._thread.start()
+
+    def expect(self) -> None:
+        """There is something now that a question on its way may bring."""
+        self._is_expecting = self._is_asking
 
     def take(self) -> Messages:
         """The answer. Raises the error that came instead."""
@@ -79,7 +88,9 @@ class Poll:
 
     def end(self) -> None:
         """Wait no longer. A question that is on its way can't be called back: for as long
-        as this process lives, what it brings is given back at once.
+        as this process lives, what it brings is given back at once. What it is expected to
+        bring is waited for, also when all has ended before: it would be nobody's for a
+        whole lease.
         """
         with self._lock:
             has_ended, self._has_ended = self._has_ended, True
@@ -90,6 +101,8 @@ class Poll:
         if not self._is_asking:
             self._hang_up()
         self._return(messages)
+        if self._is_expecting and self._thread is not None:
+            self._thread.join(LAST_WAIT)
 
     def _run(self, count: int) -> None:
         messages: Messages = ()

@@ -546,6 +546,38 @@ def test_stopping_cluster_waits_for_no_question_and_gives_back_its_answer(
     assert take_one(other).package == "after the end"
 
 
+def test_stopping_cluster_that_gives_nothing_back_waits_for_no_question(
+    use: Use,
+) -> None:
+    broker = use(receive_message_wait_time_seconds=20)
+    broker.enlist(uuid4().hex, broker.lease_length)
+    assert take(broker) == []
+    assert not broker.has_news()
+    poll = broker._poll  # noqa: SLF001
+    broker.release([])
+    broker.close()
+    assert poll.is_asking
+
+
+@pytest.mark.parametrize("stops_before", [False, True])
+def test_stopping_cluster_waits_for_a_question_that_gets_what_it_gives_back(
+    use: Use, *, stops_before: bool
+) -> None:
+    broker = use(receive_message_wait_time_seconds=20)
+    broker.enlist(uuid4().hex, broker.lease_length)
+    broker.enqueue("in hand")
+    delivery = take_one(broker)
+    assert take(broker) == []
+    assert not broker.has_news()
+    poll = broker._poll  # noqa: SLF001
+    if stops_before:
+        broker.close()
+    broker.release([delivery.receipt])
+    broker.close()
+    assert not poll.is_asking
+    assert take_one(type(broker)(broker.list_key)).package == "in hand"
+
+
 def test_zero_seconds_ask_again_and_again(use: Use) -> None:
     broker = use(receive_message_wait_time_seconds=0)
     broker.enlist(uuid4().hex, 30)

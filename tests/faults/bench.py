@@ -67,9 +67,14 @@ class Figures:
     """What else there is to say."""
 
     @property
+    def is_complete(self) -> bool:
+        """Whether nothing is lost, missing or left over."""
+        return not (self.lost or self.missing or self.left)
+
+    @property
     def is_whole(self) -> bool:
-        """Whether nothing is lost, missing, left over or repeated in silence."""
-        return not (self.lost or self.missing or self.left or self.unannounced)
+        """Whether nothing is repeated in silence either."""
+        return self.is_complete and not self.unannounced
 
 
 class Bench:
@@ -237,9 +242,10 @@ class Bench:
         cluster.works(within + self.place.slack)
         self.figures.recovery = round(monotonic() - begun, 2)
 
-    def count(self, within: float = 30.0) -> Figures:
+    def count(self, within: float = 30.0, *, in_silence: int = 0) -> Figures:
         """Wait until all is done, and count. Nothing may be lost, missing or left over,
-        and what ran to its end more than once has a line in a log for each repetition.
+        and what ran to its end more than once has a line in a log for each repetition,
+        but for so many `in_silence`.
         """
         cluster = self.clusters[-1]
         acknowledged = self.acknowledged()
@@ -254,7 +260,8 @@ class Bench:
             wait_until(all_has_ended_and_is_saved, within, every=0.1)
         finally:
             self._count(cluster)
-        assert self.figures.is_whole, self.figures
+        assert self.figures.is_complete, self.figures
+        assert self.figures.unannounced <= in_silence, self.figures
         return self.figures
 
     def _count(self, cluster: RunningCluster) -> None:

@@ -87,8 +87,9 @@ def test_row_33_broker_frozen_for_10_s(bench: Bench) -> None:
             sleep(10)
         wait_until_it_works(bench)
     assert_never_twice(bench)
-    for cluster in clusters:
-        assert cluster.says(f"{AWAY}|{SILENT}")
+    told = [cluster.says(f"{AWAY}|{SILENT}") for cluster in clusters]
+    # Who has nothing to do lets SQS wait with its answer, and so does not notice.
+    assert any(told) if bench.place.kind == "sqs" else all(told)
 
 
 @pytest.mark.core

@@ -55,14 +55,14 @@ def wait_for_slots(bench: Bench, wanted: set[str], within: float) -> None:
     bench.figures.recovery = max(bench.figures.recovery or 0.0, took)
 
 
-def count(bench: Bench, wanted: set[str]) -> None:
+def count(bench: Bench, wanted: set[str], *, in_silence: int = 0) -> None:
     """As for tasks that somebody queued: each slot is one, under one id."""
     wait_until(lambda: rows_of(bench).keys() >= wanted, within=20)
     rows = rows_of(bench)
     for word in wanted:
         [task_id] = rows[word]
         note(bench.acknowledgements, f"{task_id}:{word}")
-    figures = bench.count()
+    figures = bench.count(in_silence=in_silence)
     assert set(bench.ended()) == wanted | others(bench)
     assert figures.acknowledged == len(wanted | others(bench))
 
@@ -134,7 +134,9 @@ def test_row_44_crash_while_firing_300_schedules(bench: Bench) -> None:
     wait_for_slots(bench, wanted - left, within=LEASE + 5)
     # It may take a while until a busy machine has fired all others.
     wait_until(lambda: wanted <= set(bench.ended()), within=120)
-    count(bench, wanted)
+    # SQS knows no ids: the slot that was sent when the cluster died, and not yet moved on,
+    # may be sent again and run before its first run has ended, and nobody knows.
+    count(bench, wanted, in_silence=1 if bench.place.kind == "sqs" else 0)
     assert bench.figures.twice <= BOUND
     assert not mine.all().exists()
     assert second.says("created task .* from schedule")
