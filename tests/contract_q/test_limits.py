@@ -28,7 +28,7 @@ from django_q.envelope import Envelope, new_id
 from django_q.models import Task
 from django_q.options import Options
 from django_q.results.encoding import ERROR_SIZE
-from tests.unit.cluster.making import make_launch, make_parcel
+from tests.unit.cluster.making import Clock, make_launch, make_parcel
 from tests.unit.results.making import ended, record_of
 
 
@@ -144,26 +144,17 @@ def test_housekeeper_looks_the_seldomer_the_longer_it_takes(
     assert keeper.pruning.prune() > 10 * PRUNE_EVERY
 
 
-class StandingClock:
-    """The housekeeper's time, which passes when it is told to."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock(keeper: Housekeeper, monkeypatch: pytest.MonkeyPatch) -> StandingClock:
+def clock(keeper: Housekeeper, monkeypatch: pytest.MonkeyPatch) -> Clock:
     """After the first look for what is too much, which found nothing."""
-    clock = StandingClock()
+    clock = Clock()
     monkeypatch.setattr(housekeeper, "monotonic", clock)
     keeper.pruning.perform()
     return clock
 
 
 @pytest.mark.django_db
-def test_busy_cluster_prunes_sooner(keeper: Housekeeper, clock: StandingClock) -> None:
+def test_busy_cluster_prunes_sooner(keeper: Housekeeper, clock: Clock) -> None:
     clock.now += PRUNE_AGAIN
     keeper.board[Word.FINISHED] += PRUNE_AFTER - 1
     assert not keeper.pruning.is_due()
@@ -176,7 +167,7 @@ def test_busy_cluster_prunes_sooner(keeper: Housekeeper, clock: StandingClock) -
 
 @pytest.mark.django_db
 def test_busy_cluster_looks_the_seldomer_the_longer_it_takes(
-    keeper: Housekeeper, clock: StandingClock, monkeypatch: pytest.MonkeyPatch
+    keeper: Housekeeper, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = SimpleNamespace(prune=lambda: 0, has_more=False, looked=0.1)
     monkeypatch.setattr(keeper.pruning, "pruner", slow)
@@ -190,7 +181,7 @@ def test_busy_cluster_looks_the_seldomer_the_longer_it_takes(
 
 @pytest.mark.django_db
 def test_busy_cluster_prunes_no_sooner_after_an_error(
-    keeper: Housekeeper, clock: StandingClock, monkeypatch: pytest.MonkeyPatch
+    keeper: Housekeeper, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse() -> int:
         raise OperationalError("down")

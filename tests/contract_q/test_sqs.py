@@ -18,6 +18,7 @@ from django_q import clock
 from django_q.brokers import Broker, get_broker
 from django_q.brokers.base import Consignment, Delivery
 from django_q.brokers.front import in_service
+from django_q.brokers.sqs_poll import Poll
 from django_q.checks.meaning import judge_brokers
 from django_q.conf import Conf
 from django_q.exceptions import (
@@ -494,9 +495,16 @@ def idle(use: Use) -> Any:
     """A cluster that has found nothing, and waits for a second at most."""
     broker = use(receive_message_wait_time_seconds=1)
     broker.enlist(uuid4().hex, broker.lease_length)
+    open_question(broker)
+    return broker
+
+
+def open_question(broker: Any) -> Poll:
+    """That of a cluster that has found nothing more."""
     assert take(broker) == []
     assert not broker.has_news()
-    return broker
+    poll: Poll = broker._poll  # noqa: SLF001
+    return poll
 
 
 def test_idle_cluster_is_called_when_a_task_comes(idle: Any) -> None:
@@ -551,9 +559,7 @@ def test_stopping_cluster_that_gives_nothing_back_waits_for_no_question(
 ) -> None:
     broker = use(receive_message_wait_time_seconds=20)
     broker.enlist(uuid4().hex, broker.lease_length)
-    assert take(broker) == []
-    assert not broker.has_news()
-    poll = broker._poll  # noqa: SLF001
+    poll = open_question(broker)
     broker.release([])
     broker.close()
     assert poll.is_asking
@@ -567,9 +573,7 @@ def test_stopping_cluster_waits_for_a_question_that_gets_what_it_gives_back(
     broker.enlist(uuid4().hex, broker.lease_length)
     broker.enqueue("in hand")
     delivery = take_one(broker)
-    assert take(broker) == []
-    assert not broker.has_news()
-    poll = broker._poll  # noqa: SLF001
+    poll = open_question(broker)
     if stops_before:
         broker.close()
     broker.release([delivery.receipt])
