@@ -70,7 +70,7 @@ class Poll:
 
     def expect(self) -> None:
         """There is something now that a question on its way may bring."""
-        self._is_expecting = self._is_asking
+        self._is_expecting = True
 
     def take(self) -> Messages:
         """The answer. Raises the error that came instead."""

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from django_q import clock
-from django_q.brokers import Broker, get_broker
+from django_q.brokers import Broker, get_broker, sqs_poll
 from django_q.brokers.base import Consignment, Delivery
 from django_q.brokers.front import in_service
 from django_q.brokers.sqs_poll import Poll
@@ -31,7 +32,7 @@ from django_q.signing import SignedPackage
 from django_q.tasks import async_chain, async_task, queue_size
 from tests.forked import another_process
 from tests.servers import SqsServer, free_port
-from tests.waiting import wait_until
+from tests.waiting import stays, wait_until
 
 DAY = 24 * 60 * 60
 Use = Callable[..., Any]
@@ -580,6 +581,39 @@ def test_stopping_cluster_waits_for_a_question_that_gets_what_it_gives_back(
     broker.close()
     assert not poll.is_asking
     assert take_one(type(broker)(broker.list_key)).package == "in hand"
+
+
+def test_end_of_a_poll_waits_until_what_came_is_given_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sqs_poll, "LAST_WAIT", 30)
+    answered, came, gone = Event(), Event(), Event()
+    returned: list[Any] = []
+
+    def receive(count: int) -> list[str]:
+        answered.wait()
+        return ["message"] * count
+
+    def give_back(messages: Any) -> None:
+        # As whatever is made visible may come with the next answer.
+        poll.expect()
+        came.set()
+        gone.wait()
+        returned.extend(messages)
+
+    poll = Poll(receive, give_back, lambda: None, fresh=1)
+    poll.ask(1)
+    poll.end()
+    poll.expect()
+    answered.set()
+    assert came.wait(10)
+    ending = Thread(target=poll.end)
+    ending.start()
+    waits = stays(ending.is_alive)
+    gone.set()
+    ending.join()
+    assert waits
+    assert returned == ["message"]
 
 
 def test_zero_seconds_ask_again_and_again(use: Use) -> None:
