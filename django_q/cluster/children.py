@@ -131,6 +131,7 @@ def prepare_method(options: Options, *, whole: bool) -> str:
     method = choose_method(options, whole=whole)
     if whole and method == "fork":
         import_early(options.preload)
+        load_roles(options)
         prepare_to_fork()
         # That may have started threads.
         method = choose_method(options, whole=whole)
@@ -190,13 +191,17 @@ def import_early(modules: Iterable[str]) -> None:
             logger.warning(text, clean(name))
 
 
-def prepare_to_fork() -> None:
-    """Load what children run, so that they share it. Errors stay quiet here: each child
+def load_roles(options: Options) -> None:
+    """Load what children run, so that forks share it. Errors stay quiet here: each child
     repeats and reports them.
     """
     with suppress(Exception):
-        for path in (*PATHS.values(), *SEVERAL.values()):
+        for path in paths_for(options).values():
             importlib.import_module(path.rpartition(".")[0])
+
+
+def prepare_to_fork() -> None:
+    """Leave the memory as forks share most of it."""
     # Whoever collects garbage writes into all that could be some, and shares it no more.
     gc.freeze()
     # Loading leaves large holes, which the C library keeps for later.
@@ -301,8 +306,12 @@ def path_of(launch: Launch) -> str:
     function, lent = LENT.get(launch.kind, ("", ""))
     if function in launch.replaced:
         return lent
-    paths = PATHS | SEVERAL if launch.options.concurrency > 1 else PATHS
-    return paths[launch.kind]
+    return paths_for(launch.options)[launch.kind]
+
+
+def paths_for(options: Options) -> dict[str, str]:
+    """The classes of all roles, before anything is replaced."""
+    return PATHS | SEVERAL if options.concurrency > 1 else PATHS
 
 
 def open_handle(process: BaseProcess) -> int:

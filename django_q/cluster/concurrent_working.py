@@ -22,7 +22,9 @@ from django_q.cluster.roles import LONGEST_PAUSE, Launch
 from django_q.cluster.verdicts import deliveries_allowed, judge, looks_first
 from django_q.cluster.working import LOOK_EVERY, Worker
 from django_q.envelope import Envelope
-from django_q.execution import ConcurrentRunner, NotRun, Threads
+from django_q.execution import NotRun
+from django_q.execution.concurrent import ConcurrentRunner
+from django_q.execution.threads import Threads
 from django_q.outcome import Outcome
 
 TITLE_EVERY: Final = 0.5

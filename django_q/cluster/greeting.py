@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import platform
+import sys
 from datetime import datetime
 
 import django
@@ -28,7 +28,7 @@ def greeting(options: Options, broker: Broker) -> list[str]:
 
 def versions() -> str:
     """What runs here, for the first line."""
-    ours, python = django_q.__version__, platform.python_version()
+    ours, python = django_q.__version__, sys.version.split()[0]
     return f"django-q {ours}, Django {django.get_version()}, Python {python}"
 
 

@@ -18,8 +18,10 @@ from django_q.cluster.children import (
     PATH_VARIABLE,
     PRELOAD_VARIABLE,
     import_early,
+    load_roles,
     prepare_to_fork,
 )
+from django_q.conf import get_options
 
 MODULES: Final = ("multiprocessing.popen_forkserver", "multiprocessing.sharedctypes")
 """What the first object that a child is given needs."""
@@ -35,6 +37,7 @@ def preload() -> None:
         for module in MODULES:
             importlib.import_module(module)
         import_early(json.loads(os.environ.get(PRELOAD_VARIABLE, "[]")))
+        load_roles(get_options())
     # What app code may have opened here must not be shared by all children.
     connections.close_all()
     caches.close_all()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, Final
 
 from django_q.logs import clean
@@ -10,19 +9,17 @@ from django_q.optional import find_optional
 
 PROGRAM: Final = "qcluster"
 
-
-@cache
-def _setproctitle() -> Any:
-    """Looked for once: to look for what is missing takes longer than a short task."""
-    return find_optional("setproctitle")
+TITLES: Final[Any] = find_optional("setproctitle")
+"""Loaded here, before any fork, and looked for once: to look for what is missing takes longer
+than a short task.
+"""
 
 
 def set_title(site: str, role: str, detail: str = "") -> None:
     """Name this process in ps and top. Functions and names only, never arguments."""
-    titles = _setproctitle()
-    if titles is not None:
+    if TITLES is not None:
         title = f"{PROGRAM} {site} {role}" + (f": {detail}" if detail else "")
-        titles.setproctitle(clean(title))
+        TITLES.setproctitle(clean(title))
         # It says the same to the kernel, in so few letters that nobody can read it. Who
         # reads there, as Python does before each fork, is confused by blanks.
-        getattr(titles, "setthreadtitle", str)(PROGRAM)
+        getattr(TITLES, "setthreadtitle", str)(PROGRAM)

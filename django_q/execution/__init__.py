@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from django_q.execution.concurrent import ConcurrentRunner
 from django_q.execution.runner import NotRun, Runner
-from django_q.execution.threads import Threads
 
-__all__ = ["ConcurrentRunner", "NotRun", "Runner", "Threads"]
+__all__ = ["NotRun", "Runner"]

@@ -92,6 +92,18 @@ def test_forked_workers_have_what_was_imported_early(
     assert (cluster.process.pid in importers) is (method == "fork")
 
 
+@pytest.mark.parametrize("concurrency", [1, 2])
+@pytest.mark.parametrize("method", METHODS)
+def test_worker_has_threads_for_tasks_only_where_it_runs_several(
+    running_cluster: Runner, method: str, concurrency: int
+) -> None:
+    how = {"start_method": method, "workers": 1, "concurrency": concurrency}
+    cluster = running_cluster(**how)
+    path = "tests.acceptance.imported.is_loaded"
+    row = cluster.wait_for(cluster.send(path, "django_q.execution.threads"))
+    assert row.result is (concurrency > 1)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_name_on_the_command_line_reaches_all_children(
     new_cluster: Runner, method: str

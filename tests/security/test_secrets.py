@@ -113,7 +113,7 @@ def test_s21_title_has_names_only_and_no_character_that_acts(
     class Titles:
         setproctitle = staticmethod(told.append)
 
-    monkeypatch.setattr(titles, "_setproctitle", lambda: Titles)
+    monkeypatch.setattr(titles, "TITLES", Titles)
     titles.set_title("site", "worker 1", f"shop.tasks.{FORGED}")
     [title] = told
     judge(title)

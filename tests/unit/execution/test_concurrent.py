@@ -15,8 +15,8 @@ import pytest
 
 from django_q.envelope import Envelope
 from django_q.exceptions import TimeoutException
-from django_q.execution import ConcurrentRunner, Threads
-from django_q.execution.threads import ThreadLimit
+from django_q.execution.concurrent import ConcurrentRunner
+from django_q.execution.threads import ThreadLimit, Threads
 from django_q.options import Options
 from django_q.outcome import Cause, Outcome
 from django_q.signals import post_execute_in_worker, pre_execute
