@@ -88,7 +88,8 @@ def by_waiting(config: Config) -> Iterator[Point]:
 def first_of_many(trial: Trial, point: Point) -> Figures:
     """The rate of the first tasks; the others are left."""
     fill_queue(trial, int(point.x), point.tasks)
-    # A hundred tasks last as long as two ticks of the clock that tells who else was at work.
+    # A hundred tasks last as long as two ticks of the clock that tells who else was at work,
+    # so the start counts with them.
     before = trial.load()
     trial.start()
     trial.wait_for_first()

@@ -57,6 +57,9 @@ PATH_VARIABLE: Final = "DJANGO_Q_IMPORT_PATH"
 PRELOAD_VARIABLE: Final = "DJANGO_Q_PRELOAD"
 """And the project's modules that it is to import."""
 
+ROLES_VARIABLE: Final = "DJANGO_Q_ROLES"
+"""And the roles that it will start."""
+
 
 @dataclass(eq=False)
 class Child:
@@ -131,7 +134,7 @@ def prepare_method(options: Options, *, whole: bool) -> str:
     method = choose_method(options, whole=whole)
     if whole and method == "fork":
         import_early(options.preload)
-        load_roles(options)
+        load_roles(paths_for(options).values())
         prepare_to_fork()
         # That may have started threads.
         method = choose_method(options, whole=whole)
@@ -191,12 +194,12 @@ def import_early(modules: Iterable[str]) -> None:
             logger.warning(text, clean(name))
 
 
-def load_roles(options: Options) -> None:
+def load_roles(paths: Iterable[str]) -> None:
     """Load what children run, so that forks share it. Errors stay quiet here: each child
     repeats and reports them.
     """
     with suppress(Exception):
-        for path in paths_for(options).values():
+        for path in paths:
             importlib.import_module(path.rpartition(".")[0])
 
 
@@ -236,8 +239,10 @@ class Spawner:
 
     def _prepare_fork_server(self) -> None:
         os.environ[PATH_VARIABLE] = json.dumps(sys.path)
-        os.environ[PRELOAD_VARIABLE] = json.dumps([*self._template.options.preload])
-        extra = ["uvloop"] if self._template.options.concurrency > 1 else []
+        options = self._template.options
+        os.environ[PRELOAD_VARIABLE] = json.dumps([*options.preload])
+        os.environ[ROLES_VARIABLE] = json.dumps([*paths_for(options).values()])
+        extra = ["uvloop"] if options.concurrency > 1 else []
         self._context.set_forkserver_preload([PRELOAD, *extra])
 
     def spawn(self, kind: str, foreign: Iterable[socket], row: int = -1) -> Child:

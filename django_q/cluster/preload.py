@@ -17,11 +17,11 @@ from django.db import connections
 from django_q.cluster.children import (
     PATH_VARIABLE,
     PRELOAD_VARIABLE,
+    ROLES_VARIABLE,
     import_early,
     load_roles,
     prepare_to_fork,
 )
-from django_q.conf import get_options
 
 MODULES: Final = ("multiprocessing.popen_forkserver", "multiprocessing.sharedctypes")
 """What the first object that a child is given needs."""
@@ -37,7 +37,7 @@ def preload() -> None:
         for module in MODULES:
             importlib.import_module(module)
         import_early(json.loads(os.environ.get(PRELOAD_VARIABLE, "[]")))
-        load_roles(get_options())
+        load_roles(json.loads(os.environ.get(ROLES_VARIABLE, "[]")))
     # What app code may have opened here must not be shared by all children.
     connections.close_all()
     caches.close_all()

@@ -10,8 +10,8 @@ from django_q.optional import find_optional
 PROGRAM: Final = "qcluster"
 
 TITLES: Final[Any] = find_optional("setproctitle")
-"""Loaded here, before any fork, and looked for once: to look for what is missing takes longer
-than a short task.
+"""None where the package is missing. Loaded with this module, so before a fork, and looked for
+once: to look for what is missing takes longer than a short task.
 """
 
 

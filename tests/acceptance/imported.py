@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -13,6 +14,11 @@ def processes() -> tuple[int, int]:
     return IMPORTED_BY, os.getpid()
 
 
-def is_loaded(module: str) -> bool:
-    """Whether the process that runs the task has it."""
-    return module in sys.modules
+def is_frozen(module: str) -> bool | None:
+    """Whether the process that runs the task had it already when it was forked: what was there
+    then, the collector does not know. None: it does not have it.
+    """
+    if module not in sys.modules:
+        return None
+    names = vars(sys.modules[module])
+    return not any(found is names for found in gc.get_objects())
