@@ -491,11 +491,17 @@ def test_dead_letter_queue_gets_what_comes_too_often(
 # -- an idle cluster
 
 
+def enlisted(use: Use, *, wait: int) -> Any:
+    """A cluster, whose questions wait for so many seconds."""
+    broker = use(receive_message_wait_time_seconds=wait)
+    broker.enlist(uuid4().hex, broker.lease_length)
+    return broker
+
+
 @pytest.fixture
 def idle(use: Use) -> Any:
     """A cluster that has found nothing, and waits for a second at most."""
-    broker = use(receive_message_wait_time_seconds=1)
-    broker.enlist(uuid4().hex, broker.lease_length)
+    broker = enlisted(use, wait=1)
     open_question(broker)
     return broker
 
@@ -558,8 +564,7 @@ def test_stopping_cluster_waits_for_no_question_and_gives_back_its_answer(
 def test_stopping_cluster_that_gives_nothing_back_waits_for_no_question(
     use: Use,
 ) -> None:
-    broker = use(receive_message_wait_time_seconds=20)
-    broker.enlist(uuid4().hex, broker.lease_length)
+    broker = enlisted(use, wait=20)
     poll = open_question(broker)
     broker.release([])
     broker.close()
@@ -570,8 +575,7 @@ def test_stopping_cluster_that_gives_nothing_back_waits_for_no_question(
 def test_stopping_cluster_waits_for_a_question_that_gets_what_it_gives_back(
     use: Use, *, stops_before: bool
 ) -> None:
-    broker = use(receive_message_wait_time_seconds=20)
-    broker.enlist(uuid4().hex, broker.lease_length)
+    broker = enlisted(use, wait=20)
     broker.enqueue("in hand")
     delivery = take_one(broker)
     poll = open_question(broker)
@@ -617,8 +621,7 @@ def test_end_of_a_poll_waits_until_what_came_is_given_back(
 
 
 def test_zero_seconds_ask_again_and_again(use: Use) -> None:
-    broker = use(receive_message_wait_time_seconds=0)
-    broker.enlist(uuid4().hex, 30)
+    broker = enlisted(use, wait=0)
     assert take(broker) == []
     assert broker.news_fd() is None
     assert broker.has_news()
